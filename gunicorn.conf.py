@@ -1,0 +1,41 @@
+"""How gunicorn serves the example shop: `gunicorn example_app:app` reads this file by itself."""
+
+from gevent import monkey
+
+# Before anything else is imported, so that every lock and socket made from here on is gevent's,
+# with --preload too: a lock of the other kind would stop a whole worker.
+monkey.patch_all()
+
+import os  # noqa: E402
+import secrets  # noqa: E402
+import signal  # noqa: E402
+
+# Only this machine; a proxy in front of it speaks to the world.
+bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
+
+# A greenlet per connection: an open dashboard or a slow page keeps nobody else waiting.
+worker_class = "gevent"
+
+# Each worker keeps its own picture, so one worker shows the whole.
+workers = 1
+
+# Every open connection takes one of these, each dashboard included; when they are all taken,
+# nobody is served. The monitor takes at most half of them for its streams.
+worker_connections = 2000
+
+# How long a stopping worker waits for pages being sent. The monitor ends its own streams at once.
+graceful_timeout = 10
+
+# The dashboard shows every request; a line for each would bury the warnings.
+accesslog = None
+
+# gunicorn 25 and newer open a control socket at a path that all servers of one user share.
+control_socket_disable = True
+
+# One key for all workers and all reloads, a new one at each start, none in any file.
+os.environ.setdefault("SECRET_KEY", secrets.token_hex(32))
+
+
+def post_worker_init(worker: object) -> None:
+    """Leave Ctrl-C to the master, which tells its workers: told twice, they print a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
