@@ -1,0 +1,46 @@
+"""Time as the rows keep it: milliseconds that never run backwards, shown as wall clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+_JUMP_S = 2.0
+
+
+class Clock:
+    """Counts milliseconds by the monotonic clock and translates them to the epoch.
+
+    Ages are differences of monotonic times, so a wall clock that is set forward or back by an
+    hour neither ends a session nor makes an age negative. When the two clocks part by more than
+    2 s the translation moves once, and every time shown moves with it.
+    """
+
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wall = wall
+        self.monotonic = monotonic
+        self._offset = wall() - monotonic()
+
+    def now_ms(self) -> int:
+        """Return the present moment in monotonic milliseconds, the unit of every row."""
+        return int(self.monotonic() * 1000)
+
+    def wall_at(self, ms: float) -> float:
+        """Return a row's time as seconds since the epoch, to the millisecond."""
+        return round(self._offset + ms / 1000, 3)
+
+    def now_at(self) -> float:
+        """Return the present moment as seconds since the epoch, to the microsecond."""
+        return round(self._offset + self.monotonic(), 6)
+
+    def follow(self) -> bool:
+        """Notice a jump of the wall clock; tell whether there was one."""
+        offset = self._wall() - self.monotonic()
+        if abs(offset - self._offset) <= _JUMP_S:
+            return False
+        self._offset = offset
+        return True

@@ -1,0 +1,237 @@
+"""Settings: one field each is the source of default, unit, range and meaning."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from .errors import ConfigError
+
+PREFIX = "REALTIME_MONITOR_"
+
+#: What is not recorded unless ``REALTIME_MONITOR_EXCLUDE`` says otherwise.
+DEFAULT_EXCLUDE: tuple[str, ...] = (
+    "static",
+    "*.static",
+    "/favicon.ico",
+    "/robots.txt",
+    "/health",
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/ping",
+    "kube-probe*",
+    "GoogleHC*",
+    "ELB-HealthChecker*",
+)
+
+#: Names of view arguments and custom data whose values are never kept.
+DEFAULT_REDACT: tuple[str, ...] = (
+    "*token*",
+    "*secret*",
+    "*password*",
+    "*key*",
+    "*code*",
+    "*signature*",
+)
+
+Check = Callable[[Any], Any]
+
+
+class _Wrong(ValueError):
+    """A value does not fit; the text completes the sentence "... must be"."""
+
+
+def _boolean(value: Any) -> bool:
+    if value is True or value is False:
+        return bool(value)
+    raise _Wrong("True or False")
+
+
+def _number(low: float, high: float, *, zero: str | None = None, whole: bool = False) -> Check:
+    """A check for a number in [low, high]; with ``zero``, 0 is allowed too and means that."""
+    kind = "a whole number" if whole else "a number"
+    text = f"{kind} from {low:g} to {high:g}" + (f", or 0 ({zero})" if zero else "")
+
+    def check(value: Any) -> float | int:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (whole and not isinstance(value, int)):
+            raise _Wrong(text)
+        if zero and value == 0:
+            return 0
+        if not low <= value <= high:
+            raise _Wrong(text)
+        return value if whole else float(value)
+
+    return check
+
+
+def _texts(what: str) -> Check:
+    def check(value: Any) -> tuple[str, ...]:
+        if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
+            raise _Wrong(f'a tuple of {what}, such as ("name",)')
+        if not all(isinstance(item, str) and item for item in value):
+            raise _Wrong(f"a tuple of {what}, each a text that is not empty")
+        return tuple(value)
+
+    return check
+
+
+def _choice(*allowed: str) -> Check:
+    def check(value: Any) -> str:
+        if isinstance(value, str) and value in allowed:
+            return value
+        raise _Wrong(" or ".join(f'"{item}"' for item in allowed))
+
+    return check
+
+
+def _url_prefix(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or not value.strip("/"):
+        raise _Wrong('a path that begins with "/" and names a place of its own, such as "/monitor"')
+    if any(c in value for c in "<>?#") or "//" in value or not value.isprintable():
+        raise _Wrong('a plain path without "<", ">", "?", "#" or "//", such as "/monitor"')
+    return value.rstrip("/")
+
+
+def _store(value: Any) -> str:
+    known = 'one of "auto" and "memory:" (this release has no other store)'
+    if not isinstance(value, str) or value not in ("auto", "memory:"):
+        raise _Wrong(known)
+    return value
+
+
+def _token(least: int) -> Check:
+    def check(value: Any) -> str | None:
+        if value is None:
+            return None
+        if not isinstance(value, str) or len(value) < least:
+            raise _Wrong(f"None or a text of at least {least} characters")
+        return value
+
+    return check
+
+
+def _setting(default: Any, check: Check, meaning: str) -> Any:
+    return field(default=default, metadata={"check": check, "meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting of one app, checked; read once, at ``init_app``.
+
+    The key in ``app.config`` is the field's name in capitals behind ``REALTIME_MONITOR_``.
+    """
+
+    enabled: bool = _setting(True, _boolean, "False: no hook, no route")
+    url_prefix: str = _setting("/monitor", _url_prefix, "where the blueprint is mounted")
+    store: str = _setting("auto", _store, '"auto" or "memory:": each worker keeps its own picture')
+    session_timeout: float = _setting(
+        1800.0, _number(1, 86_400), "s without a request until a session ends"
+    )
+    active_window: float = _setting(
+        300.0, _number(1, 86_400), 's; "active" = a request within it, or one in flight'
+    )
+    history_size: int = _setting(
+        1000, _number(1, 100_000, whole=True), "activities kept for the feed"
+    )
+    session_history_size: int = _setting(
+        50, _number(1, 1000, whole=True), "activities kept per session"
+    )
+    max_sessions: int = _setting(
+        100_000,
+        _number(1, 10_000_000, whole=True),
+        "bound; the longest-idle anonymous sessions go first, and are counted",
+    )
+    update_interval: float = _setting(
+        1.0, _number(0.1, 60), "s between two stream updates; stretched only by a tick's own work"
+    )
+    heartbeat_interval: float = _setting(10.0, _number(1, 300), "s; a comment on an idle stream")
+    resync_interval: float = _setting(
+        300.0,
+        _number(1, 86_400, zero="never"),
+        "s; a full snapshot where something changed since the last",
+    )
+    max_viewers: int = _setting(
+        0,
+        _number(1, 100_000, zero="derived from the server's connections", whole=True),
+        "streams per worker, all together",
+    )
+    stream_max_age: float = _setting(
+        300.0,
+        _number(1, 86_400, zero="never"),
+        "s after which a stream asks its browser to come back with fresh cookies",
+    )
+    reauthorize_interval: float = _setting(
+        10.0, _number(0.1, 3600), "s; an open stream asks the gate again"
+    )
+    exclude: tuple[str, ...] = _setting(
+        DEFAULT_EXCLUDE,
+        _texts("patterns of endpoints, paths or agents"),
+        "what is not recorded; what you set replaces the default",
+    )
+    ip: str = _setting(
+        "masked",
+        _choice("full", "masked", "off"),
+        '"full", "masked" (/24, /48) or "off"',
+    )
+    query_string: tuple[str, ...] = _setting(
+        (), _texts("names of query parameters"), "query parameters that may be kept"
+    )
+    redact: tuple[str, ...] = _setting(
+        DEFAULT_REDACT,
+        _texts("patterns of names"),
+        "names of view arguments and custom data shown as <name>, never as their value",
+    )
+    metrics_token: str | None = _setting(
+        None, _token(16), "bearer token that opens /metrics alone, also where no gate is set"
+    )
+
+    def __post_init__(self) -> None:
+        if self.active_window > self.session_timeout:
+            raise ConfigError(
+                f"{PREFIX}ACTIVE_WINDOW ({self.active_window:g} s) is longer than "
+                f"{PREFIX}SESSION_TIMEOUT ({self.session_timeout:g} s): a session would end while "
+                f"it counts as active; set ACTIVE_WINDOW to at most SESSION_TIMEOUT"
+            )
+
+
+def key_of(setting: Field[Any]) -> str:
+    """Return the full key of a field of Settings, as written in ``app.config``."""
+    return PREFIX + setting.name.upper()
+
+
+def load(config: Mapping[str, Any]) -> Settings:
+    """Read the settings out of an app's config.
+
+    Raises:
+        ConfigError: for an unknown key, a wrong type or a value out of range.
+    """
+    by_key = {key_of(item): item for item in fields(Settings)}
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        if not isinstance(key, str) or not key.startswith(PREFIX):
+            continue
+        setting = by_key.get(key)
+        if setting is None:
+            raise ConfigError(_unknown(key, list(by_key)))
+        try:
+            values[setting.name] = setting.metadata["check"](value)
+        except _Wrong as wrong:
+            shown = "***" if key.endswith("TOKEN") else repr(value)[:80]
+            raise ConfigError(
+                f"{key} is {shown}; write {wrong} (default {setting.default!r}: "
+                f"{setting.metadata['meaning']})"
+            ) from None
+    if "active_window" not in values and "session_timeout" in values:
+        # Who only shortens the session means the window to fit, not to be told off.
+        values["active_window"] = min(300.0, values["session_timeout"])
+    return Settings(**values)
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    return f"unknown setting {key}; {hint}"

@@ -1,0 +1,96 @@
+"""Bounded tables of texts, so that a row holds a small number instead of a string."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Interner(Generic[T]):
+    """Gives each distinct value a number below ``size``; when full, all others share the last.
+
+    ``dropped`` counts the values that found no number of their own.
+    """
+
+    def __init__(self, size: int, other: T) -> None:
+        self._numbers: dict[T, int] = {}
+        self._values: list[T] = []
+        self._size = size
+        self._other = other
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def number(self, value: T) -> int:
+        """Return the number of a value, giving it one if it is new."""
+        number = self._numbers.get(value)
+        if number is not None:
+            return number
+        if len(self._values) >= self._size - 1:
+            self.dropped += 1
+            return self._size - 1
+        number = self._numbers[value] = len(self._values)
+        self._values.append(value)
+        return number
+
+    def value(self, number: int) -> T:
+        """Return the value of a number."""
+        return self._values[number] if number < len(self._values) else self._other
+
+
+class PathTable:
+    """Slots for paths that are used again when all are taken (second chance, as a clock).
+
+    A slot carries the time its present path moved in. Whoever holds an older slot number is told
+    None, never another path: an old activity then shows its route, which is never wrong.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._slots: dict[str, int] = {}
+        self._paths: list[str] = []
+        self._born_ms = array("q")
+        self._used = bytearray()
+        self._hand = 0
+        self._size = size
+        self.replaced = 0
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def slot(self, path: str, now_ms: int) -> int:
+        """Return the slot of a path, moving it into one if it has none."""
+        slot = self._slots.get(path)
+        if slot is not None:
+            self._used[slot] = 1
+            return slot
+        if len(self._paths) < self._size:
+            slot = len(self._paths)
+            self._paths.append(path)
+            self._born_ms.append(now_ms)
+            self._used.append(0)
+        else:
+            slot = self._free()
+            del self._slots[self._paths[slot]]
+            self._paths[slot] = path
+            self._born_ms[slot] = now_ms
+            self.replaced += 1
+        self._slots[path] = slot
+        return slot
+
+    def path(self, slot: int, seen_ms: int) -> str | None:
+        """Return the path that was in the slot at that time, None if it has moved out since."""
+        if slot >= len(self._paths) or seen_ms < self._born_ms[slot]:
+            return None
+        return self._paths[slot]
+
+    def _free(self) -> int:
+        used, size, hand = self._used, self._size, self._hand
+        while used[hand]:
+            used[hand] = 0
+            hand = (hand + 1) % size
+        self._hand = (hand + 1) % size
+        return hand

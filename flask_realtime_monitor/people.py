@@ -1,0 +1,70 @@
+"""The users who have a session: a number each, given back when the last session ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class People:
+    """Numbers users; a number lives as long as a session holds it."""
+
+    def __init__(self, pseudonym: Callable[[str], int]) -> None:
+        self._pseudonym = pseudonym
+        self._numbers: dict[str, int] = {}
+        self._ids: list[str | None] = []
+        self._names: list[str | None] = []
+        self._hashes: list[int] = []
+        self._held: list[int] = []
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def number(self, user_id: str, name: str | None) -> int:
+        """Return a user's number, giving one to a new user; a newer name replaces the older."""
+        number = self._numbers.get(user_id)
+        if number is None:
+            if self._free:
+                number = self._free.pop()
+                self._ids[number], self._names[number] = user_id, name
+                self._hashes[number] = self._pseudonym(user_id)
+            else:
+                number = len(self._ids)
+                self._ids.append(user_id)
+                self._names.append(name)
+                self._hashes.append(self._pseudonym(user_id))
+                self._held.append(0)
+            self._numbers[user_id] = number
+        elif name is not None:
+            self._names[number] = name
+        return number
+
+    def rename(self, number: int, name: str) -> None:
+        """Keep a user's newest name."""
+        self._names[number] = name
+
+    def find(self, user_id: str) -> int | None:
+        """Return the number of a user who has one."""
+        return self._numbers.get(user_id)
+
+    def user(self, number: int) -> tuple[str, str | None] | None:
+        """Return (id, name) of a number, None once it was given back."""
+        user_id = self._ids[number] if number < len(self._ids) else None
+        return None if user_id is None else (user_id, self._names[number])
+
+    def hash(self, number: int) -> int:
+        """Return the pseudonym of a user by number."""
+        return self._hashes[number]
+
+    def hold(self, number: int) -> None:
+        """A session of this user began."""
+        self._held[number] += 1
+
+    def release(self, number: int) -> None:
+        """A session of this user ended."""
+        self._held[number] -= 1
+        if self._held[number] <= 0:
+            self._numbers.pop(self._ids[number] or "", None)
+            self._ids[number] = self._names[number] = None
+            self._held[number] = 0
+            self._free.append(number)

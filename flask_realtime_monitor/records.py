@@ -1,0 +1,67 @@
+"""What travels between the parts: activities on their way in, and what is told of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Record(NamedTuple):
+    """One activity on its way into the tracker, scrubbed and complete."""
+
+    kind: str
+    at_ms: int
+    visitor: int
+    user_id: str | None
+    user_name: str | None
+    ip: str | None
+    agent: str
+    method: str | None
+    endpoint: str | None
+    rule: str | None
+    path: str | None
+    title: str | None
+    status: int | None
+    duration_ms: float | None
+    error: str | None
+    name: str | None
+    data: dict[str, Any] | None
+
+
+class Rare(NamedTuple):
+    """What few activities have, kept beside the rows."""
+
+    kind: str
+    title: str | None
+    error: str | None
+    name: str | None
+    data: dict[str, Any] | None
+
+
+class FeedItem(NamedTuple):
+    """One line of the feed; ``number`` grows by one with each."""
+
+    number: int
+    key: int | None
+    ordinal: int
+    record: Record
+
+
+class Notice(NamedTuple):
+    """Something a signal will tell: "activity", "started" or "ended"."""
+
+    what: str
+    key: int | None
+    row: bytes | None
+    item: FeedItem | None
+
+
+class InFlight(NamedTuple):
+    """A request that has not ended, as the recorder knows it."""
+
+    id: str
+    visitor: int
+    method: str | None
+    endpoint: str | None
+    path: str | None
+    started_ms: int
+    is_recorded: bool

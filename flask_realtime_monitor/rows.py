@@ -1,0 +1,158 @@
+"""The packed form of a session: one immutable ``bytes``, replaced whole by each activity.
+
+Layout, little endian::
+
+    head   visitor u64, base i64 (ms), last u32 (ms after base), requests u32, errors u32,
+           user u32 (number + 1, 0 = none), ordinal u32 (activities so far), agent u16, len(ip) u8
+    ip     0, 4, 6 or 16 bytes: none, IPv4, IPv6 /48, IPv6
+    then, newest first, 12 bytes an activity:
+           at u32 (ms after base), route u16, path u16, code u16, duration f16 (ms; negative: s)
+
+``code``: status in bits 0-9 (0 = none), method in bits 10-13, bit 14 = has an entry in the side
+table, bit 15 = not a request. A reader of a row needs no lock: nobody ever changes it.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+HEAD = struct.Struct("<QqIIIIIHB")
+ACT = struct.Struct("<IHHHe")
+_HALF = struct.Struct("<e")
+HEAD_SIZE = HEAD.size
+ACT_SIZE = ACT.size
+
+MAX_OFFSET = 0xFFFF_FFFF
+MAX_COUNT = 0xFFFF_FFFF
+NO_DURATION = float("nan")
+_LARGEST = 65_504.0  # the largest half float
+NO_PATH = 0xFFFF  # the path is the route itself
+STATUS = 0x03FF
+RARE = 0x4000
+OTHER_KIND = 0x8000
+
+METHODS = (None, "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+_METHOD_NUMBERS = {name: number for number, name in enumerate(METHODS)}
+OTHER_METHOD = 15
+
+
+class Head(NamedTuple):
+    """The fixed part of a row, unpacked."""
+
+    visitor: int
+    base_ms: int
+    last: int
+    requests: int
+    errors: int
+    user: int
+    ordinal: int
+    agent: int
+    ip_size: int
+
+    @property
+    def last_ms(self) -> int:
+        """When the session made its last request, in the clock's milliseconds."""
+        return self.base_ms + self.last
+
+
+class Act(NamedTuple):
+    """One activity of a row, unpacked; ``ordinal`` counts the session's activities from 1."""
+
+    at_ms: int
+    route: int
+    path: int
+    code: int
+    duration_ms: float | None
+    ordinal: int
+
+
+def head_of(row: bytes) -> Head:
+    """Unpack a row's head."""
+    return Head._make(HEAD.unpack_from(row))
+
+
+def last_ms_of(row: bytes) -> int:
+    """Return when a row's session made its last request."""
+    fields = HEAD.unpack_from(row)
+    return int(fields[1] + fields[2])
+
+
+def ip_of(row: bytes, size: int) -> str | None:
+    """Return the address kept in a row as text."""
+    packed = row[HEAD_SIZE : HEAD_SIZE + size]
+    if size == 4:
+        return socket.inet_ntop(socket.AF_INET, packed)
+    if size == 6:
+        return socket.inet_ntop(socket.AF_INET6, packed + bytes(10))
+    return socket.inet_ntop(socket.AF_INET6, packed) if size == 16 else None
+
+
+def pack_ip(ip: str | None) -> bytes:
+    """Pack an address that was masked (or not) before; a masked IPv6 takes 6 bytes."""
+    if not ip:
+        return b""
+    if ":" not in ip:
+        return socket.inet_pton(socket.AF_INET, ip)
+    packed = socket.inet_pton(socket.AF_INET6, ip)
+    return packed[:6] if not any(packed[6:]) else packed
+
+
+def acts_of(row: bytes, head: Head) -> Iterator[Act]:
+    """Unpack a row's activities, newest first."""
+    start = HEAD_SIZE + head.ip_size
+    base_ms, ordinal = head.base_ms, head.ordinal
+    for at, route, path, code, duration in ACT.iter_unpack(memoryview(row)[start:]):
+        yield Act(base_ms + at, route, path, code, unpacked_ms(duration), ordinal)
+        ordinal -= 1
+
+
+def method_number(method: str | None) -> int:
+    """Return the number of an HTTP method; made-up ones share one."""
+    return _METHOD_NUMBERS.get(method, OTHER_METHOD)
+
+
+def method_name(code: int) -> str | None:
+    """Return the HTTP method in an activity's code; "OTHER" for a made-up one."""
+    number = (code >> 10) & 0xF
+    return METHODS[number] if number < len(METHODS) else "OTHER"
+
+
+def packed_ms(milliseconds: float | None) -> float:
+    """Return a duration as it is packed: NaN for none, negative seconds above 65 s."""
+    if milliseconds is None:
+        return NO_DURATION
+    if milliseconds <= _LARGEST:
+        return milliseconds
+    return max(-milliseconds / 1000, -_LARGEST)
+
+
+def unpacked_ms(packed: float) -> float | None:
+    """Return the duration that was packed, with the 11 bits that are left of it."""
+    if packed != packed:  # noqa: PLR0124 (NaN alone differs from itself)
+        return None
+    return packed if packed >= 0 else -packed * 1000
+
+
+def rounded_ms(milliseconds: float) -> float | None:
+    """Return a duration as a row gives it back, so that all outputs agree."""
+    (kept,) = _HALF.unpack(_HALF.pack(packed_ms(milliseconds)))
+    return unpacked_ms(kept)
+
+
+def rebased(row: bytes, head: Head, now_ms: int) -> tuple[bytes, Head]:
+    """Move a row's base forward when an offset would no longer fit (a session of 49 days).
+
+    Activities older than the new base are dropped; what counts is kept.
+    """
+    base_ms = now_ms - 86_400_000
+    moved = head._replace(base_ms=base_ms, last=max(0, head.last_ms - base_ms))
+    kept = [
+        ACT.pack(act.at_ms - base_ms, act.route, act.path, act.code, packed_ms(act.duration_ms))
+        for act in acts_of(row, head)
+        if act.at_ms >= base_ms
+    ]
+    ip = row[HEAD_SIZE : HEAD_SIZE + head.ip_size]
+    return HEAD.pack(*moved) + ip + b"".join(kept), moved

@@ -1,0 +1,90 @@
+"""Who is behind a request without asking anybody: keyed hashes of address and agent.
+
+The key is a random salt that lives a day. Nobody who reads an id, even with this source at hand,
+can compute it from an address; and yesterday's ids cannot be linked to today's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from hashlib import blake2b
+
+from .privacy import visitor_address
+
+_DAY_S = 86_400
+_CACHE = 50_000
+
+
+class Visitors:
+    """Gives visitors and sessions their ids.
+
+    Args:
+        salt: returns the salt of a day (days since the epoch); the same in every worker.
+        timeout_s: a visitor seen within it under yesterday's salt keeps its id.
+        is_known: tells whether a visitor has a session here.
+    """
+
+    def __init__(
+        self,
+        salt: Callable[[int], bytes],
+        timeout_s: float,
+        is_known: Callable[[int], bool],
+    ) -> None:
+        self._salt = salt
+        self._timeout_s = timeout_s
+        self._is_known = is_known
+        self._day = -1
+        self._key = b""
+        self._old_key: bytes | None = None
+        # Keyed by Python's own hash of address and agent, so that no full address is kept.
+        self._cache: dict[int, int] = {}
+        self._secret = secrets.token_bytes(16)
+
+    def visitor(self, address: str, agent: str, at: float) -> int:
+        """Return the 64-bit id of a visitor; ``at`` in seconds since the epoch."""
+        self.turn(at)
+        key = hash((address, agent))
+        found = self._cache.get(key)
+        if found is None:
+            found = self._hash(address, agent)
+            if len(self._cache) >= _CACHE:
+                self._cache.clear()
+            self._cache[key] = found
+        return found
+
+    def turn(self, at: float) -> None:
+        """Change the salt when the day has changed, and drop the old one when it may go."""
+        day = int(at // _DAY_S)
+        if day > self._day:
+            self._old_key = self._key or None
+            self._day, self._key = day, self._salt(day)
+            self._cache.clear()
+        elif self._old_key is not None and at % _DAY_S > self._timeout_s:
+            self._old_key = None
+            self._cache.clear()
+
+    def session_key(self, visitor: int, user_id: str | None, generation: int) -> int:
+        """Return the 64-bit id of a visitor's session as a user (or as nobody)."""
+        if user_id is None and not generation:
+            return visitor
+        what = b"%d:%d:" % (visitor, generation)
+        if user_id is not None:
+            what += b"u" + user_id.encode("utf-8", "replace")
+        return _digest(what, self._secret)
+
+    def person(self, user_id: str) -> int:
+        """Return a 64-bit pseudonym of a user, for counting distinct people."""
+        return _digest(b"p" + user_id.encode("utf-8", "replace"), self._secret)
+
+    def _hash(self, address: str, agent: str) -> int:
+        what = f"{visitor_address(address)}\n{agent}".encode("utf-8", "surrogatepass")
+        if self._old_key is not None:
+            old = _digest(what, self._old_key)
+            if self._is_known(old):
+                return old
+        return _digest(what, self._key)
+
+
+def _digest(what: bytes, key: bytes) -> int:
+    return int.from_bytes(blake2b(what, digest_size=8, key=key).digest(), "little")
