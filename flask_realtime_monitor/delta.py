@@ -1,0 +1,142 @@
+"""What changed between two snapshots: the stream's ``update``, in the contract's form.
+
+Snapshots are compared as they are shown, so an update can never disagree with the snapshot it
+leads to. What only the clock moves causes no update; it rides along now and then.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+#: The keyed lists, and the key of each.
+LISTS = {
+    "users": "id",
+    "sessions": "id",
+    "endpoints": "endpoint",
+    "in_flight": "id",
+    "workers": "id",
+}
+#: Moved by the clock alone.
+CLOCKED = frozenset(
+    {
+        "as_of",
+        "age_s",
+        "oldest_report_s",
+        "last_report_at",
+        "rss_bytes",
+        "record_us",
+        "lock_wait_us",
+    }
+)
+#: Moved by requests, and by the clock as these grow old: real only where requests came.
+RATES = frozenset({"requests_per_s", "errors_per_s", "latency_ms"})
+
+
+def update(before: Json, after: Json, rode: Json | None = None) -> Json | None:
+    """Return what leads from one snapshot to a later one, None where nothing has changed.
+
+    Args:
+        rode: the snapshot from which viewers last got the values that only the clock moves;
+            given, these ride along.
+    """
+    changed: Json = {}
+    removed: dict[str, list[str]] = {}
+    for name, key in LISTS.items():
+        items, gone = _items(before[name], after[name], key)
+        if items:
+            changed[name] = items
+        if gone:
+            removed[name] = gone
+    if removed:
+        changed["removed"] = removed
+    known = {item["id"] for item in before["activities"]}
+    activities = [item for item in reversed(after["activities"]) if item["id"] not in known]
+    if activities:
+        changed["activities"] = activities
+    stats = _stats(before["stats"], after["stats"])
+    if stats:
+        changed["stats"] = stats
+    if not changed:
+        return None
+    if rode is not None:
+        _ride(changed, rode, after)
+    return {"as_of": after["as_of"], **changed}
+
+
+def _stats(before: Json, after: Json) -> Json:
+    changed = _fields(before, after, before["requests_total"] != after["requests_total"])
+    if "coverage" in changed and not _fields(before["coverage"], after["coverage"], False):
+        del changed["coverage"]
+    if "history" in changed:
+        minutes = _history(before["history"], after["history"])
+        known = {minute["at"] for minute in before["history"]}
+        if any(m["at"] in known or m["requests"] or m["active_sessions"] for m in minutes):
+            changed["history"] = minutes
+        elif len(changed) > 1:
+            changed["history"] = minutes  # a new minute without anybody comes along with others
+        else:
+            del changed["history"]
+    return changed
+
+
+def _history(before: list[Json], after: list[Json]) -> list[Json]:
+    known = {minute["at"]: minute for minute in before}
+    return [minute for minute in after if known.get(minute["at"]) != minute]
+
+
+def _items(before: list[Json], after: list[Json], key: str) -> tuple[list[Json], list[str]]:
+    """Return the changed items and the keys of those gone."""
+    known = {item[key]: item for item in before}
+    changed = []
+    for item in after:
+        old = known.pop(item[key], None)
+        if old is item:
+            continue
+        if old is None:
+            changed.append(item)
+            continue
+        fields = _fields(old, item, item.get("requests") != old.get("requests"))
+        if fields:
+            changed.append({key: item[key], **fields})
+    return changed, list(known)
+
+
+def _fields(old: Json, new: Json, has_requests: bool) -> Json:
+    """Return the fields that differ, those aside that only the clock moved."""
+    return {
+        name: value
+        for name, value in new.items()
+        if (old.get(name) != value or name not in old)
+        and name not in CLOCKED
+        and (has_requests or name not in RATES)
+    }
+
+
+def _ride(changed: Json, rode: Json, after: Json) -> None:
+    """Add the clock's values where they differ from what viewers have."""
+    for name, key in LISTS.items():
+        seen = {item[key]: item for item in rode[name]}
+        going = {item[key]: item for item in changed.get(name, ())}
+        for item in after[name]:
+            values = _clocked(seen.get(item[key], {}), item)
+            if values:
+                going[item[key]] = {**going.get(item[key], {key: item[key]}), **values}
+        if going:
+            changed[name] = list(going.values())
+    stats = {**_clocked(rode["stats"], after["stats"]), **changed.get("stats", {})}
+    if rode["stats"]["coverage"] != after["stats"]["coverage"]:
+        stats["coverage"] = after["stats"]["coverage"]
+    minutes = _history(rode["stats"]["history"], after["stats"]["history"])
+    if minutes:
+        stats["history"] = minutes
+    changed["stats"] = stats
+
+
+def _clocked(old: Json, new: Json) -> Json:
+    return {
+        name: value
+        for name, value in new.items()
+        if (name in CLOCKED or name in RATES) and old.get(name) != value
+    }
