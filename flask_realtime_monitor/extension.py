@@ -1,0 +1,306 @@
+"""RealtimeMonitor: what a developer writes. It builds the parts and connects them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from inspect import iscoroutinefunction
+from typing import Any, TypeVar
+
+from flask import (
+    Flask,
+    current_app,
+    got_request_exception,
+    has_app_context,
+    request_finished,
+    request_tearing_down,
+)
+
+from . import config
+from .access import Authorize, checked_gate
+from .errors import ConfigError
+from .identity import Identify, Person, person_of
+from .ingest import is_for_the_app
+from .models import Activity, User
+from .recorders import connect_logins
+from .state import EXTENSION, Hooks, Live, State
+from .web import blueprint
+from .web.answers import with_own_headers
+
+BeforeRecord = Callable[[Activity], Activity | None]
+F = TypeVar("F", bound=Callable[..., Any])
+Json = dict[str, Any]
+
+
+class RealtimeMonitor:
+    """Shows an app's admins, live, who is using the app and what they do.
+
+    ``RealtimeMonitor(app)`` or ``init_app``; nobody may watch until a gate is set::
+
+        monitor = RealtimeMonitor(app)
+
+        @monitor.authorize
+        def may_watch():
+            return current_user.is_authenticated and current_user.is_admin
+
+    Args:
+        app: the Flask app, or None to call ``init_app`` later.
+        authorize: who may watch; runs inside a request, only an exact True (or 1, "reveal",
+            "act") says yes.
+        identify: returns who makes the request: a User, an id, or None for nobody.
+        before_record: may edit (``dataclasses.replace``) or drop (None) each activity.
+
+    Raises:
+        ConfigError: a hook or a setting is wrong; the text says what to write instead.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        authorize: Authorize | None = None,
+        identify: Identify | None = None,
+        before_record: BeforeRecord | None = None,
+    ) -> None:
+        self._hooks = Hooks()
+        self._apps: list[Flask] = []
+        if authorize is not None:
+            self.authorize(authorize)
+        if identify is not None:
+            self.identify(identify)
+        if before_record is not None:
+            self.before_record(before_record)
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Connect the monitor to an app. It opens nothing: a server may still fork.
+
+        Raises:
+            ConfigError: the app has a monitor already or has served a request, or a setting is
+                wrong.
+        """
+        if not isinstance(app, Flask):
+            raise ConfigError(f"init_app takes the Flask app, not {type(app).__name__}")
+        if EXTENSION in app.extensions:
+            raise ConfigError(
+                "this app has a monitor already; call init_app once, or write "
+                "RealtimeMonitor() without the app and init_app(app) in the factory"
+            )
+        if app._got_first_request:
+            raise ConfigError(
+                "init_app came after the app's first request; call it where the app is made, "
+                "beside the other extensions"
+            )
+        settings = config.load(app.config)
+        state = State(app, settings, self._hooks)
+        if settings.enabled:
+            _check_prefix(app, settings.url_prefix)
+            app.register_blueprint(blueprint(settings.url_prefix))
+            _connect(app, state)
+        app.extensions[EXTENSION] = state
+        self._apps.append(app)
+
+    # -- hooks ---------------------------------------------------------------------------------
+
+    def authorize(self, gate: F) -> F:
+        """Set the gate; a decorator."""
+        self._hooks.authorize = checked_gate(gate)
+        return gate
+
+    def identify(self, hook: F) -> F:
+        """Set who makes a request; a decorator."""
+        self._hooks.identify = _checked(hook, "identify", "a User, an id or None")
+        return hook
+
+    def before_record(self, hook: F) -> F:
+        """Set what edits or drops an activity before it is kept; a decorator."""
+        self._hooks.before_record = _checked(hook, "before_record", "the Activity or None")
+        return hook
+
+    def exempt(self, view: F) -> F:
+        """Leave a view out: its requests are only counted as excluded; a decorator."""
+        if not callable(view):
+            raise ConfigError("exempt is a decorator for a view function")
+        view._realtime_monitor_exempt = True  # type: ignore[attr-defined]
+        return view
+
+    @property
+    def enabled(self) -> bool:
+        """Whether this process records; may be switched at any time."""
+        return self._hooks.enabled
+
+    @enabled.setter
+    def enabled(self, value: bool) -> None:
+        self._hooks.enabled = bool(value)
+
+    # -- recording by hand ---------------------------------------------------------------------
+
+    def track(self, name: str, *, user: User | str | int | None = None, **data: Any) -> None:
+        """Record a custom activity of the current visitor, or of ``user``.
+
+        Args:
+            name: what happened, such as "report exported".
+            user: whose activity it is; outside a request nobody is known otherwise.
+            data: a few plain values; those with a secret's name are never kept.
+        """
+        state = self._state()
+        if self._hooks.enabled and state.settings.enabled:
+            state.guard.wrap(_track)(state, name, user, data)
+
+    def annotate(self, text: str) -> None:
+        """Give the current request a human title, such as "Order 123"."""
+        state = self._state()
+        if self._hooks.enabled and state.settings.enabled:
+            state.guard.wrap(_annotate)(state, text)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def get_stats(self) -> Json:
+        """Return the numbers of the whole app."""
+        return self._live().picture.stats()
+
+    def get_active_users(self, limit: int = 100) -> list[Json]:
+        """Return the signed-in users who are active, last seen first."""
+        return self._live().picture.active_users(limit)
+
+    def get_active_sessions(self, limit: int = 100) -> list[Json]:
+        """Return the sessions that are active, last seen first."""
+        return self._live().picture.active_sessions(limit)
+
+    def get_activities(self, limit: int = 100) -> list[Json]:
+        """Return the newest activities, newest first."""
+        items: list[Json] = self._live().picture.activities(limit)["items"]
+        return items
+
+    def get_session(self, session_id: str) -> Json | None:
+        """Return one session with its newest activities, None when there is none."""
+        return self._live().picture.session(str(session_id))
+
+    def forget(self, user_id: str | int) -> None:
+        """Erase a person: sessions, activities, names."""
+        self._live().forget(str(user_id))
+
+    # -- finding the app -----------------------------------------------------------------------
+
+    def _live(self) -> Live:
+        return self._state().live
+
+    def _state(self) -> State:
+        if has_app_context() and EXTENSION in current_app.extensions:
+            state: State = current_app.extensions[EXTENSION]
+            if state.app in self._apps:
+                return state
+        if len(self._apps) == 1:
+            only: State = self._apps[0].extensions[EXTENSION]
+            return only
+        what = "several apps" if self._apps else "no app"
+        raise RuntimeError(
+            f"this monitor has {what} and none of them is current; call it inside a request or "
+            f"with app.app_context()"
+        )
+
+
+def _connect(app: Flask, state: State) -> None:
+    """Wrap the app and connect Flask's signals; every receiver asks for this process's parts."""
+    app.wsgi_app = _wrapped(app.wsgi_app, state)  # type: ignore[method-assign]
+    hooks = state.hooks
+    guard = state.guard
+
+    def finished(_: Flask, response: Any, **__: Any) -> None:
+        if hooks.enabled:
+            state.live.requests.look(response)
+
+    def torn_down(_: Flask, **__: Any) -> None:
+        if hooks.enabled:
+            state.live.requests.look_at_teardown()
+
+    def excepted(_: Flask, exception: BaseException, **__: Any) -> None:
+        entry = state.live.requests.current()
+        if entry is not None:
+            entry.fail(exception)
+
+    def signed_in(_: Flask, user: Any = None, **__: Any) -> None:
+        state.live.logins.signed_in(user)
+
+    def signed_out(_: Flask, user: Any = None, **__: Any) -> None:
+        state.live.logins.signed_out(user)
+
+    request_finished.connect(guard.wrap(finished), app, weak=False)
+    request_tearing_down.connect(guard.wrap(torn_down), app, weak=False)
+    got_request_exception.connect(guard.wrap(excepted), app, weak=False)
+    connect_logins(app, guard.wrap(signed_in), guard.wrap(signed_out))
+
+
+def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..., Iterable[bytes]]:
+    """Return the app's WSGI callable, followed from its first moment to its last byte."""
+    hooks, guard = state.hooks, state.guard
+    prefix = state.settings.url_prefix
+    below = prefix + "/"
+
+    def monitored(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(prefix) and (path == prefix or path.startswith(below)):
+            if hooks.enabled:
+                guard.wrap(_exclude)(state)
+            return inner(environ, with_own_headers(environ, start_response))
+        if not hooks.enabled:
+            return inner(environ, start_response)
+        try:
+            requests = state.live.requests
+            entry = requests.begin(environ, start_response)
+        except BaseException as error:  # whatever fails here, the request goes on without us
+            if is_for_the_app(error):
+                raise
+            guard.failed("begin", error)
+            return inner(environ, start_response)
+        try:
+            body = inner(environ, entry.start_response)
+        except BaseException as error:
+            guard.wrap(requests.crashed)(entry, error)
+            raise
+        try:
+            return requests.answered(entry, body)
+        except BaseException as error:  # a body of an unheard-of kind must still be sent
+            if is_for_the_app(error):
+                raise
+            guard.failed("answered", error)
+            return body
+
+    return monitored
+
+
+def _exclude(state: State) -> None:
+    state.live.ingest.put_excluded()
+
+
+def _track(state: State, name: Any, user: Any, data: Json) -> None:
+    person: Person | None = person_of(user)
+    state.live.track(name, person, data)
+
+
+def _annotate(state: State, text: Any) -> None:
+    entry = state.live.requests.current()
+    if entry is not None:
+        entry.title = text
+
+
+def _checked(hook: Any, name: str, answer: str) -> Any:
+    if not callable(hook):
+        raise ConfigError(
+            f"{name} must be a function, not {type(hook).__name__}; write @monitor.{name} above it"
+        )
+    if iscoroutinefunction(hook):
+        raise ConfigError(
+            f"{name} is an async def: what it returns is a coroutine, never {answer}; "
+            f"write a plain def"
+        )
+    return hook
+
+
+def _check_prefix(app: Flask, prefix: str) -> None:
+    for rule in app.url_map.iter_rules():
+        if rule.rule == prefix or rule.rule.startswith(prefix + "/"):
+            raise ConfigError(
+                f"REALTIME_MONITOR_URL_PREFIX is {prefix!r}, but the app has a rule of its own "
+                f"there ({rule.rule}); set another prefix, such as '/realtime'"
+            )

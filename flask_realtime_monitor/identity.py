@@ -1,0 +1,68 @@
+"""Who makes this request: the app's own hook, else Flask-Login, without touching either."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, g
+from flask.globals import request_ctx
+
+from .models import User
+
+Identify = Callable[[], Any]
+Person = tuple[Any, Any]  # (id, name) as the app gave them
+
+
+class Identity:
+    """Tells who makes the request at hand. Call it at the request's end, inside the request.
+
+    Args:
+        app: the Flask app; its ``login_manager`` says whether Flask-Login is at work.
+        identify: returns the app's own hook, or None.
+    """
+
+    def __init__(self, app: Flask, identify: Callable[[], Identify | None]) -> None:
+        self._identify = identify
+        self._app = app
+
+    def __call__(self) -> Person | None:
+        """Return (id, name) or None for a visitor without a user.
+
+        Raises:
+            Exception: whatever the app's hook raises.
+        """
+        hook = self._identify()
+        if hook is not None:
+            return person_of(hook())
+        if "flask_login" in sys.modules and getattr(self._app, "login_manager", None) is not None:
+            return self._of_flask_login()
+        return None
+
+    def _of_flask_login(self) -> Person | None:
+        """Peek: what the app loaded by itself, else the id in the session; never the loader."""
+        user = g.get("_login_user")
+        if user is not None:
+            return (user.get_id(), None) if user.is_authenticated else None
+        session = _session()
+        user_id = None if session is None else session.get("_user_id")
+        return None if user_id is None else (user_id, None)
+
+
+def person_of(who: Any) -> Person | None:
+    """Return (id, name) for what an ``identify`` hook returned."""
+    if who is None:
+        return None
+    if isinstance(who, User):
+        return None if who.id is None else (who.id, who.name)
+    return (who, None)
+
+
+def _session() -> Any:
+    # Flask 3.1.3 marks a session as accessed when it is read through the public attribute.
+    context: Any = request_ctx._get_current_object()  # type: ignore[attr-defined]
+    try:
+        return context._session
+    except AttributeError:
+        return context.session

@@ -1,0 +1,55 @@
+"""Records sign-ins and sign-outs by Flask-Login's signals, where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+
+from ..identity import Person
+from ..ingest import Guard
+from .requests import Entry
+
+
+class LoginRecorder:
+    """Receivers of ``user_logged_in`` and ``user_logged_out``; the request's end tells of them.
+
+    Args:
+        current: returns the entry of the request at hand.
+        identify: returns who makes it. A sign-out request asks here as well as at its end, when
+            the person is gone: so that the request and the sign-out are still theirs.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        current: Callable[[], Entry | None],
+        identify: Callable[[], Person | None],
+    ) -> None:
+        self._current = current
+        self._identify = identify
+        self.signed_in = guard.wrap(self._signed_in)
+        self.signed_out = guard.wrap(self._signed_out)
+
+    def _signed_in(self, user: Any) -> None:
+        entry = self._current()
+        if entry is not None:
+            entry.signed_in = (user.get_id(), None)
+
+    def _signed_out(self, user: Any) -> None:
+        entry = self._current()
+        if entry is not None and user is not None and user.is_authenticated:
+            entry.signed_out = self._identify() or (user.get_id(), None)
+
+
+def connect_logins(
+    app: Flask, signed_in: Callable[..., None], signed_out: Callable[..., None]
+) -> None:
+    """Connect two receivers to Flask-Login's signals, if it is installed."""
+    try:
+        from flask_login import user_logged_in, user_logged_out
+    except ImportError:
+        return
+    user_logged_in.connect(signed_in, app, weak=False)
+    user_logged_out.connect(signed_out, app, weak=False)

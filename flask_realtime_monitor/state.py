@@ -1,0 +1,299 @@
+"""The box of parts of one app: what is set once, and the live parts of each process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from flask import Flask, current_app
+
+from . import health, signals, worker
+from .access import Access, Authorize
+from .broadcaster import Broadcaster, Viewer
+from .clock import Clock
+from .config import Settings
+from .identity import Identify, Identity, Person
+from .ingest import Guard, Ingest, Raw
+from .models import Activity, User
+from .picture import Picture, Surroundings
+from .privacy import clean
+from .recorders import LoginRecorder, RequestRecorder
+from .records import Notice
+from .sessions import MAX_AGENTS
+from .stores import open_store
+from .tracker import MAX_PATHS, MAX_RARE, MAX_ROUTES, Tracker
+from .traffic import MAX_ENDPOINTS
+from .visitors import Visitors
+
+EXTENSION = "realtime_monitor"
+ENTRY_KEY = "flask_realtime_monitor.entry"
+_MOST_EXPIRED = 500
+
+
+class Hooks:
+    """What the developer hangs in; one set for all apps of one RealtimeMonitor."""
+
+    def __init__(self) -> None:
+        self.authorize: Authorize | None = None
+        self.identify: Identify | None = None
+        self.before_record: Callable[[Activity], Activity | None] | None = None
+        self.enabled = True
+
+
+class State:
+    """One app's settings, hooks and gate, and the live parts of this process.
+
+    Nothing is opened before first use in a process: a server may fork in between.
+    """
+
+    def __init__(self, app: Flask, settings: Settings, hooks: Hooks) -> None:
+        self.app = app
+        self.settings = settings
+        self.hooks = hooks
+        self.guard = Guard()
+        self.access = Access(lambda: hooks.authorize, settings.metrics_token)
+        self.identity = Identity(app, lambda: hooks.identify)
+        self.is_one_of_many = False
+        self._live: dict[int, Live] = {}
+
+    @property
+    def live(self) -> Live:
+        """The parts of this process, made on first use."""
+        pid = os.getpid()
+        live = self._live.get(pid)
+        return live if live is not None else self._open(pid)
+
+    def _open(self, pid: int) -> Live:
+        made = Live(self)
+        live = self._live.setdefault(pid, made)
+        if live is made:
+            for other in [known for known in self._live if known != pid]:
+                del self._live[other]  # a parent's: its locks may be held for ever
+            live.start()
+        return live
+
+
+class Live:
+    """The parts of one app in one process."""
+
+    def __init__(self, state: State) -> None:
+        settings, guard = state.settings, state.guard
+        self.state = state
+        self.settings = settings
+        self.store = open_store(settings.store)
+        clock = self.clock = Clock()
+        self.worker = worker.Worker(clock)
+        self.tracker = Tracker(
+            settings,
+            clock,
+            Visitors(self.store.salt, settings.session_timeout, self._knows_visitor),
+        )
+        self.ingest = Ingest(
+            settings, self.tracker, guard, lambda: state.hooks.before_record, self._is_heard
+        )
+        self.requests = RequestRecorder(
+            state.app,
+            ENTRY_KEY,
+            self.ingest,
+            guard,
+            self._identify,
+            self.worker.record_us.add,
+            self.worker.id,
+        )
+        self.logins = LoginRecorder(guard, self.requests.current, state.identity)
+        self.picture = Picture(
+            settings,
+            self.tracker,
+            self.store.epoch(),
+            self.worker.id,
+            self.worker.host,
+            Surroundings(
+                in_flight=self.requests.in_flight,
+                viewers=lambda: self.broadcaster.viewers,
+                worker=self._worker_item,
+                health=self._health,
+                events_dropped=lambda: self.broadcaster.events_dropped,
+                is_whole=lambda: not state.is_one_of_many,
+                fold=self.ingest.fold,
+            ),
+        )
+        self.broadcaster = Broadcaster(
+            settings, self.picture, self.worker, guard, self._tell_viewer
+        )
+        self._beating = threading.Lock()
+
+    def start(self) -> None:
+        """Begin the background loop."""
+        worker.start_loop(self.beat, "realtime-monitor")
+
+    def beat(self) -> None:
+        """What is done ten times a second, off the request path."""
+        if not self._beating.acquire(blocking=False):
+            return
+        try:
+            with self.worker.own_work():
+                self._beat()
+        except Exception as error:  # the loop must go on
+            self.state.guard.failed("beat", error)
+        finally:
+            self._beating.release()
+
+    def _beat(self) -> None:
+        self.ingest.fold()
+        self.clock.follow()
+        busy = {one.visitor for one in self.requests.in_flight()}
+        notices, _ = self.tracker.expire(busy, _MOST_EXPIRED)
+        self.ingest.notices.extend(notices)
+        self.worker.turn()
+        self.picture.rest()
+        self._send_signals()
+
+    def _send_signals(self) -> None:
+        """Tell the app's receivers what has happened, in order; what one raises is noted."""
+        notices = self.ingest.notices
+        while notices:
+            notice = notices.popleft()
+            try:
+                self._tell(notice)
+            except Exception as error:  # a receiver of the app's
+                self.state.guard.failed("signal receiver", error)
+
+    def _tell(self, notice: Notice) -> None:
+        app = self.state.app
+        if notice.item is not None:
+            record = notice.item.record
+            if record.kind == "logout" and record.user_id is not None:
+                self.broadcaster.sign_out(record.user_id)
+            if signals.activity_recorded.receivers:
+                activity = self.picture.describe_activity(notice.item)
+                signals.activity_recorded.send(app, activity=activity)
+            return
+        signal = signals.session_started if notice.what == "started" else signals.session_ended
+        if signal.receivers and notice.key is not None and notice.row is not None:
+            signal.send(app, session=self.picture.describe(notice.key, notice.row))
+
+    def _tell_viewer(self, what: str, viewer: Viewer) -> None:
+        if what == "connected":
+            self.viewer_opened("stream", viewer.user, viewer.role)
+        else:
+            self._send_viewer(signals.viewer_disconnected, viewer.user, viewer.role)
+
+    def viewer_opened(self, what: str, user: User | None, role: str) -> None:
+        """Log and tell who has opened a page or a stream."""
+        name = "somebody unknown" if user is None else f"user {user.id!r}"
+        self.state.app.logger.getChild(EXTENSION).info("%s opened the %s (%s)", name, what, role)
+        self._send_viewer(signals.viewer_connected, user, role)
+
+    def _send_viewer(self, signal: Any, user: User | None, role: str) -> None:
+        try:
+            shown = None if user is None else {"id": user.id, "name": user.name}
+            signal.send(self.state.app, user=shown, role=role)
+        except Exception as error:  # a receiver of the app's
+            self.state.guard.failed("signal receiver", error)
+
+    # -- calls of the extension ----------------------------------------------------------------
+
+    def track(self, name: Any, user: Person | None, data: dict[str, Any]) -> None:
+        """Record a custom activity, of the request at hand where there is one."""
+        entry = self.requests.current()
+        if entry is not None:
+            self.requests.track(entry, name, user, data)
+            return
+        now_s = self.clock.monotonic()
+        self.ingest.put(Raw("custom", now_s, "", "", user, name=name, data=data, has_visitor=False))
+
+    def forget(self, user_id: str) -> int:
+        """Erase a person; return how many sessions went."""
+        self.ingest.fold()
+        gone = self.tracker.forget(user_id)
+        self.broadcaster.forget()
+        return gone
+
+    def viewer(self) -> User | None:
+        """Return who makes the request at hand, as a viewer."""
+        person = self._identify()
+        if person is None:
+            return None
+        return User(clean(person[0]), None if person[1] is None else clean(person[1]))
+
+    # -- what the parts ask of each other ------------------------------------------------------
+
+    def _identify(self) -> Person | None:
+        try:
+            return self.state.identity()
+        except Exception as error:  # the app's own hook; the visitor is then shown as a guest
+            self.state.guard.failed("identify", error)
+            return None
+
+    def _knows_visitor(self, visitor: int) -> bool:
+        return self.tracker.sessions.knows_visitor(visitor)
+
+    def _is_heard(self) -> bool:
+        """Whether anybody wants to know what happens."""
+        return bool(
+            self.broadcaster.viewers
+            or signals.activity_recorded.receivers
+            or signals.session_started.receivers
+            or signals.session_ended.receivers
+        )
+
+    def _worker_item(self) -> dict[str, Any]:
+        p50, p99 = self.tracker.lock_wait_us.read(0.5, 0.99)
+        return self.worker.item(
+            sessions=len(self.tracker.sessions),
+            viewers=self.broadcaster.viewers,
+            lock_wait_us={"p50": p50, "p99": p99},
+            dropped=self._dropped(),
+            errors=self.state.guard.failures.total(),
+        )
+
+    def _dropped(self) -> dict[str, int]:
+        tracker = self.tracker
+        return {
+            "sessions": tracker.sessions.dropped,
+            "activities": tracker.dropped_activities + self.ingest.dropped,
+            "events": self.broadcaster.events_dropped,
+            "paths": tracker.paths.replaced,
+            "routes": tracker.routes.dropped,
+            "endpoints": tracker.traffic.names.dropped,
+            "agents": tracker.sessions.agents.dropped,
+        }
+
+    def _health(self) -> dict[str, Any]:
+        tracker = self.tracker
+        uses = (
+            ("sessions", len(tracker.sessions), self.settings.max_sessions),
+            ("viewers", self.broadcaster.viewers, self.broadcaster.limit()),
+            ("activities", len(tracker.feed), self.settings.history_size),
+            ("paths", len(tracker.paths), MAX_PATHS),
+            ("routes", len(tracker.routes), MAX_ROUTES),
+            ("endpoints", len(tracker.traffic.names), MAX_ENDPOINTS),
+            ("agents", len(tracker.sessions.agents), MAX_AGENTS),
+            ("details", tracker.rare_count, MAX_RARE),
+        )
+        return health.report(
+            health.Vitals(
+                memory_bytes=tracker.size_bytes(),
+                sessions=len(tracker.sessions),
+                lock_wait_p99_us=tracker.lock_wait_us.read(0.99)[0],
+                cpu_share=self.worker.cpu_share(),
+                is_one_of_many=self.state.is_one_of_many,
+                errors=self.state.guard.failures.total(),
+                limits=[{"name": n, "used": used, "limit": limit} for n, used, limit in uses],
+                store_url=self.store.shown_url,
+                store_lag_s=self.store.lag_s(),
+            )
+        )
+
+
+class _Current(NamedTuple):
+    state: State
+    live: Live
+
+
+def current_state() -> _Current:
+    """Return the state of the app at hand and its live parts; for views."""
+    state: State = current_app.extensions[EXTENSION]
+    return _Current(state, state.live)

@@ -1,0 +1,96 @@
+"""The blueprint: every route behind the one gate.
+
+Rules take every method and a catch-all stands last, so that the gate is asked before Flask can
+answer 405, 404 or a slash redirect by itself: a stranger learns nothing from the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from flask import Blueprint, Flask, Response, g, request
+from flask.blueprints import BlueprintSetupState
+
+from ..state import current_state
+from . import answers, api, pages, stream
+
+NAME = "realtime_monitor"
+_View = Callable[..., Response]
+
+#: Under the prefix; the first that fits wins, and the last fits all.
+ROUTES: tuple[tuple[str, str, _View], ...] = (
+    ("/", "page", pages.page),
+    ("/stream", "stream", stream.stream),
+    ("/metrics", "metrics", api.metrics),
+    ("/assets/<version>/<path:name>", "asset", pages.asset),
+    ("/api/v1/stats", "stats", api.stats),
+    ("/api/v1/users", "users", api.users),
+    ("/api/v1/sessions", "sessions", api.sessions),
+    ("/api/v1/sessions/<session_id>", "session", api.session),
+    ("/api/v1/activities", "activities", api.activities),
+    ("/api/v1/endpoints", "endpoints", api.endpoints),
+    ("/api/v1/in-flight", "in_flight", api.in_flight),
+    ("/api/v1/workers", "workers", api.workers),
+    ("/api/v1/health", "health", api.health),
+    ("/<path:_>", "nothing", answers.nothing),
+)
+
+
+def blueprint(url_prefix: str) -> Blueprint:
+    """Return the blueprint, to be registered on one app."""
+    made = Blueprint(NAME, __package__, template_folder="../templates")
+    made.before_request(_gate)
+
+    def add_rules(setup: BlueprintSetupState) -> None:
+        app = cast(Flask, setup.app)  # an App of Flask's is a Flask, typed more loosely
+        for path, name, view in ROUTES:
+            _add_rule(app, url_prefix + path, f"{NAME}.{name}", _answering(view))
+        _add_rule(app, url_prefix, f"{NAME}.home", _answering(pages.home))
+
+    made.record_once(add_rules)
+    return made
+
+
+def _add_rule(app: Flask, path: str, endpoint: str, view: _View) -> None:
+    """Add a rule for every method there is; ``add_url_rule`` would allow GET alone."""
+    map_ = app.url_map
+    options: dict[str, Any] = {"host": "<_host>"} if map_.host_matching else {}
+    rule = app.url_rule_class(
+        path, endpoint=endpoint, methods=None, strict_slashes=False, **options
+    )
+    rule.provide_automatic_options = False  # type: ignore[attr-defined]
+    map_.add(rule)
+    app.view_functions[endpoint] = view
+
+
+def _gate() -> Response | None:
+    """Refuse whoever may not watch."""
+    state, _ = current_state()
+    if request.environ.get("wsgi.multiprocess"):
+        state.is_one_of_many = True
+    if request.endpoint == f"{NAME}.metrics" and state.access.opens_metrics(
+        request.headers.get("Authorization")
+    ):
+        g.realtime_monitor_role = None
+        return None
+    verdict = state.access.ask()
+    if verdict.role is None:
+        return answers.refusal(verdict.status, verdict.reason if state.app.debug else "")
+    g.realtime_monitor_role = verdict.role
+    return None
+
+
+def _answering(view: _View) -> _View:
+    """Let a view answer GET and HEAD alone, and turn its faults into a plain 500."""
+
+    def answer(_host: str | None = None, **arguments: Any) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return answers.error(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
+        try:
+            return view(**arguments)
+        except Exception as error:  # a fault of ours shows no stack to anybody
+            current_state().state.guard.failed(f"view {request.endpoint}", error)
+            return answers.error(500, "the monitor failed here; the app's log says why")
+
+    return answer

@@ -1,0 +1,94 @@
+"""The dashboard page and its files."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from functools import cache
+from pathlib import Path
+
+from flask import Response, g, render_template, request, url_for
+
+from ..cards import CARDS
+from ..state import current_state
+from .answers import error, set_headers
+
+STATIC = Path(__file__).parent.parent / "static"
+_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' data:",
+        "worker-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    )
+)
+
+
+def page() -> Response:
+    """The dashboard, with the first numbers in its HTML."""
+    state, live = current_state()
+    live.viewer_opened("page", live.viewer(), g.realtime_monitor_role)
+    home_url = url_for("realtime_monitor.page")
+    html = render_template(
+        "realtime_monitor/page.html",
+        app_name=state.app.name,
+        cards=CARDS,
+        data={card.stem: card.data(live.picture) for card in CARDS},
+        asset=_asset_url,
+        home_url=home_url,
+        api_url=home_url + "api/v1",
+        stream_url=url_for("realtime_monitor.stream"),
+        update_interval=state.settings.update_interval,
+        heartbeat_interval=state.settings.heartbeat_interval,
+    )
+    set_headers(Content_Security_Policy=CONTENT_SECURITY_POLICY)
+    return Response(html, mimetype="text/html")
+
+
+def home() -> Response:
+    """The prefix without its slash: the page is one step further."""
+    return Response("", 308, {"Location": url_for("realtime_monitor.page")})
+
+
+def asset(version: str, name: str) -> Response:
+    """One of the page's own files; its URL changes with the content of any."""
+    file = files().get(name)
+    if file is None or version != content_hash():
+        return error(404, "there is nothing here")
+    set_headers(Cache_Control="private, max-age=31536000, immutable")
+    kind = _TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
+    answer = Response(file, content_type=kind or "application/octet-stream")
+    answer.set_etag(version)
+    answer.make_conditional(request)
+    return answer
+
+
+@cache
+def files() -> dict[str, bytes]:
+    """Return every file of the page by its name; read once, so no path is ever followed."""
+    return {
+        path.relative_to(STATIC).as_posix(): path.read_bytes()
+        for path in sorted(STATIC.rglob("*"))
+        if path.is_file()
+    }
+
+
+@cache
+def content_hash() -> str:
+    """Return one hash of all files, so that modules may import each other by relative URL."""
+    found = hashlib.blake2b(digest_size=8)
+    for name, content in files().items():
+        found.update(name.encode() + b"\0" + content + b"\0")
+    return found.hexdigest()
+
+
+def _asset_url(name: str) -> str:
+    return url_for("realtime_monitor.asset", version=content_hash(), name=name)

@@ -1,0 +1,109 @@
+"""This process: its id, what watching costs it, and its one background loop."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakMethod
+
+from .clock import Clock
+from .histogram import Histogram
+
+BEAT_S = 0.1
+_WINDOW_S = 10.0
+
+
+class Worker:
+    """One process that records; made on first use in it, so after every fork.
+
+    ``record_us`` holds what recording cost single requests (thread CPU, sampled).
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.id = secrets.token_hex(4)
+        self.pid = os.getpid()
+        self.host = socket.gethostname()[:64]
+        self.started_at = clock.now_at()
+        self.record_us = Histogram()
+        self._clock = clock
+        self._cpu_s = 0.0
+        self._window = (time.monotonic(), 0.0)
+        self._share: float | None = None
+
+    @contextmanager
+    def own_work(self) -> Iterator[None]:
+        """Count the thread's CPU within as ours."""
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            self._cpu_s += time.thread_time() - began
+
+    def spend(self, seconds: float) -> None:
+        """Count seconds of CPU as ours."""
+        self._cpu_s += seconds
+
+    def cpu_share(self) -> float | None:
+        """Return our own part of one core over the last 10 s, None before that."""
+        return self._share
+
+    def turn(self) -> None:
+        """Close the window of the CPU share when it is over, and age the histogram."""
+        began_s, cpu_s = self._window
+        now_s = time.monotonic()
+        if now_s - began_s >= _WINDOW_S:
+            self._share = (self._cpu_s - cpu_s) / (now_s - began_s)
+            self._window = (now_s, self._cpu_s)
+            if self.record_us.total > 10_000:
+                self.record_us.halve()
+
+    def item(self, **rest: Any) -> dict[str, Any]:
+        """Return this worker as the outputs show it (``worker`` in the contract)."""
+        p50, p99 = self.record_us.read(0.5, 0.99)
+        return {
+            "id": self.id,
+            "host": self.host,
+            "pid": self.pid,
+            "started_at": self.started_at,
+            "last_report_at": self._clock.now_at(),
+            "is_reporting": True,
+            "rss_bytes": rss_bytes(),
+            "record_us": {"p50": p50, "p99": p99},
+            **rest,
+        }
+
+
+def start_loop(beat: Callable[[], None], name: str) -> threading.Thread:
+    """Call a bound method every 100 ms until its object is gone.
+
+    The loop holds the object only weakly, so an app that nobody uses any more can go. Thread and
+    sleep are looked up now: greenlets once gevent has patched.
+    """
+    thread = threading.Thread(target=_loop, args=(WeakMethod(beat),), name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _loop(find: WeakMethod[Callable[[], None]]) -> None:
+    while True:
+        time.sleep(BEAT_S)
+        beat = find()
+        if beat is None:
+            return
+        beat()
+        del beat
+
+
+def rss_bytes() -> int | None:
+    """Return the memory this process holds, None where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
