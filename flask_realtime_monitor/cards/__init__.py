@@ -1,5 +1,18 @@
-"""The cards of the dashboard: one stem each for data, template, script and test."""
+"""The cards of the dashboard, in the order in which they stand on the page."""
 
 from __future__ import annotations
 
-CARDS: tuple[object, ...] = ()
+from . import activity, drawer, health, pages, people, tiles, waiting
+from .base import Card
+
+__all__ = ["CARDS", "Card"]
+
+CARDS: tuple[Card, ...] = (
+    tiles.CARD,
+    people.CARD,
+    pages.CARD,
+    waiting.CARD,
+    activity.CARD,
+    health.CARD,
+    drawer.CARD,
+)

@@ -39,7 +39,7 @@ ROUTES: tuple[tuple[str, str, _View], ...] = (
 
 def blueprint(url_prefix: str) -> Blueprint:
     """Return the blueprint, to be registered on one app."""
-    made = Blueprint(NAME, __package__, template_folder="../templates")
+    made = Blueprint(NAME, __package__)
     made.before_request(_gate)
 
     def add_rules(setup: BlueprintSetupState) -> None:

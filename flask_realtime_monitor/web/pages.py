@@ -7,8 +7,10 @@ import mimetypes
 from functools import cache
 from pathlib import Path
 
-from flask import Response, g, render_template, request, url_for
+from flask import Response, g, request, url_for
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from .. import wording
 from ..cards import CARDS
 from ..state import current_state
 from .answers import error, set_headers
@@ -37,8 +39,7 @@ def page() -> Response:
     state, live = current_state()
     live.viewer_opened("page", live.viewer(), g.realtime_monitor_role)
     home_url = url_for("realtime_monitor.page")
-    html = render_template(
-        "realtime_monitor/page.html",
+    html = _template().render(
         app_name=state.app.name,
         cards=CARDS,
         data={card.stem: card.data(live.picture) for card in CARDS},
@@ -46,11 +47,35 @@ def page() -> Response:
         home_url=home_url,
         api_url=home_url + "api/v1",
         stream_url=url_for("realtime_monitor.stream"),
-        update_interval=state.settings.update_interval,
         heartbeat_interval=state.settings.heartbeat_interval,
     )
     set_headers(Content_Security_Policy=CONTENT_SECURITY_POLICY)
     return Response(html, mimetype="text/html")
+
+
+@cache
+def _template() -> Template:
+    """Return the page's template.
+
+    Jinja, but not the app's: its context processors may ask a database on every page.
+    """
+    ours = Environment(
+        loader=PackageLoader("flask_realtime_monitor"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    ours.filters.update(
+        age=wording.age,
+        clock_time=wording.clock_time,
+        device=wording.device,
+        milliseconds=wording.milliseconds,
+        number=wording.number,
+        visible=wording.visible,
+    )
+    ours.globals["person"] = wording.person
+    return ours.get_template("realtime_monitor/page.html")
 
 
 def home() -> Response:

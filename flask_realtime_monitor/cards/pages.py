@@ -1,0 +1,20 @@
+"""Where people are now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..picture import Picture
+from .base import Card
+
+MOST = 8
+
+
+def data(picture: Picture) -> dict[str, Any]:
+    """Return the endpoints with active sessions, the fullest first."""
+    busy = [one for one in picture.endpoints(limit=1000)["items"] if one["active_sessions"]]
+    busy.sort(key=lambda one: (-one["active_sessions"], one["endpoint"]))
+    return {"endpoints": busy[:MOST]}
+
+
+CARD = Card("pages", "Pages now", data)

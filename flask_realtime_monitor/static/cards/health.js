@@ -1,0 +1,71 @@
+/** Whether the monitor itself is well; folded to one line when it is. */
+
+import { age, number, visible } from "../format.js";
+import { bdi, el, keyed, write } from "../dom.js";
+
+const ASK_EVERY_MS = 15000;
+
+export function mount(element, page) {
+  const details = element.querySelector("details");
+  const summary = element.querySelector("[data-summary]");
+  const problems = element.querySelector("[data-problems]");
+  const limits = element.querySelector("[data-limits]");
+  const body = element.querySelector("tbody");
+  let health = null;
+  let askedAt = Date.now();
+  let wasWell = summary.dataset.well === "yes";
+
+  function draw(model) {
+    const workers = [...model.workers.values()];
+    keyed(body, workers, (one) => one.id, createRow, (row, one) => {
+      const cells = row.cells;
+      const silent = model.now() - one.last_report_at;
+      write(cells[1], one.is_reporting ? "reporting" : `silent for ${age(silent)}`);
+      write(cells[2], number(one.sessions));
+      write(cells[3], number(one.viewers));
+      write(cells[4], `${number(one.record_us.p50)} µs`);
+      write(cells[5], one.rss_bytes ? `${number(Math.round(one.rss_bytes / 1048576))} MB` : "–");
+      write(cells[6], number(Object.values(one.dropped).reduce((sum, n) => sum + n, 0)));
+    });
+    drawSummary(model);
+    if (Date.now() - askedAt > ASK_EVERY_MS) ask();
+  }
+
+  function drawSummary(model) {
+    const { coverage } = model.stats;
+    const isWell = coverage.complete && (health ? health.status === "ok" : wasWell);
+    const reporting = `${coverage.workers_reporting} of ${coverage.workers} reporting`;
+    summary.dataset.well = isWell ? "yes" : "no";
+    write(summary, isWell ? `All well: ${reporting}` : `Degraded: ${reporting}`);
+    if (wasWell && !isWell) details.open = true;
+    wasWell = isWell;
+  }
+
+  async function ask() {
+    askedAt = Date.now();
+    const response = await fetch(`${page.api}/health`, { cache: "no-store" }).catch(() => null);
+    if (!response?.ok) return;
+    health = await response.json();
+    problems.replaceChildren(...health.problems.map((one) => el("li", { textContent: one })));
+    keyed(limits, health.limits, (one) => one.name, createLimit, (row, one) => {
+      const meter = row.querySelector("meter");
+      meter.max = one.limit;
+      meter.value = one.used;
+      write(row.querySelector(".num"), `${number(one.used)} of ${number(one.limit)}`);
+    });
+    page.draw();
+  }
+
+  return { draw, tick: () => { if (Date.now() - askedAt > ASK_EVERY_MS) ask(); } };
+}
+
+function createRow(one) {
+  const cells = Array.from({ length: 6 }, (_, index) =>
+    el("td", { className: index ? "num" : "age" }));
+  return el("tr", {}, el("th", { scope: "row" }, bdi(visible(one.host)), `:${one.pid}`), ...cells);
+}
+
+function createLimit(one) {
+  return el("li", {}, el("span", { className: "name", textContent: one.name }), " ",
+    el("meter", { min: 0, "aria-hidden": "true" }), " ", el("span", { className: "num" }));
+}

@@ -1,0 +1,62 @@
+/** How values read. `wording.py` says the same for the page's first sight. */
+
+const UNITS = [[86400, "d"], [3600, "h"], [60, "min"]];
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Co}\p{Zl}\p{Zp}]/gu;
+const KINDS = { login: "signed in", logout: "signed out" };
+
+/** How long ago something was: "12 s", "3 min". */
+export function age(seconds) {
+  for (const [size, unit] of UNITS) {
+    if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
+  }
+  return `${Math.max(0, Math.floor(seconds))} s`;
+}
+
+/** A number with its thousands apart; a dash where there is none. */
+export function number(value) {
+  if (value === null || value === undefined) return "–";
+  const digits = Number.isInteger(value) || Math.abs(value) >= 100 ? 0 : 1;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+/** A duration: "0.4 ms", "12 ms", "3.1 s". */
+export function milliseconds(value) {
+  if (value === null || value === undefined) return "–";
+  if (value >= 1000) return `${(value / 1000).toFixed(1)} s`;
+  return `${value.toFixed(value >= 10 ? 0 : 1)} ms`;
+}
+
+/** The viewer's own time of day. */
+export function clockTime(at) {
+  return new Date(at * 1000).toLocaleTimeString("en-GB");
+}
+
+/** Text with its invisible characters spelled out, so that no name can hide itself. */
+export function visible(text) {
+  return String(text).replace(
+    INVISIBLE, (one) => `[U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
+}
+
+/** What a person is called: name, else id, else "Guest" and a few signs to tell guests apart. */
+export function person(user, session) {
+  if (user) return visible(user.name || user.id);
+  return session ? `Guest ${session.slice(0, 4).toUpperCase()}` : "Guest";
+}
+
+/** A browser and its system. */
+export function device(agent) {
+  const known = [agent.browser, agent.os].filter(Boolean).map(visible).join(" on ");
+  return agent.is_bot && known ? `Bot: ${known}` : known || "Unknown";
+}
+
+/** What an activity that is no request is called. */
+export function happened(activity) {
+  return KINDS[activity.kind] || visible(activity.name || activity.kind);
+}
+
+/** Whether any text in an item holds the needle, which is in lower case. */
+export function holds(item, needle) {
+  if (typeof item === "string") return item.toLowerCase().includes(needle);
+  return item !== null && typeof item === "object"
+    && Object.values(item).some((one) => holds(one, needle));
+}

@@ -1,0 +1,96 @@
+/**
+ * What the page knows: one snapshot with all later updates merged, by the stream's rules.
+ * Nothing here touches the document.
+ */
+
+export const MOST = 100;
+const MINUTES = 60;
+const KEYS = { users: "id", sessions: "id", endpoints: "endpoint", in_flight: "id", workers: "id" };
+const RATE_WINDOW_S = 60;
+
+export class Model {
+  constructor() {
+    this.isEmpty = true;
+    this.stats = null;
+    this.activities = [];
+    for (const name of Object.keys(KEYS)) this[name] = new Map();
+    this.offset = 0; // seconds the server's clock is ahead of ours
+    this.seen = 0; // activities that came since the snapshot
+  }
+
+  /** Take a snapshot for all there is. */
+  snapshot(data) {
+    this.isEmpty = false;
+    this.stats = data.stats;
+    this.activities = data.activities.slice(0, MOST);
+    for (const [name, key] of Object.entries(KEYS)) {
+      this[name] = new Map(data[name].map((item) => [item[key], item]));
+    }
+    this._set(data.as_of);
+  }
+
+  /** Merge an update over what there is. */
+  update(data) {
+    for (const [name, key] of Object.entries(KEYS)) {
+      const held = this[name];
+      for (const gone of data.removed?.[name] ?? []) held.delete(gone);
+      for (const item of data[name] ?? []) {
+        held.set(item[key], { ...held.get(item[key]), ...item });
+      }
+    }
+    const known = new Set(this.activities.map((one) => one.id));
+    const fresh = (data.activities ?? []).filter((one) => !known.has(one.id)).reverse();
+    this.activities = [...fresh, ...this.activities].slice(0, MOST);
+    this.seen += fresh.length;
+    if (data.stats) {
+      const { history, ...rest } = data.stats;
+      Object.assign(this.stats, rest);
+      if (history) this.stats.history = merged(this.stats.history, history);
+    }
+    this._set(data.as_of);
+  }
+
+  _set(asOf) {
+    this.asOf = asOf;
+    this.offset = asOf - Date.now() / 1000;
+  }
+
+  /** The server's clock, as far as we can tell. */
+  now() {
+    return Date.now() / 1000 + this.offset;
+  }
+
+  /** A rate; it falls to nothing where no news has come for as long as it looks back. */
+  rate(name) {
+    return this.now() - this.asOf > RATE_WINDOW_S ? 0 : this.stats[name];
+  }
+
+  /** Sessions, last seen first, then by id. */
+  sessionsInOrder() {
+    return [...this.sessions.values()].sort(
+      (a, b) => b.last_seen_at - a.last_seen_at || compare(a.id, b.id));
+  }
+
+  /** Endpoints with somebody on them, the fullest first. */
+  busyEndpoints() {
+    return [...this.endpoints.values()].filter((one) => one.active_sessions).sort(
+      (a, b) => b.active_sessions - a.active_sessions || compare(a.endpoint, b.endpoint));
+  }
+
+  /** Requests that somebody waits for, oldest first. */
+  waiting() {
+    return [...this.in_flight.values()].sort(
+      (a, b) => a.started_at - b.started_at || compare(a.id, b.id));
+  }
+}
+
+/** Minutes keyed by their start, the newest sixty. */
+function merged(before, changed) {
+  const minutes = new Map([...before, ...changed].map((one) => [one.at, one]));
+  return [...minutes.values()].sort((a, b) => a.at - b.at).slice(-MINUTES);
+}
+
+function compare(a, b) {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}
