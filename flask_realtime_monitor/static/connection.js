@@ -65,6 +65,8 @@ export class Connection {
 
   _heard() {
     this.heardAt = Date.now();
+    // Going on from where it was cut off, with nothing missed: there may be no event for long.
+    if (this._lastId && this.state !== "ended") this._set("live");
   }
 
   async _once() {

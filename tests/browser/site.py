@@ -1,0 +1,64 @@
+"""The app behind the browser tests: who asks and who may watch is said by cookies."""
+
+from __future__ import annotations
+
+import os
+from threading import Event
+
+from flask import Flask, abort, request
+
+from flask_realtime_monitor import RealtimeMonitor, User
+
+app = Flask("site")
+app.config.update(
+    REALTIME_MONITOR_UPDATE_INTERVAL=0.2,
+    REALTIME_MONITOR_HEARTBEAT_INTERVAL=1,
+    REALTIME_MONITOR_REAUTHORIZE_INTERVAL=1,
+    REALTIME_MONITOR_MAX_VIEWERS=int(os.environ.get("MAX_VIEWERS", "0")),
+)
+monitor = RealtimeMonitor(app)
+doors = {"open": True}
+
+
+@monitor.authorize
+def may_watch() -> bool:
+    return doors["open"] and request.cookies.get("role") == "admin"
+
+
+@monitor.identify
+def who() -> User | None:
+    name = request.headers.get("X-User")
+    return User(name, request.headers.get("X-Name")) if name else None
+
+
+@app.get("/")
+@app.get("/page/<path:name>")
+def page(name: str = "") -> str:
+    title = request.headers.get("X-Title")
+    if title:
+        monitor.annotate(title)
+    return name
+
+
+@app.get("/fail")
+def fail() -> str:
+    abort(500)
+
+
+@app.get("/slow")
+def slow() -> str:
+    Event().wait(5)
+    return "at last"
+
+
+@app.post("/doors/<state>")
+@monitor.exempt
+def door(state: str) -> str:
+    doors["open"] = state == "open"
+    return state
+
+
+@app.get("/viewers")
+@monitor.exempt
+def viewers() -> str:
+    return str(monitor.get_stats()["viewers"])

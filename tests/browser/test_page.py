@@ -1,0 +1,250 @@
+"""The dashboard in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
+from playwright.sync_api import expect
+
+from .conftest import Site, wait_until
+
+Watch = Callable[..., Any]
+
+
+def connection(page: Any) -> Any:
+    return page.locator("#connection-text")
+
+
+def is_live(page: Any) -> None:
+    expect(connection(page)).to_have_text(re.compile("^Live"))
+
+
+def test_a_stranger_sees_nothing(site: Site, browser: Any) -> None:
+    page = browser.new_page()
+    assert page.goto(f"{site.url}/monitor/").status == 403
+    assert page.locator("body").inner_text().strip() == "forbidden"
+    page.close()
+
+
+def test_a_visitor_appears_without_a_reload(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    is_live(page)
+    site.visit("/page/tea", X_User="u-appears", X_Name="Ana Appears", X_Title="Green tea")
+    row = page.locator(".people tr", has_text="Ana Appears")
+    expect(row).to_contain_text("Green tea")
+    expect(row).to_contain_text("/page/tea")
+    expect(page.locator(".activity li").first).to_contain_text("Ana Appears")
+
+
+def test_the_first_numbers_and_rows_are_there_without_any_script(site: Site, browser: Any) -> None:
+    site.visit("/page/early", X_User="u-early", X_Name="Eva Early")
+    context = browser.new_context(java_script_enabled=False)
+    context.add_cookies([{"name": "role", "value": "admin", "url": site.url}])
+    page = context.new_page()
+    page.goto(f"{site.url}/monitor/")
+    expect(page.locator(".people tr", has_text="Eva Early")).to_be_visible()
+    assert int(page.locator("[data-tile=active] .figure").inner_text()) >= 1
+    context.close()
+
+
+def test_paused_it_holds_still_and_counts_what_is_new(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    is_live(page)
+    page.keyboard.press("p")
+    expect(page.locator("#pause")).to_have_text("Paused, 0 new: go on")
+    site.visit("/page/while-paused", X_User="u-paused")
+    expect(page.locator("#pause")).to_have_text(re.compile(r"Paused, [1-9]\d* new: go on"))
+    expect(page.locator(".activity")).not_to_contain_text("/page/while-paused")
+    page.keyboard.press("p")
+    expect(page.locator(".activity")).to_contain_text("/page/while-paused")
+
+
+def test_search_finds_people_and_says_how_many_of_all(site: Site, watch: Watch) -> None:
+    site.visit("/page/s", X_User="u-search-1", X_Name="Sought Sam")
+    site.visit("/page/s", X_User="u-search-2", X_Name="Other Otto")
+    page = watch(site)
+    is_live(page)
+    page.keyboard.press("/")
+    page.keyboard.type("sought")
+    expect(page.locator(".people tbody tr")).to_have_count(1)
+    expect(page.locator(".people .count")).to_have_text(re.compile(r"^1 of \d+ match$"))
+    page.locator("#search").fill("nobody-has-this-name")
+    expect(page.locator(".people .empty")).to_have_text(re.compile(r"^0 of \d+ match"))
+    page.keyboard.press("Escape")
+    expect(page.locator("#search")).to_have_value("")
+    expect(page.locator(".people tr", has_text="Other Otto")).to_be_visible()
+
+
+def test_a_story_opens_by_keyboard_has_its_url_and_closes_with_escape(
+    site: Site, watch: Watch
+) -> None:
+    site.visit("/page/one", X_User="u-story", X_Name="Stella Story")
+    site.visit("/fail", X_User="u-story", X_Name="Stella Story")
+    page = watch(site)
+    is_live(page)
+    page.locator(".people a", has_text="Stella Story").focus()
+    page.keyboard.press("Enter")
+    drawer = page.locator("dialog.drawer")
+    expect(drawer).to_be_visible()
+    expect(drawer.locator("h2")).to_have_text("Stella Story")
+    expect(drawer.locator("li")).to_have_count(2)
+    assert re.search(r"#session=[0-9a-f]{16}$", page.url)
+    link = page.url
+    page.keyboard.press("Escape")
+    expect(drawer).not_to_be_visible()
+    expect(page).not_to_have_url(re.compile("#session"))
+    again = watch(site, link.partition("/monitor/")[2])
+    expect(again.locator("dialog.drawer h2")).to_have_text("Stella Story")
+    site.visit("/page/three", X_User="u-story", X_Name="Stella Story")
+    expect(again.locator("dialog.drawer li")).to_have_count(3)
+
+
+def test_a_story_that_never_was_says_so(site: Site, watch: Watch) -> None:
+    page = watch(site, "#session=0123456789abcdef")
+    expect(page.locator("dialog.drawer")).to_contain_text("There is no such session")
+
+
+def test_two_sessions_of_one_person_stand_together(site: Site, watch: Watch) -> None:
+    site.visit("/page/a", X_User="u-two", X_Name="Tina Two", User_Agent="one")
+    site.visit("/page/b", X_User="u-two", X_Name="Tina Two", User_Agent="another")
+    page = watch(site)
+    is_live(page)
+    first = page.locator(".people tr", has_text="Tina Two")
+    expect(first).to_have_count(1)
+    nested = first.locator("xpath=following-sibling::tr[1]")
+    expect(nested).to_have_class(re.compile("nested"))
+
+
+def test_hostile_text_shows_literally_and_runs_nothing(site: Site, watch: Watch) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    page = watch(site)
+    is_live(page)
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    site.visit("/page/%3Cscript%3Ealert(1)%3C/script%3E", X_User="u-evil", X_Name=evil)
+    row = page.locator(".people tr", has_text=evil)
+    expect(row).to_contain_text("<script>alert(1)</script>")
+    row.locator("a").click()
+    expect(page.locator("dialog.drawer h2")).to_have_text(evil)
+    assert page.locator("main img, main script").count() == 0
+    page.reload()  # what the server renders is no different
+    expect(page.locator(".people tr", has_text=evil)).to_contain_text("<script>alert(1)</script>")
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_who_waits_is_shown_with_an_age_and_goes_when_served(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    is_live(page)
+    waiting = page.locator(".waiting")
+    asking = Thread(target=site.visit, args=("/slow",), daemon=True)
+    asking.start()
+    expect(waiting).to_be_visible()
+    expect(waiting).to_contain_text("/slow")
+    asking.join()
+    expect(waiting.locator("li")).to_have_count(0)
+    expect(waiting).not_to_be_visible()
+
+
+def test_a_phone_scrolls_one_way_only(site: Site, watch: Watch) -> None:
+    site.visit("/page/" + "long" * 60, X_User="u-long", X_Name="Long" * 40)
+    page = watch(site, viewport={"width": 360, "height": 740}, color_scheme="dark")
+    is_live(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_cut_off_it_says_so_and_comes_back_by_itself(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    site.visit("/page/before", X_User="u-cut", X_Name="Carla Cut")
+    page = watch(site)
+    is_live(page)
+    site.stop(signal.SIGKILL)
+    expect(connection(page)).to_have_text(re.compile("^Cut off since"))
+    expect(page.locator(".people tr", has_text="Carla Cut")).to_be_visible()
+    site.start()
+    site.visit("/page/after", X_User="u-back", X_Name="Bert Back")
+    is_live(page)
+    expect(page.locator(".people tr", has_text="Bert Back")).to_have_count(1)
+    expect(page.locator(".people tr", has_text="Carla Cut")).to_have_count(0)
+
+
+def test_when_the_gate_changes_its_mind_everything_shown_is_gone(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    site.visit("/page/x", X_User="u-gate", X_Name="Greta Gate")
+    page = watch(site)
+    is_live(page)
+    site.visit("/doors/shut", "POST")
+    expect(connection(page)).to_have_text("Access ended")
+    expect(page.locator("main")).to_be_empty()
+    expect(page.locator("#notice")).to_contain_text("You may no longer watch here")
+
+
+def test_without_a_free_place_it_asks_instead(own_site: Callable[..., Site], watch: Watch) -> None:
+    site = own_site(MAX_VIEWERS="1")
+    site.visit("/page/x", X_User="u-poll", X_Name="Paula Poll")
+    first = watch(site)
+    is_live(first)
+    second = watch(site)
+    expect(connection(second)).to_have_text(re.compile("^No free place for a live view"))
+    expect(second.locator(".people tr", has_text="Paula Poll")).to_be_visible()
+    first.close()
+    wait_until(lambda: site.ask("/viewers") == (200, "0"), "the first viewer's place is free")
+    second.locator("#connection-now").click()
+    is_live(second)
+
+
+def test_the_model_merges_as_the_contract_says(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    module = page.evaluate(
+        "document.querySelector('script[type=module]').src.replace('main.js', 'model.js')"
+    )
+    minutes = [{"at": 60 * n, "requests": 0} for n in range(60)]
+    snapshot = {
+        "as_of": 1.5,
+        "stats": {"requests_total": 1, "history": minutes},
+        "users": [],
+        "endpoints": [],
+        "in_flight": [],
+        "workers": [],
+        "sessions": [{"id": "a", "path": "/1", "requests": 1}, {"id": "b"}],
+        "activities": [{"id": "x"}],
+    }
+    update = {
+        "as_of": 2.5,
+        "stats": {"requests_total": 3, "history": [{"at": 3600, "requests": 2}]},
+        "sessions": [{"id": "a", "path": "/2"}, {"id": "c"}],
+        "removed": {"sessions": ["b"]},
+        "activities": [{"id": "x"}, {"id": "y"}, {"id": "z"}],
+    }
+    merged = page.evaluate(
+        """async ([module, snapshot, update]) => {
+            const model = new (await import(module)).Model();
+            model.snapshot(snapshot);
+            model.update(update);
+            return JSON.stringify({
+                sessions: [...model.sessions.values()],
+                activities: model.activities.map((one) => one.id),
+                total: model.stats.requests_total,
+                minutes: [model.stats.history.length, model.stats.history.at(-1).requests],
+                first: model.stats.history[0].at,
+            });
+        }""",
+        [module, snapshot, update],
+    )
+    assert json.loads(merged) == {
+        "sessions": [{"id": "a", "path": "/2", "requests": 1}, {"id": "c"}],
+        "activities": ["z", "y", "x"],
+        "total": 3,
+        "minutes": [60, 2],
+        "first": 60,
+    }

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from flask_realtime_monitor.cards import activity
+
+from .conftest import House
+
+
+def test_the_newest_come_first(house: House) -> None:
+    house.visit("/first")
+    house.visit("/second")
+    paths = [one["path"] for one in activity.data(house.picture)["activities"]]
+    assert paths == ["/second", "/first"]
+
+
+def test_a_line_says_when_what_who_and_how(house: House) -> None:
+    house.visit("/fail", "ana", "Ana")
+    text = house.card("activity")
+    assert "500 GET /fail Ana" in text
+    assert text.endswith("Nothing has happened yet. The first request will stand here.")
+
+
+def test_what_is_no_request_goes_by_its_name(house: House) -> None:
+    house.visit("/x", "ana", "Ana")
+    house.monitor.track("report exported", user="ana")
+    assert "report exported" in house.card("activity")
