@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-DEADLINE_S = 20
+from tests.support.gunicorn_server import GunicornServer
+from tests.support.waiting import DEADLINE_S
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -28,69 +23,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    pause = Event()
-    for _ in range(DEADLINE_S * 20):
-        found = condition()
-        if found:
-            return found
-        pause.wait(0.05)
-    raise AssertionError(f"not within {DEADLINE_S} s: {what}")
-
-
-class Site:
-    """The app of site.py under gunicorn; it can be stopped and started again on its port."""
+class Site(GunicornServer):
+    """The app of site.py, and its visitors."""
 
     def __init__(self, **environ: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._environ = {**os.environ, **environ, "PYTHONPATH": str(ROOT)}
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "gunicorn", "--config", "python:tests.browser.patched"]
-        command += ["--bind", f"127.0.0.1:{self.port}", "tests.browser.site:app"]
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, env=self._environ, stderr=subprocess.DEVNULL
-        )
-        wait_until(self._answers, "gunicorn answers")
-
-    def stop(self, kind: signal.Signals = signal.SIGTERM) -> None:
-        if self._process is not None:
-            self._process.send_signal(kind)
-            self._process.wait(DEADLINE_S)
-            self._process = None
-
-    def _answers(self) -> bool:
-        try:
-            self.visit("/monitor/no")
-        except OSError:
-            return False
-        return True
+        super().__init__("tests.browser.site:app", **environ)
 
     def visit(self, path: str, method: str = "GET", **headers: str) -> int:
         """Make one request, its headers named with underscores; return the status."""
         return self.ask(path, method, **headers)[0]
-
-    def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str]:
-        """Make one request; return status and body."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
-        try:
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, headers={"User-Agent": "tests", **named})
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
 
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     made = Site()
     yield made
-    made.stop()
+    made.close()
 
 
 @pytest.fixture
@@ -104,7 +52,7 @@ def own_site() -> Iterator[Callable[..., Site]]:
 
     yield make
     for one in made:
-        one.stop()
+        one.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,9 @@ import pytest
 pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
 from playwright.sync_api import expect
 
-from .conftest import Site, wait_until
+from tests.support.waiting import wait_until
+
+from .conftest import Site
 
 Watch = Callable[..., Any]
 
@@ -198,7 +200,7 @@ def test_without_a_free_place_it_asks_instead(own_site: Callable[..., Site], wat
     expect(connection(second)).to_have_text(re.compile("^No free place for a live view"))
     expect(second.locator(".people tr", has_text="Paula Poll")).to_be_visible()
     first.close()
-    wait_until(lambda: site.ask("/viewers") == (200, "0"), "the first viewer's place is free")
+    wait_until(lambda: site.ask("/viewers") == (200, b"0"), "the first viewer's place is free")
     second.locator("#connection-now").click()
     is_live(second)
 

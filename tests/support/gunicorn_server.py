@@ -1,0 +1,114 @@
+"""A real gunicorn in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any
+
+from .waiting import DEADLINE_S, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+class GunicornServer:
+    """Serves ``module:app`` on a free port; it can be stopped and started again there.
+
+    Args:
+        app: what gunicorn loads, such as ``tests.apps.lifecycle:app``.
+        options: further command line options of gunicorn.
+        environ: further environment variables.
+    """
+
+    def __init__(self, app: str, *options: str, worker: str = "gevent", **environ: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = ["--config", "python:tests.support.gevent_config"] if worker == "gevent" else []
+        self._command = [sys.executable, "-m", "gunicorn", *config, "--worker-class", worker]
+        self._command += ["--bind", f"127.0.0.1:{self.port}", "--graceful-timeout", "3"]
+        self._command += [*options, app]
+        self._environ = {**os.environ, **environ, "PYTHONPATH": str(ROOT)}
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the server)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        self.process = subprocess.Popen(
+            self._command, cwd=ROOT, env=self._environ, stdout=self._log, stderr=self._log
+        )
+        wait_until(self._answers, f"gunicorn answers: {self.log()}")
+
+    def _answers(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, self.log()
+        try:
+            self.ask("/monitor/no-such-page")
+        except OSError:
+            return False
+        return True
+
+    def ask(
+        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+    ) -> tuple[int, bytes]:
+        """Make one request, headers named with underscores; return status and body."""
+        answer, connection = self.open(path, method, body, **headers)
+        try:
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def open(
+        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+    ) -> tuple[HTTPResponse, HTTPConnection]:
+        """Make one request and leave its answer unread."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, {"User-Agent": "tests", **named})
+        return connection.getresponse(), connection
+
+    def json(self, path: str, **headers: str) -> Any:
+        """Return what an API route answers."""
+        import json
+
+        return json.loads(self.ask(f"/monitor/api/v1/{path}", **headers)[1])
+
+    def workers(self) -> list[int]:
+        """Return the pids of the workers."""
+        assert self.process is not None
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in children.split()]
+
+    def log(self) -> str:
+        """Return what the server has said so far."""
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    def stop(self, kind: signal.Signals = signal.SIGTERM) -> None:
+        """Stop the server; nothing of it is left."""
+        if self.process is None:
+            return
+        workers = self.workers()
+        self.process.send_signal(kind)
+        self.process.wait(DEADLINE_S)
+        self.process = None
+        wait_until(lambda: not any(_lives(pid) for pid in workers), "the workers are gone")
+
+    def close(self) -> None:
+        """Stop the server for good."""
+        self.stop()
+        self._log.close()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
