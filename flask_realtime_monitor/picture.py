@@ -19,7 +19,7 @@ from .config import Settings
 from .histogram import percentiles
 from .index import Index
 from .recency import Recency
-from .records import FeedItem, InFlight
+from .records import FeedItem, InFlight, Notice
 from .shapes import Shapes
 from .tracker import Tracker
 
@@ -172,10 +172,10 @@ class Picture:
         """How many activities this picture has seen."""
         return self._tracker.feed_number
 
-    def describe(self, key: int, row: bytes) -> Json:
-        """Return a session as JSON from a row at hand, for signals; it may have ended."""
-        joined = self._tracker.sessions.partner(key, row)
-        return self._shapes.session(key, row, None if joined is None else joined[1], False)
+    def describe(self, notice: Notice) -> Json:
+        """Return a session that a signal tells of; it may have ended."""
+        key, row = notice.key or 0, notice.row or b""
+        return self._shapes.session(key, row, notice.guest, notice.person, False)
 
     def describe_activity(self, item: FeedItem) -> Json:
         """Return an activity as JSON, for signals."""
@@ -262,7 +262,7 @@ class Picture:
         cached = self._session_cache.get(key)
         if cached and cached[0] is row and cached[1:4] == (guest, is_active, name):
             return cached[4]
-        item = self._shapes.session(key, row, guest, is_active)
+        item = self._shapes.session(key, row, guest, person, is_active)
         if len(self._session_cache) > _MOST_CACHED:
             self._session_cache.clear()
         self._session_cache[key] = (row, guest, is_active, name, item)

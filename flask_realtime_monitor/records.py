@@ -47,12 +47,17 @@ class FeedItem(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """Something a signal will tell: "activity", "started" or "ended"."""
+    """Something a signal will tell: "activity", "started" or "ended".
+
+    A session is told of with all that its row alone does not say, since both may be gone by then.
+    """
 
     what: str
     key: int | None
     row: bytes | None
     item: FeedItem | None
+    guest: bytes | None = None
+    person: tuple[str, str | None] | None = None
 
 
 class InFlight(NamedTuple):

@@ -279,8 +279,7 @@ class Sessions:
         joined = self.partner(key, row)
         if joined is not None and not HEAD.unpack_from(row)[5]:
             (key, row), joined = joined, (key, row)
-        if self.notices is not None:
-            self.notices.append(Notice("ended", key, row, None))
+        self.tell("ended", key, row, joined)
         self._remove(key, row, now_ms)
         if joined is not None:
             self._remove(*joined, now_ms)
@@ -306,14 +305,22 @@ class Sessions:
         if self.changed is not None:
             self.changed[key] = None
 
+    def tell(self, what: str, key: int, row: bytes, joined: tuple[int, bytes] | None) -> None:
+        """Note what a signal will tell of a session."""
+        if self.notices is None:
+            return
+        number = HEAD.unpack_from(row)[5]
+        person = self.people.user(number - 1) if number else None
+        guest = None if joined is None else joined[1]
+        self.notices.append(Notice(what, key, row, None, guest, person))
+
     def _evict(self, now_ms: int) -> None:
         """Make room: the longest-idle guest goes, a user only when there is no guest."""
         for table in (self._anonymous, self._signed, self._held):
             if table:
                 key = next(iter(table))
                 row = table[key]
-                if self.notices is not None:
-                    self.notices.append(Notice("ended", key, row, None))
+                self.tell("ended", key, row, None)
                 self._remove(key, row, now_ms)
                 self.dropped += 1
                 return

@@ -29,7 +29,14 @@ class Shapes:
         self._worker_id = worker_id
         self._host = host
 
-    def session(self, key: int, row: bytes, guest: bytes | None, is_active: bool) -> Json:
+    def session(
+        self,
+        key: int,
+        row: bytes,
+        guest: bytes | None,
+        person: Person | None,
+        is_active: bool,
+    ) -> Json:
         """Return a session; ``guest`` is the row joined with it, from before the sign-in."""
         sessions = self._tracker.sessions
         head = rows.head_of(row)
@@ -42,7 +49,7 @@ class Shapes:
         rare = None if act is None else self._rare(newest[0], act)
         return {
             "id": session_id(key),
-            "user": user(self._person(head)),
+            "user": user(person),
             "ip": rows.ip_of(row, head.ip_size),
             "agent": agents.describe(sessions.agents.value(head.agent)),
             "first_seen_at": self._clock.wall_at(min(part[2].base_ms for part in parts)),

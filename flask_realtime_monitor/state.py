@@ -171,8 +171,8 @@ class Live:
                 signals.activity_recorded.send(app, activity=activity)
             return
         signal = signals.session_started if notice.what == "started" else signals.session_ended
-        if signal.receivers and notice.key is not None and notice.row is not None:
-            signal.send(app, session=self.picture.describe(notice.key, notice.row))
+        if signal.receivers:
+            signal.send(app, session=self.picture.describe(notice))
 
     def _tell_viewer(self, what: str, viewer: Viewer) -> None:
         if what == "connected":

@@ -121,12 +121,8 @@ class Tracker:
             row = sessions.begin(key, record, now_ms - int(record.duration_ms or 0))
         row, ordinal = self._grown(key, row, record, now_ms, is_error, True)
         sessions.put(found, row, True)
-        if (
-            found.row is None
-            and sessions.notices is not None
-            and sessions.partner(key, row) is None
-        ):
-            sessions.notices.append(Notice("started", key, row, None))
+        if found.row is None and sessions.partner(key, row) is None:
+            sessions.tell("started", key, row, None)
         return key, ordinal
 
     def _add_event(self, record: Record, now_ms: int) -> tuple[int | None, int]:

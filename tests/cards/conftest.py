@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
-from flask import Flask, abort, request
 
-from flask_realtime_monitor import RealtimeMonitor, User
-from flask_realtime_monitor.picture import Picture
-from flask_realtime_monitor.testing import strict
+from tests.support import apps
 
 
 class Text(HTMLParser):
@@ -34,53 +29,24 @@ class Text(HTMLParser):
         self.cards[self._card] = " ".join(shown.split())
 
 
-class House:
-    """A small app, its visitors and its dashboard."""
-
-    def __init__(self) -> None:
-        self.app = Flask("house")
-        self.monitor = RealtimeMonitor(self.app, authorize=lambda: True)
-        strict(self.app)
-
-        @self.monitor.identify
-        def who() -> User | None:
-            name = request.headers.get("X-User")
-            return User(name, request.headers.get("X-Name")) if name else None
-
-        @self.app.get("/<path:name>")
-        def page(name: str) -> str:
-            if name == "fail":
-                abort(500)
-            return name
-
-    def visit(self, path: str, user: str = "", name: str = "", agent: str = "tests") -> None:
-        headers = {"User-Agent": agent}
-        if user:
-            headers |= {"X-User": user, "X-Name": name}
-        self.app.test_client().get(path, headers=headers)
-
-    @property
-    def picture(self) -> Picture:
-        picture: Picture = self.app.extensions["realtime_monitor"].live.picture
-        return picture
+class House(apps.House):
+    """The app and its page."""
 
     def page(self) -> Text:
+        """Return the text of the page."""
         text = Text()
-        text.feed(self.app.test_client().get("/monitor/").text)
+        text.feed(self.html())
         return text
 
-    def card(self, stem: str) -> str:
-        return self.page().cards[stem]
+    def html(self) -> str:
+        """Return the page."""
+        return self.client.get("/monitor/").text
 
-    def get(self, path: str) -> Any:
-        return self.app.test_client().get(path)
+    def card(self, stem: str) -> str:
+        """Return the text of one card."""
+        return self.page().cards[stem]
 
 
 @pytest.fixture
 def house() -> House:
     return House()
-
-
-@pytest.fixture
-def visit(house: House) -> Callable[..., None]:
-    return house.visit

@@ -6,10 +6,10 @@ from .conftest import House
 
 
 def test_the_newest_come_first(house: House) -> None:
-    house.visit("/first")
-    house.visit("/second")
+    house.visit("/item/first")
+    house.visit("/item/second")
     paths = [one["path"] for one in activity.data(house.picture)["activities"]]
-    assert paths == ["/second", "/first"]
+    assert paths == ["/item/second", "/item/first"]
 
 
 def test_a_line_says_when_what_who_and_how(house: House) -> None:
@@ -20,6 +20,6 @@ def test_a_line_says_when_what_who_and_how(house: House) -> None:
 
 
 def test_what_is_no_request_goes_by_its_name(house: House) -> None:
-    house.visit("/x", "ana", "Ana")
+    house.visit("/item/x", "ana", "Ana")
     house.monitor.track("report exported", user="ana")
     assert "report exported" in house.card("activity")

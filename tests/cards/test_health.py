@@ -15,7 +15,6 @@ def test_it_names_the_worker_and_the_limits(house: House) -> None:
 
 
 def test_one_of_several_workers_says_that_this_is_a_part(house: House) -> None:
-    client = house.app.test_client()
-    page = client.get("/monitor/", environ_overrides={"wsgi.multiprocess": True}).text
+    page = house.client.get("/monitor/", environ_overrides={"wsgi.multiprocess": True}).text
     assert 'data-well="no"' in page
     assert "<details open>" in page

@@ -6,11 +6,11 @@ from .conftest import House
 
 
 def test_endpoints_with_people_are_listed(house: House) -> None:
-    house.visit("/a", agent="one")
-    house.visit("/b", agent="two")
+    house.visit("/item/a", agent="one")
+    house.visit("/item/b", agent="two")
     (one,) = pages.data(house.picture)["endpoints"]
-    assert (one["endpoint"], one["active_sessions"]) == ("page", 2)
-    assert "page 2" in house.card("pages")
+    assert (one["endpoint"], one["active_sessions"]) == ("item", 2)
+    assert "item 2" in house.card("pages")
 
 
 def test_with_nobody_it_says_so(house: House) -> None:

@@ -6,23 +6,23 @@ from .conftest import House
 
 
 def test_sessions_of_one_user_stand_together(house: House) -> None:
-    house.visit("/1", "ana", "Ana", agent="one")
-    house.visit("/2", agent="guest")
-    house.visit("/3", "ana", "Ana", agent="two")
+    house.visit("/item/1", "ana", "Ana", agent="one")
+    house.visit("/item/2", agent="guest")
+    house.visit("/item/3", "ana", "Ana", agent="two")
     found = people.data(house.picture)
     assert sorted(len(one["sessions"]) for one in found["people"]) == [1, 2]
     assert (found["shown"], found["total"]) == (3, 3)
 
 
 def test_rows_name_the_person_the_page_and_the_state(house: House) -> None:
-    house.visit("/tea", "ana", "Ana")
+    house.visit("/item/tea", "ana", "Ana")
     text = house.card("people")
-    assert "Ana active /tea 0 s Unknown 1 0" in text
+    assert "Ana active /item/tea 0 s Unknown 1 0" in text
 
 
 def test_with_more_sessions_than_rows_it_says_so(house: House) -> None:
     for number in range(people.FIRST_ROWS + 2):
-        house.visit("/x", agent=f"agent {number}")
+        house.visit("/item/x", agent=f"agent {number}")
     assert "50 of 52 shown" in house.card("people")
 
 
@@ -31,7 +31,7 @@ def test_with_nobody_it_listens(house: House) -> None:
 
 
 def test_a_hostile_name_is_only_text(house: House) -> None:
-    house.visit("/x", "eve", "<script>alert(1)</script>\u202e")
+    house.visit("/item/x", "eve", "<script>alert(1)</script>\u202e")
     page = house.page()
     assert "<script>alert(1)</script>[U+202E]" in page.cards["people"]
     assert page.tags.count("script") == 1

@@ -27,7 +27,7 @@ def test_every_card_has_data_template_script_and_test() -> None:
 def test_the_page_holds_every_card_and_nothing_inline(house: House) -> None:
     page = house.page()
     assert set(page.cards) >= STEMS
-    html = house.get("/monitor/").text
+    html = house.html()
     assert html.count("<script") == 1 and "<style" not in html
 
 

@@ -6,7 +6,7 @@ from .conftest import House
 
 
 def test_the_numbers_are_those_of_the_stats(house: House) -> None:
-    house.visit("/a", "ana")
+    house.visit("/item/a", "ana")
     house.visit("/fail")
     found = tiles.data(house.picture)
     assert found["stats"]["requests_total"] == 2
@@ -14,7 +14,7 @@ def test_the_numbers_are_those_of_the_stats(house: House) -> None:
 
 
 def test_they_stand_in_the_page(house: House) -> None:
-    house.visit("/a", "ana")
+    house.visit("/item/a", "ana")
     house.visit("/fail", agent="another")
     text = house.card("tiles")
     assert "Active now 2 1 signed in, 2 not yet gone" in text
@@ -22,7 +22,6 @@ def test_they_stand_in_the_page(house: House) -> None:
 
 
 def test_numbers_of_a_part_say_at_least(house: House) -> None:
-    house.visit("/a")
-    client = house.app.test_client()
-    page = client.get("/monitor/", environ_overrides={"wsgi.multiprocess": True}).text
+    house.visit("/item/a")
+    page = house.client.get("/monitor/", environ_overrides={"wsgi.multiprocess": True}).text
     assert "≥ 1" in page

@@ -23,5 +23,5 @@ def test_only_who_waits_for_over_a_second_is_listed() -> None:
 
 
 def test_with_nobody_waiting_the_card_is_hidden(house: House) -> None:
-    html = house.get("/monitor/").text
+    html = house.html()
     assert 'data-card="waiting" aria-labelledby="waiting-title" hidden' in html

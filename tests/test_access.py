@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from flask import Flask, Response
+from flask_login import LoginManager, UserMixin, login_user
+
+from flask_realtime_monitor import ConfigError, RealtimeMonitor
+from flask_realtime_monitor.gates import login_attribute
+
+from .support.apps import House
+
+
+async def coroutine() -> bool:
+    return True
+
+
+ODD: list[Any] = [
+    "yes",
+    "True",
+    2,
+    1.0,
+    object(),
+    Response("sign in first", 302),
+    ("page", 200),
+    [],
+    "view",
+]
+
+
+def house_with(gate: Any) -> House:
+    house = House(is_open=None)
+    house.monitor.authorize(gate)
+    return house
+
+
+@pytest.mark.parametrize("answer", [True, 1, "reveal", "act"])
+def test_an_exact_yes_opens(answer: Any) -> None:
+    assert house_with(lambda: answer).get("stats").status_code == 200
+
+
+@pytest.mark.parametrize("answer", [None, False, 0, ""])
+def test_a_no_is_a_no(answer: Any) -> None:
+    assert house_with(lambda: answer).get("stats").status_code == 403
+
+
+@pytest.mark.parametrize("answer", ODD, ids=str)
+def test_anything_else_is_a_no_logged_once_with_what_to_return(
+    answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = house_with(lambda: answer)
+    with caplog.at_level(logging.WARNING, "flask_realtime_monitor"):
+        assert [house.get("stats").status_code for _ in range(3)] == [403] * 3
+    (said,) = caplog.messages
+    assert "return True" in said
+
+
+def test_a_coroutine_is_a_no(caplog: pytest.LogCaptureFixture) -> None:
+    house = house_with(lambda: coroutine())  # noqa: PLW0108 (an async def itself is refused)
+    assert house.get("stats").status_code == 403
+    assert "returned coroutine" in caplog.messages[0]
+
+
+def test_a_gate_that_raises_is_a_no_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    def gate() -> bool:
+        raise LookupError("the database is gone")
+
+    house = house_with(gate)
+    assert [house.get("stats").status_code for _ in range(3)] == [403] * 3
+    (record,) = caplog.records
+    assert "the authorize gate raised LookupError" in record.getMessage()
+
+
+def test_without_a_gate_there_is_nothing_to_see(caplog: pytest.LogCaptureFixture) -> None:
+    house = House(is_open=None)
+    assert house.get("stats").status_code == 404
+    assert "@monitor.authorize" in caplog.messages[0]
+
+
+def test_only_in_debug_the_body_says_why() -> None:
+    house = house_with(lambda: "yes")
+    assert house.get("stats").json == {"error": "forbidden"}
+    house.app.debug = True
+    assert "returned str; return True" in house.get("stats").json["error"]
+
+
+@pytest.mark.parametrize("is_open", [None, False])
+def test_the_metrics_token_opens_the_metrics_alone(is_open: bool | None) -> None:
+    token = "a-token-of-enough-length"
+    house = House(is_open=is_open, METRICS_TOKEN=token)
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert house.client.get("/monitor/metrics", headers=bearer).status_code == 200
+    for wrong in ("Bearer nope", f"Basic {token}", "Bearer tök", token, ""):
+        found = house.client.get("/monitor/metrics", headers={"Authorization": wrong})
+        assert found.status_code in (403, 404)
+    assert house.get("stats", headers=bearer).status_code in (403, 404)
+    assert house.client.get("/monitor/", headers=bearer).status_code in (403, 404)
+
+
+def test_the_gate_for_flask_login_lets_in_whose_attribute_is_true() -> None:
+    app = Flask("logins")
+    app.secret_key = "of the tests"
+    RealtimeMonitor(app, authorize=login_attribute("is_admin"))
+    manager = LoginManager(app)
+
+    class Person(UserMixin):
+        def __init__(self, id: str) -> None:
+            self.id = id
+            self.is_admin = id == "admin"
+
+    manager.user_loader(Person)
+
+    @app.get("/in/<name>")
+    def sign_in(name: str) -> str:
+        login_user(Person(name))
+        return name
+
+    client = app.test_client()
+    statuses = [client.get("/monitor/api/v1/stats").status_code]
+    for name in ("ana", "admin"):
+        client.get(f"/in/{name}")
+        statuses.append(client.get("/monitor/api/v1/stats").status_code)
+    assert statuses == [403, 403, 200]
+
+
+@pytest.mark.parametrize("name", ["", "is admin", 7])
+def test_a_gate_for_what_is_no_attribute_is_refused(name: Any) -> None:
+    with pytest.raises(ConfigError, match="name of a user's attribute"):
+        login_attribute(name)

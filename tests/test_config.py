@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_realtime_monitor import ConfigError, RealtimeMonitor
+from flask_realtime_monitor.config import Settings, load
+
+WRONG = [
+    ("ENABLED", "yes", "True or False"),
+    ("ENABLED", 1, "True or False"),
+    ("URL_PREFIX", "monitor", 'begins with "/"'),
+    ("URL_PREFIX", "/", "names a place of its own"),
+    ("URL_PREFIX", "/a/<b>", "plain path"),
+    ("STORE", "redis://localhost", "memory:"),
+    ("STORE", None, "memory:"),
+    ("SESSION_TIMEOUT", "1800", "a number from 1 to 86400"),
+    ("SESSION_TIMEOUT", 0, "a number from 1"),
+    ("SESSION_TIMEOUT", True, "a number"),
+    ("ACTIVE_WINDOW", -1, "a number from 1"),
+    ("HISTORY_SIZE", 1.5, "a whole number"),
+    ("SESSION_HISTORY_SIZE", 0, "a whole number from 1"),
+    ("MAX_SESSIONS", 10**9, "a whole number from 1"),
+    ("UPDATE_INTERVAL", 0.01, "a number from 0.1"),
+    ("HEARTBEAT_INTERVAL", float("nan"), "a number from 1"),
+    ("RESYNC_INTERVAL", -1, "or 0 (never)"),
+    ("MAX_VIEWERS", -1, "or 0 (derived"),
+    ("STREAM_MAX_AGE", "never", "or 0 (never)"),
+    ("REAUTHORIZE_INTERVAL", 0, "a number from 0.1"),
+    ("EXCLUDE", "static", "a tuple of patterns"),
+    ("EXCLUDE", ("",), "not empty"),
+    ("IP", "half", '"full" or "masked" or "off"'),
+    ("QUERY_STRING", "q", "a tuple of names"),
+    ("REDACT", None, "a tuple of patterns"),
+    ("METRICS_TOKEN", "short", "at least 16 characters"),
+]
+
+
+def monitored(**settings: Any) -> Flask:
+    app = Flask("settings")
+    app.config.update({f"REALTIME_MONITOR_{name}": one for name, one in settings.items()})
+    RealtimeMonitor(app)
+    return app
+
+
+@pytest.mark.parametrize(("key", "value", "advice"), WRONG)
+def test_a_wrong_value_stops_the_app_and_says_what_to_write(
+    key: str, value: Any, advice: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        monitored(**{key: value})
+    assert f"REALTIME_MONITOR_{key}" in str(raised.value)
+    assert advice in str(raised.value)
+
+
+def test_a_wrong_token_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as raised:
+        monitored(METRICS_TOKEN="tiny-secret")
+    assert "tiny-secret" not in str(raised.value)
+
+
+def test_an_unknown_key_names_the_nearest_known_one() -> None:
+    with pytest.raises(ConfigError, match="did you mean REALTIME_MONITOR_SESSION_TIMEOUT"):
+        monitored(SESION_TIMEOUT=60)
+
+
+@pytest.mark.parametrize("key", ["WALL_TOKEN", "BUDGET_US", "GPC", "TRUST_SESSION_ID"])
+def test_what_is_not_built_is_no_setting(key: str) -> None:
+    with pytest.raises(ConfigError, match="unknown setting"):
+        monitored(**{key: 1})
+
+
+def test_every_setting_is_tried_wrong_here() -> None:
+    tried = {key.lower() for key, _, _ in WRONG}
+    assert {item.name for item in fields(Settings)} == tried
+
+
+def test_an_active_window_longer_than_a_session_is_refused() -> None:
+    with pytest.raises(ConfigError, match="is longer than"):
+        monitored(SESSION_TIMEOUT=60, ACTIVE_WINDOW=120)
+
+
+def test_a_shorter_session_brings_a_window_that_fits() -> None:
+    assert load({"REALTIME_MONITOR_SESSION_TIMEOUT": 60}).active_window == 60
+
+
+def test_a_prefix_loses_its_last_slash() -> None:
+    assert load({"REALTIME_MONITOR_URL_PREFIX": "/who/"}).url_prefix == "/who"
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    found = load({"OTHER_KEY": 1})
+    assert (found.session_timeout, found.active_window, found.history_size) == (1800, 300, 1000)
+    assert (found.session_history_size, found.max_sessions) == (50, 100_000)
+    assert (found.update_interval, found.heartbeat_interval, found.resync_interval) == (1, 10, 300)
+    assert (found.stream_max_age, found.reauthorize_interval, found.ip) == (300, 10, "masked")

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_realtime_monitor import ConfigError, RealtimeMonitor
+from flask_realtime_monitor.testing import strict
+
+from .support.apps import House
+
+
+def test_a_second_init_app_is_refused() -> None:
+    app = Flask("twice")
+    monitor = RealtimeMonitor(app)
+    with pytest.raises(ConfigError, match="has a monitor already"):
+        monitor.init_app(app)
+    with pytest.raises(ConfigError, match="has a monitor already"):
+        RealtimeMonitor(app)
+
+
+def test_init_app_after_the_first_request_is_refused() -> None:
+    app = Flask("late")
+    app.test_client().get("/")
+    with pytest.raises(ConfigError, match="after the app's first request"):
+        RealtimeMonitor(app)
+
+
+def test_what_is_no_flask_app_is_refused() -> None:
+    with pytest.raises(ConfigError, match="takes the Flask app, not str"):
+        RealtimeMonitor("app")  # type: ignore[arg-type]
+
+
+async def asynchronous() -> bool:
+    return True
+
+
+@pytest.mark.parametrize("name", ["authorize", "identify", "before_record"])
+def test_a_hook_that_is_no_plain_function_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be a function"):
+        RealtimeMonitor(Flask("hooks"), **{name: True})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="write a plain def"):
+        getattr(RealtimeMonitor(Flask("hooks")), name)(asynchronous)
+
+
+def test_a_prefix_the_app_uses_itself_is_refused() -> None:
+    app = Flask("taken")
+    app.add_url_rule("/monitor/own", "own", lambda: "own")
+    with pytest.raises(ConfigError, match="the app has a rule of its own"):
+        RealtimeMonitor(app)
+
+
+def test_disabled_it_adds_no_route_and_no_hook() -> None:
+    house = House(ENABLED=False)
+    assert house.visit("/") == 200
+    assert house.client.get("/monitor/").status_code == 404
+    assert [rule.rule for rule in house.app.url_map.iter_rules() if "monitor" in rule.rule] == []
+
+
+def test_recording_can_be_switched_off_while_it_runs() -> None:
+    house = House()
+    house.monitor.enabled = False
+    house.visit("/")
+    house.monitor.enabled = True
+    house.visit("/item/seen")
+    assert [one["path"] for one in house.monitor.get_activities()] == ["/item/seen"]
+
+
+def test_one_object_serves_several_apps() -> None:
+    monitor = RealtimeMonitor()
+    apps = [Flask("one"), Flask("two")]
+    for app in apps:
+        monitor.init_app(app)
+        app.add_url_rule("/", "home", lambda: "home")
+    apps[0].test_client().get("/")
+    with apps[0].app_context():
+        assert monitor.get_stats()["requests_total"] == 1
+    with apps[1].app_context():
+        assert monitor.get_stats()["requests_total"] == 0
+    with pytest.raises(RuntimeError, match="several apps and none of them is current"):
+        monitor.get_stats()
+
+
+def test_without_an_app_there_is_nothing_to_read() -> None:
+    with pytest.raises(RuntimeError, match="no app"):
+        RealtimeMonitor().get_stats()
+
+
+def test_an_exempt_view_is_only_counted() -> None:
+    house = House()
+
+    @house.app.get("/quiet")
+    @house.monitor.exempt
+    def quiet() -> str:
+        house.monitor.track("not kept")
+        return "quiet"
+
+    house.visit("/quiet")
+    stats = house.monitor.get_stats()
+    assert (stats["excluded"], stats["requests_total"], stats["in_flight"]) == (1, 0, 0)
+    assert house.monitor.get_activities() == []
+
+
+def test_what_is_tracked_and_annotated_in_a_request_is_its_visitor_s() -> None:
+    house = House()
+
+    @house.app.get("/order")
+    def order() -> str:
+        house.monitor.annotate("Order 123")
+        house.monitor.track("order paid", amount=12, card_token="4111")
+        return "paid"
+
+    house.visit("/order", "ana")
+    custom, request = house.monitor.get_activities()
+    assert (request["kind"], request["title"]) == ("request", "Order 123")
+    assert (custom["kind"], custom["name"]) == ("custom", "order paid")
+    assert custom["data"] == {"amount": 12, "card_token": "<card_token>"}
+    assert custom["user"] == {"id": "ana", "name": None}
+    assert custom["session"] == request["session"]
+
+
+def test_outside_a_request_something_is_tracked_of_a_user() -> None:
+    house = House()
+    house.visit("/", "7")
+    house.monitor.track("mail sent", user=7)
+    assert house.monitor.get_activities()[0]["user"] == {"id": "7", "name": None}
+
+
+def test_nothing_of_ours_raises_in_the_app_s_own_code() -> None:
+    house = House()
+    strict(house.app, False)
+    hostile: Any = type("Hostile", (), {"__str__": lambda self: 1 / 0})()
+    house.monitor.track(hostile, user=hostile, data=hostile)
+    with house.app.test_request_context("/"):
+        house.monitor.annotate(hostile)
+    assert house.visit("/") == 200
+    assert house.monitor.get_stats()["requests_total"] == 1
+
+
+def test_who_is_forgotten_leaves_no_trace() -> None:
+    house = House()
+    house.visit("/item/of-ana", "ana", "Ana")
+    house.visit("/", "bob", "Bob", agent="another")
+    house.monitor.forget("ana")
+    everything = str([house.get(path).text for path in ("users", "sessions", "activities")])
+    assert "ana" not in everything.lower()
+    assert [one["id"] for one in house.monitor.get_active_users()] == ["bob"]

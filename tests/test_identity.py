@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask_login import LoginManager, UserMixin, login_user, logout_user
+
+from flask_realtime_monitor import RealtimeMonitor, User
+from flask_realtime_monitor.testing import strict
+from flask_realtime_monitor.visitors import Visitors
+
+
+def who_is(answer: Any) -> tuple[RealtimeMonitor, Flask]:
+    app = Flask("who")
+    monitor = RealtimeMonitor(app, identify=lambda: answer)
+    app.add_url_rule("/", "home", lambda: "home")
+    app.test_client().get("/")
+    return monitor, app
+
+
+@pytest.mark.parametrize(
+    ("answer", "id", "name"),
+    [
+        (User("7", "Ana"), "7", "Ana"),
+        (User(7), "7", None),  # type: ignore[arg-type]
+        ("7", "7", None),
+        (7, "7", None),
+    ],
+)
+def test_a_user_an_id_or_a_number_is_a_user(answer: Any, id: str, name: str | None) -> None:
+    monitor, _ = who_is(answer)
+    (one,) = monitor.get_active_users()
+    assert (one["id"], one["name"]) == (id, name)
+
+
+def test_none_is_anonymous() -> None:
+    monitor, _ = who_is(None)
+    assert monitor.get_active_users() == []
+    assert monitor.get_stats()["anonymous_sessions"] == 1
+
+
+def test_a_hook_that_raises_leaves_a_guest() -> None:
+    app = Flask("who")
+
+    def broken() -> str:
+        raise LookupError
+
+    monitor = RealtimeMonitor(app, identify=broken)
+    app.add_url_rule("/", "home", lambda: "home")
+    assert app.test_client().get("/").text == "home"
+    assert monitor.get_stats()["anonymous_sessions"] == 1
+
+
+class Person(UserMixin):
+    def __init__(self, id: str) -> None:
+        self.id = id
+
+
+@pytest.fixture
+def shop() -> tuple[Flask, RealtimeMonitor]:
+    app = Flask("logins")
+    app.secret_key = "of the tests"
+    monitor = RealtimeMonitor(app)
+    strict(app)
+    LoginManager(app).user_loader(Person)
+
+    @app.get("/in/<name>")
+    def sign_in(name: str) -> str:
+        login_user(Person(name))
+        return name
+
+    @app.get("/out")
+    def sign_out() -> str:
+        logout_user()
+        return "out"
+
+    @app.get("/")
+    def home() -> str:
+        return "home"
+
+    return app, monitor
+
+
+def test_flask_login_tells_who_it_is_and_when_they_come_and_go(
+    shop: tuple[Flask, RealtimeMonitor],
+) -> None:
+    app, monitor = shop
+    client = app.test_client()
+    client.get("/")
+    client.get("/in/ana")
+    (one,) = monitor.get_active_sessions()
+    assert (one["user"], one["requests"]) == ({"id": "ana", "name": None}, 2)
+    client.get("/out")
+    assert monitor.get_active_users() == []
+    assert monitor.get_session(one["id"]) is None
+    kinds = [act["kind"] for act in reversed(monitor.get_activities())]
+    assert kinds == ["request", "request", "login", "request", "logout"]
+    assert monitor.get_activities()[0]["user"] == {"id": "ana", "name": None}
+    client.get("/")
+    (new,) = monitor.get_active_sessions()
+    assert (new["user"], new["requests"]) == (None, 1)
+
+
+def test_a_sign_out_of_nobody_is_none(shop: tuple[Flask, RealtimeMonitor]) -> None:
+    app, monitor = shop
+    app.test_client().get("/out")
+    assert [one["kind"] for one in monitor.get_activities()] == ["request"]
+
+
+def salted(known: set[int]) -> Visitors:
+    return Visitors(lambda day: bytes([day % 256]) * 16, 1800, known.__contains__)
+
+
+def test_a_visitor_is_a_keyed_hash_that_changes_with_the_day() -> None:
+    visitors = salted(set())
+    today = visitors.visitor("203.0.113.7", "agent", 86_400 * 5)
+    assert today == visitors.visitor("203.0.113.7", "agent", 86_400 * 5 + 80_000)
+    assert today != visitors.visitor("203.0.113.8", "agent", 86_400 * 5)
+    assert today != visitors.visitor("203.0.113.7", "other", 86_400 * 5)
+    assert today != visitors.visitor("203.0.113.7", "agent", 86_400 * 6)
+
+
+def test_who_was_here_before_midnight_keeps_the_id_for_a_while() -> None:
+    known: set[int] = set()
+    visitors = salted(known)
+    before = visitors.visitor("203.0.113.7", "agent", 86_400 * 6 - 60)
+    known.add(before)
+    assert visitors.visitor("203.0.113.7", "agent", 86_400 * 6 + 60) == before
+    assert visitors.visitor("203.0.113.7", "agent", 86_400 * 6 + 1900) != before
+
+
+def test_two_processes_with_random_salts_give_different_ids() -> None:
+    import secrets
+
+    first, second = (
+        Visitors(lambda _day, salt=salt: salt, 1800, lambda _: False)
+        for salt in (secrets.token_bytes(16), secrets.token_bytes(16))
+    )
+    assert first.visitor("203.0.113.7", "a", 0) != second.visitor("203.0.113.7", "a", 0)

@@ -1,0 +1,88 @@
+"""Imports go down, never up: the architecture, held."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import flask_realtime_monitor
+
+PACKAGE = Path(flask_realtime_monitor.__file__).parent
+#: Each line may import from the lines above it, and from its own.
+LAYERS = (
+    "errors models signals sse records clock histogram interner rows recency agents wording",
+    "config privacy people traffic visitors",
+    "sessions",
+    "tracker stores",
+    "index shapes delta health",
+    "picture ingest worker identity access",
+    "recorders cards metrics",
+    "broadcaster",
+    "state",
+    "web gates",
+    "extension",
+    "__init__ testing",
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+FLASK_FROM = LEVEL["identity"]
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Return (name, whether it is ours) of everything a module imports."""
+    package = ("flask_realtime_monitor", *path.relative_to(PACKAGE).parts[:-1])
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name.partition(".")[0], False) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.append(((node.module or "").partition(".")[0], False))
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            inside = [name for name in base[1:] if name]
+            names = [inside[0]] if inside else [alias.name for alias in node.names]
+            found += [(name, True) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path: Path) -> None:
+    own = part(path)
+    for name, is_ours in imports(path):
+        if is_ours and name != own:
+            assert LEVEL[name] <= LEVEL[own], f"{own} imports {name}, which is above it"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_is_below_knows_no_flask_and_nobody_knows_gevent(path: Path) -> None:
+    names = {name for name, is_ours in imports(path) if not is_ours}
+    assert not names & {"gevent", "greenlet", "gunicorn"}
+    flaskless = LEVEL[part(path)] < FLASK_FROM or part(path) in ("picture", "ingest", "worker")
+    if flaskless or part(path) in ("cards", "metrics", "broadcaster"):
+        assert not names & {"flask", "werkzeug", "flask_login"}
+
+
+def test_recorders_see_neither_store_nor_tracker() -> None:
+    for path in (PACKAGE / "recorders").glob("*.py"):
+        assert not {name for name, ours in imports(path) if ours} & {"stores", "tracker"}
+
+
+def test_every_module_has_its_layer_and_reads_in_one_go() -> None:
+    assert {part(path) for path in modules()} == set(LEVEL)
+    for path in modules():
+        assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_nothing_names_a_place_on_a_machine() -> None:
+    for path in modules():
+        assert not re.search(r"/(home|root|work|tmp)/", path.read_text()), path

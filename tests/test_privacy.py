@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from flask_realtime_monitor import Activity
+from flask_realtime_monitor.privacy import Redactor, clean, mask_ip, visitor_address
+from flask_realtime_monitor.testing import strict
+
+from .support.apps import House
+
+
+@pytest.mark.parametrize(
+    ("mode", "address", "kept"),
+    [
+        ("masked", "203.0.113.77", "203.0.113.0"),
+        ("masked", "2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+        ("masked", "::ffff:203.0.113.77", "203.0.113.0"),
+        ("full", "203.0.113.77", "203.0.113.77"),
+        ("off", "203.0.113.77", None),
+        ("masked", "", None),
+        ("masked", "<script>", None),
+    ],
+)
+def test_addresses_are_kept_as_the_setting_says(mode: str, address: str, kept: str | None) -> None:
+    assert mask_ip(address, mode) == kept
+
+
+def test_a_visitor_is_an_ipv4_address_or_an_ipv6_net() -> None:
+    assert visitor_address("203.0.113.77") != visitor_address("203.0.113.78")
+    assert visitor_address("2001:db8:1:2::1") == visitor_address("2001:db8:1:2::ffff")
+    assert visitor_address("2001:db8:1:2::1") != visitor_address("2001:db8:1:3::1")
+
+
+@pytest.mark.parametrize("mode", ["masked", "off"])
+def test_a_full_address_is_nowhere(mode: str) -> None:
+    house = House(IP=mode)
+    house.visit("/item/x", environ_base={"REMOTE_ADDR": "203.0.113.77"})
+    for name in ("sessions", "activities", "users", "in-flight"):
+        assert "203.0.113.77" not in house.get(name).text
+    (one,) = house.monitor.get_active_sessions()
+    assert one["ip"] == ("203.0.113.0" if mode == "masked" else None)
+
+
+def test_no_query_string_is_kept_but_what_is_allowed() -> None:
+    house = House(QUERY_STRING=("page",))
+    house.visit("/item/x?page=2&session=abc&q=secret")
+    assert house.monitor.get_activities()[0]["path"] == "/item/x?page=2"
+    bare = House()
+    bare.visit("/item/x?page=2")
+    assert bare.monitor.get_activities()[0]["path"] == "/item/x"
+
+
+def test_a_view_argument_with_a_secret_s_name_shows_as_its_name() -> None:
+    house = House()
+    house.visit("/reset/hunter2")
+    assert house.monitor.get_activities()[0]["path"] == "/reset/<token>"
+    other = House(REDACT=("name",))
+    other.visit("/item/hunter2")
+    other.visit("/reset/shown")
+    paths = [one["path"] for one in other.monitor.get_activities()]
+    assert paths == ["/reset/shown", "/item/<name>"]
+
+
+@pytest.mark.parametrize("name", ["api_key", "PassWord", "csrf_token", "promo_code", "signature"])
+def test_custom_data_with_a_secret_s_name_is_never_kept(name: str) -> None:
+    house = House()
+    house.visit("/", "ana")
+    house.monitor.track("did", user="ana", **{name: "hunter2"})
+    assert house.monitor.get_activities()[0]["data"] == {name: f"<{name}>"}
+
+
+def test_custom_data_is_bounded_and_plain() -> None:
+    redactor = Redactor((), ())
+    hostile = type("Hostile", (), {"__str__": lambda self: 1 / 0})()
+    kept = redactor.data({"a": 1, "b": 2.5, "c": None, "d": [1], "e": hostile, "f": 2**60})
+    assert (kept["a"], kept["b"], kept["c"], kept["d"]) == (1, 2.5, None, "[1]")
+    assert isinstance(kept["e"], str)
+    assert kept["f"] == str(2**60)
+    assert len(redactor.data({str(n): n for n in range(100)})) == 16
+
+
+@pytest.mark.parametrize("text", ["\ud800", "x" * 10_000, "a\0b", "\u202eevil"])
+def test_any_text_becomes_short_text_that_json_can_carry(text: str) -> None:
+    kept = clean(text)
+    kept.encode("utf-8")
+    assert len(kept) <= 500
+
+
+def test_before_record_may_edit() -> None:
+    house = House()
+
+    @house.monitor.before_record
+    def scrub(activity: Activity) -> Activity:
+        return replace(activity, path="/hidden", ip=None, title="scrubbed", user=None)
+
+    house.visit("/item/secret", "ana")
+    (one,) = house.monitor.get_activities()
+    assert (one["path"], one["title"], one["user"]) == ("/hidden", "scrubbed", None)
+    (session,) = house.monitor.get_active_sessions()
+    assert (session["ip"], session["user"], session["path"]) == (None, None, "/hidden")
+
+
+def test_before_record_may_drop_which_counts_as_excluded() -> None:
+    house = House()
+    house.monitor.before_record(lambda activity: None)
+    house.visit("/")
+    stats = house.monitor.get_stats()
+    assert (stats["excluded"], stats["requests_total"]) == (1, 0)
+
+
+@pytest.mark.parametrize("answer", ["text", 7, "raise"])
+def test_what_before_record_meant_to_scrub_is_never_kept_when_it_fails(answer: Any) -> None:
+    house = House()
+    strict(house.app, False)
+
+    @house.monitor.before_record
+    def broken(activity: Activity) -> Any:
+        if answer == "raise":
+            raise LookupError
+        return answer
+
+    assert house.visit("/item/secret") == 200
+    assert house.monitor.get_activities() == []
+    assert house.get("health").json["status"] == "degraded"
+
+
+def test_only_listed_fields_of_a_request_are_kept() -> None:
+    house = House()
+    house.client.get(
+        "/item/x",
+        headers={"Cookie": "c=hunter2", "Authorization": "Bearer hunter2", "Referer": "hunter2"},
+        query_string={"a": "hunter2"},
+        data=b"hunter2",
+    )
+    everything = [house.get(name).text for name in ("sessions", "activities", "endpoints")]
+    assert "hunter2" not in str(everything)

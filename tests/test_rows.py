@@ -1,0 +1,118 @@
+"""The small parts below the tracker: rows, histograms, tables, clocks."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_realtime_monitor import rows
+from flask_realtime_monitor.agents import describe
+from flask_realtime_monitor.clock import Clock
+from flask_realtime_monitor.histogram import Histogram
+from flask_realtime_monitor.interner import Interner, PathTable
+from flask_realtime_monitor.traffic import Crowd
+
+from .support.records import Time
+
+
+@given(st.floats(0.001, 6e7))
+def test_a_duration_comes_back_within_a_thousandth(milliseconds: float) -> None:
+    kept = rows.rounded_ms(milliseconds)
+    assert kept == pytest.approx(milliseconds, rel=0.001)
+
+
+def test_no_duration_comes_back_as_none() -> None:
+    assert rows.unpacked_ms(rows.packed_ms(None)) is None
+
+
+@pytest.mark.parametrize("ip", ["203.0.113.0", "2001:db8:1::", "2001:db8:1:2:3:4:5:6"])
+def test_addresses_come_back(ip: str) -> None:
+    packed = rows.pack_ip(ip)
+    assert rows.ip_of(b"x" * rows.HEAD_SIZE + packed, len(packed)) == ip
+
+
+@given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=200))
+def test_a_percentile_is_off_by_less_than_5_percent(values: list[float]) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.add(value)
+    ordered = sorted(values)
+    for share, found in zip((0.5, 0.95, 0.99), histogram.read(0.5, 0.95, 0.99), strict=True):
+        exact = ordered[max(0, -int(-share * len(values) // 1) - 1)]
+        assert found == pytest.approx(exact, rel=0.05)
+
+
+def test_without_values_there_is_no_percentile() -> None:
+    assert Histogram().read(0.5, 0.99) == [None, None]
+
+
+def test_a_full_table_gives_all_others_one_number_and_counts_them() -> None:
+    table: Interner[str] = Interner(3, "(other)")
+    assert [table.value(table.number(one)) for one in "abcda"] == [
+        *("a", "b", "(other)", "(other)", "a")
+    ]
+    assert (len(table), table.dropped) == (2, 2)
+
+
+def test_a_path_that_moved_out_is_none_and_never_another() -> None:
+    table = PathTable(2)
+    first = table.slot("/a", 10)
+    table.slot("/b", 20)
+    assert table.path(first, 10) == "/a"
+    again = table.slot("/c", 30)
+    assert again == first
+    assert (table.path(first, 10), table.path(first, 30)) == (None, "/c")
+    assert (len(table), table.replaced) == (2, 1)
+
+
+def test_a_crowd_is_exact_up_to_1024_and_close_above() -> None:
+    import random
+
+    chance = random.Random(1)
+    crowd = Crowd()
+    for number in range(20_000):
+        crowd.add(chance.getrandbits(64))
+        if number == 1023:
+            assert crowd.count() == 1024
+    crowd.shrink()
+    assert crowd.count() == pytest.approx(20_000, rel=0.1)
+
+
+def test_a_wall_clock_that_is_set_moves_what_is_shown_and_no_age() -> None:
+    time = Time()
+    wall = [0.0]
+    clock = Clock(lambda: time.now_s + wall[0], lambda: time.now_s)
+    before_ms, before_at = clock.now_ms(), clock.now_at()
+    wall[0] = 3600
+    assert clock.follow()
+    assert clock.now_ms() == before_ms
+    assert clock.now_at() == pytest.approx(before_at + 3600)
+    assert not clock.follow()
+
+
+@pytest.mark.parametrize(
+    ("agent", "browser", "system", "device"),
+    [
+        (
+            "Mozilla/5.0 (Windows NT 10.0) Chrome/131.0 Safari/537.36",
+            "Chrome",
+            "Windows",
+            "desktop",
+        ),
+        ("Mozilla/5.0 (iPhone; CPU) Version/18.1 Mobile Safari/604.1", "Safari", "iOS", "phone"),
+        ("Mozilla/5.0 (Linux; Android 15) Chrome/131 Mobile", "Chrome", "Android", "phone"),
+        ("Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0", "Firefox", "Linux", "desktop"),
+        ("", None, None, None),
+    ],
+)
+def test_agents_are_told_apart(
+    agent: str, browser: str | None, system: str | None, device: str | None
+) -> None:
+    found = describe(agent)
+    assert (found["browser"], found["os"], found["device"]) == (browser, system, device)
+    assert not found["is_bot"]
+
+
+def test_bots_are_seen() -> None:
+    assert describe("Mozilla/5.0 (compatible; Googlebot/2.1)")["is_bot"]

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flask_realtime_monitor import signals
+from flask_realtime_monitor.testing import strict
+
+from .support.apps import House
+
+NAMES = ("activity_recorded", "session_started", "session_ended", "viewer_connected")
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def heard(house: House) -> Iterator[list[tuple[str, Any, dict[str, Any]]]]:
+    found: list[tuple[str, Any, dict[str, Any]]] = []
+    receivers = []
+    for name in NAMES:
+
+        def receive(sender: Any, name: str = name, **sent: Any) -> None:
+            found.append((name, sender, sent))
+
+        getattr(signals, name).connect(receive, house.app)
+        receivers.append(receive)
+    yield found
+    for name, receiver in zip(NAMES, receivers, strict=True):
+        getattr(signals, name).disconnect(receiver, house.app)
+
+
+def beat(house: House) -> None:
+    house.app.extensions["realtime_monitor"].live.beat()
+
+
+def names(heard: list[tuple[str, Any, dict[str, Any]]]) -> list[str]:
+    return [name for name, _, _ in heard]
+
+
+def test_what_happens_is_told_in_order_by_the_app(
+    house: House, heard: list[tuple[str, Any, dict[str, Any]]]
+) -> None:
+    house.visit("/item/1", "ana", "Ana")
+    house.visit("/item/2", "ana", "Ana")
+    beat(house)
+    assert names(heard) == ["session_started", "activity_recorded", "activity_recorded"]
+    assert {id(sender) for _, sender, _ in heard} == {id(house.app)}
+    assert heard[0][2]["session"]["user"] == {"id": "ana", "name": "Ana"}
+    assert heard[2][2]["activity"]["path"] == "/item/2"
+
+
+def test_the_end_of_a_session_is_told(
+    house: House, heard: list[tuple[str, Any, dict[str, Any]]]
+) -> None:
+    house.visit("/", "ana")
+    beat(house)
+    live = house.app.extensions["realtime_monitor"].live
+    later = live.clock.now_ms() + 10_000_000
+    live.clock.now_ms = lambda: later
+    beat(house)
+    assert names(heard)[-1] == "session_ended"
+    assert heard[-1][2]["session"]["user"]["id"] == "ana"
+
+
+def test_who_opens_the_page_is_told(
+    house: House, heard: list[tuple[str, Any, dict[str, Any]]]
+) -> None:
+    house.client.get("/monitor/", headers={"X-User": "boss"})
+    (name, _, sent) = heard[0]
+    assert (name, sent["user"], sent["role"]) == (
+        *("viewer_connected", {"id": "boss", "name": None}, "reveal"),
+    )
+
+
+def test_a_receiver_that_raises_disturbs_nobody(
+    house: House, heard: list[tuple[str, Any, dict[str, Any]]]
+) -> None:
+    strict(house.app, False)
+
+    def broken(sender: Any, **_: Any) -> None:
+        raise LookupError
+
+    with signals.activity_recorded.connected_to(broken, house.app):
+        house.visit("/")
+        house.visit("/")
+        beat(house)
+    assert house.monitor.get_stats()["requests_total"] == 2
+    assert "session_started" in names(heard)
