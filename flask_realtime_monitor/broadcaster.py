@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from . import delta, sse
 from .config import Settings
-from .ingest import Guard
+from .guard import Guard
 from .models import User
 from .picture import Picture
 from .worker import Worker

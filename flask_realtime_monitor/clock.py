@@ -25,6 +25,11 @@ class Clock:
         self.monotonic = monotonic
         self._offset = wall() - monotonic()
 
+    @property
+    def offset_ms(self) -> int:
+        """What is added to a row's time to get milliseconds since the epoch."""
+        return round(self._offset * 1000)
+
     def now_ms(self) -> int:
         """Return the present moment in monotonic milliseconds, the unit of every row."""
         return int(self.monotonic() * 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
+from os import getpid
 from typing import Any, TypeVar
 
 from flask import (
@@ -12,17 +13,16 @@ from flask import (
     got_request_exception,
     has_app_context,
     request_finished,
-    request_tearing_down,
 )
+from flask import request as flask_request
 
 from . import config
 from .access import Authorize, checked_gate
 from .errors import ConfigError
 from .identity import Identify, Person, person_of
-from .ingest import is_for_the_app
 from .models import Activity, User
 from .recorders import connect_logins
-from .state import EXTENSION, Hooks, Live, State
+from .state import ENTRY_KEY, EXTENSION, Hooks, Live, State
 from .web import blueprint
 from .web.answers import with_own_headers
 
@@ -203,16 +203,17 @@ class RealtimeMonitor:
 def _connect(app: Flask, state: State) -> None:
     """Wrap the app and connect Flask's signals; every receiver asks for this process's parts."""
     app.wsgi_app = _wrapped(app.wsgi_app, state)  # type: ignore[method-assign]
-    hooks = state.hooks
     guard = state.guard
+    current_request = flask_request._get_current_object  # type: ignore[attr-defined]
 
     def finished(_: Flask, response: Any, **__: Any) -> None:
-        if hooks.enabled:
-            state.live.requests.look(response)
-
-    def torn_down(_: Flask, **__: Any) -> None:
-        if hooks.enabled:
-            state.live.requests.look_at_teardown()
+        try:
+            request = current_request()
+            entry = request.environ.get(ENTRY_KEY)
+            if entry is not None:
+                entry.recorder.look(entry, request, response)
+        except BaseException as error:  # the app must not see it
+            guard.caught("look", error)
 
     def excepted(_: Flask, exception: BaseException, **__: Any) -> None:
         entry = state.live.requests.current()
@@ -225,8 +226,7 @@ def _connect(app: Flask, state: State) -> None:
     def signed_out(_: Flask, user: Any = None, **__: Any) -> None:
         state.live.logins.signed_out(user)
 
-    request_finished.connect(guard.wrap(finished), app, weak=False)
-    request_tearing_down.connect(guard.wrap(torn_down), app, weak=False)
+    request_finished.connect(finished, app, weak=False)
     got_request_exception.connect(guard.wrap(excepted), app, weak=False)
     connect_logins(app, guard.wrap(signed_in), guard.wrap(signed_out))
 
@@ -236,6 +236,7 @@ def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..
     hooks, guard = state.hooks, state.guard
     prefix = state.settings.url_prefix
     below = prefix + "/"
+    lives = state.lives
 
     def monitored(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -246,12 +247,11 @@ def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..
         if not hooks.enabled:
             return inner(environ, start_response)
         try:
-            requests = state.live.requests
+            live = lives.get(getpid()) or state.live
+            requests = live.requests
             entry = requests.begin(environ, start_response)
         except BaseException as error:  # whatever fails here, the request goes on without us
-            if is_for_the_app(error):
-                raise
-            guard.failed("begin", error)
+            guard.caught("begin", error)
             return inner(environ, start_response)
         try:
             body = inner(environ, entry.start_response)
@@ -261,9 +261,7 @@ def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..
         try:
             return requests.answered(entry, body)
         except BaseException as error:  # a body of an unheard-of kind must still be sent
-            if is_for_the_app(error):
-                raise
-            guard.failed("answered", error)
+            guard.caught("answered", error)
             return body
 
     return monitored
@@ -281,7 +279,7 @@ def _track(state: State, name: Any, user: Any, data: Json) -> None:
 def _annotate(state: State, text: Any) -> None:
     entry = state.live.requests.current()
     if entry is not None:
-        entry.title = text
+        entry.extras.title = text
 
 
 def _checked(hook: Any, name: str, answer: str) -> Any:

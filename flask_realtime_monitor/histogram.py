@@ -6,21 +6,21 @@ than 5 % (the middle of the bucket is reported). Compare DDSketch (Masson, Rim, 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
-from math import ceil, log
 
 _GAMMA = 1.1
-_PER_LOG = 1 / log(_GAMMA)
 _SHIFT = 97  # bucket 0 ends at 1.1 ** -97, about 0.0001 of the unit
 BUCKETS = 256  # the last one begins at 1.1 ** 158, about 3.5 million units
 
 
+#: The upper bound of each bucket but the last.
+BOUNDS = [_GAMMA ** (bucket - _SHIFT) for bucket in range(BUCKETS - 1)]
+
+
 def bucket_of(value: float) -> int:
     """Return the bucket of a value; what is not positive falls into bucket 0."""
-    if value <= 0.0001:
-        return 0
-    index = ceil(log(value) * _PER_LOG) + _SHIFT
-    return index if index < BUCKETS else BUCKETS - 1
+    return bisect_left(BOUNDS, value)
 
 
 def percentile(counts: Mapping[int, int], total: int, share: float) -> float | None:

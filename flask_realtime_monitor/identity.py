@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from flask import Flask, g
 from flask.globals import request_ctx
@@ -15,29 +14,38 @@ Identify = Callable[[], Any]
 Person = tuple[Any, Any]  # (id, name) as the app gave them
 
 
+class Hooks(Protocol):
+    """Where the app's own hook hangs."""
+
+    identify: Identify | None
+
+
 class Identity:
     """Tells who makes the request at hand. Call it at the request's end, inside the request.
 
     Args:
         app: the Flask app; its ``login_manager`` says whether Flask-Login is at work.
-        identify: returns the app's own hook, or None.
+        hooks: where the app's own hook is, or None.
+        failed: told what the hook raised.
     """
 
-    def __init__(self, app: Flask, identify: Callable[[], Identify | None]) -> None:
-        self._identify = identify
+    def __init__(
+        self, app: Flask, hooks: Hooks, failed: Callable[[str, BaseException], None]
+    ) -> None:
         self._app = app
+        self._hooks = hooks
+        self._failed = failed
 
     def __call__(self) -> Person | None:
-        """Return (id, name) or None for a visitor without a user.
-
-        Raises:
-            Exception: whatever the app's hook raises.
-        """
-        hook = self._identify()
-        if hook is not None:
-            return person_of(hook())
-        if "flask_login" in sys.modules and getattr(self._app, "login_manager", None) is not None:
-            return self._of_flask_login()
+        """Return (id, name) or None for a visitor without a user, and where the hook fails."""
+        try:
+            hook = self._hooks.identify
+            if hook is not None:
+                return person_of(hook())
+            if getattr(self._app, "login_manager", None) is not None:
+                return self._of_flask_login()
+        except Exception as error:  # the app's own hook; the visitor is then shown as a guest
+            self._failed("identify", error)
         return None
 
     def _of_flask_login(self) -> Person | None:

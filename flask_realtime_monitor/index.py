@@ -1,166 +1,332 @@
-"""The index a reader keeps: which sessions and users there are, last seen first.
+"""The index a reader keeps: which sessions and users there are, and which are one.
 
-Built on the first read, brought up to date by what the tracker says has changed, and dropped when
-nobody reads. Counts are kept, never scanned.
+Built on the first read, brought up to date by what has changed, and dropped when nobody reads.
+Every source's row of a session is a part of it; the parts are put together here, from the rows
+alone, so that the order in which they came makes no difference.
 """
 
 from __future__ import annotations
 
-from . import rows
-from .recency import Recency
-from .rows import Act
-from .tracker import Tracker
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-NO_ENDPOINT = 0xFFFF
+from . import rows
+from .interner import Interner
+from .recency import Recency
+from .rows import ACT, HEAD, HEAD_SIZE
+from .source import Source
+from .wheel import Wheel
+
+MAX_ENDPOINTS = 0xFFFF
+_SLICE = 500
+_MAX_ENDED = 1_000
+
+
+_unpack = HEAD.unpack_from
+_new_merged = tuple.__new__  # the class called with its fields would cost twice as much
+
+
+class Merged(NamedTuple):
+    """All parts of one session (but for its guest part); times in ms since the epoch."""
+
+    visitor: int
+    user_id: str | None
+    first_ms: int
+    last_ms: int
+    endpoint: int
 
 
 class Index:
     """Sessions as they are shown: guest and user of one session are one entry, the user's.
 
     Args:
-        tracker: whose rows are indexed.
+        sources: whose rows are indexed; may grow and shrink between calls.
+        anonymous_key: returns the key of a visitor's present anonymous session.
+        now_ms: the present moment in ms since the epoch.
         active_ms: how long after its last request a session is active.
+        timeout_ms: how long after its last request a session ends.
     """
 
-    def __init__(self, tracker: Tracker, active_ms: int) -> None:
-        self._tracker = tracker
-        self._rows = tracker.sessions
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        anonymous_key: Callable[[int], int],
+        now_ms: Callable[[], int],
+        active_ms: int,
+        timeout_ms: int,
+    ) -> None:
+        self._sources = sources
+        self._anonymous_key = anonymous_key
+        self._now_ms = now_ms
         self._active_ms = active_ms
+        self._timeout_ms = timeout_ms
+        self.endpoints: Interner[str] = Interner(MAX_ENDPOINTS, "(other)")
+        #: Sessions that ended while somebody read, and when (ms since the epoch).
+        self.ended: OrderedDict[int, int] = OrderedDict()
         self.is_loaded = False
         self._clear()
 
     def _clear(self) -> None:
-        self.sessions, self.users = Recency(), Recency()
-        self._of_user: dict[int, dict[int, None]] = {}  # user number -> keys
-        self._user_of: dict[int, int] = {}  # key -> user number
+        self.sessions: Recency[int] = Recency(self._active_ms)
+        self.users: Recency[str] = Recency(self._active_ms)
         self.anonymous = 0
+        self.joined: dict[int, int] = {}  # a user's session -> its guest part
+        self._merged: dict[int, Merged] = {}
+        self._of_visitor: dict[int, tuple[int, ...]] = {}  # keys of the visitor's users
+        self._of_user: dict[str, dict[int, None]] = {}
+        self._due = Wheel()
+        self._offsets: list[tuple[str, int]] = []
+        self._tables: list[tuple[Source, Mapping[int, bytes], int]] = []
+        self._endpoint_of: dict[tuple[str, int], int] = {}
+        self._busy: Collection[int] = ()
 
-    def load(self) -> None:
-        """Build the index from all rows."""
+    def load(self, busy: Collection[int]) -> None:
+        """Build the index from all rows; ``busy`` as in ``catch_up``."""
         self._clear()
-        found = []
-        for key in self._tracker.watch():
-            row = self._rows.row(key)
-            if row is not None:
-                found.append((rows.last_ms_of(row), key))
-        found.sort()
-        for _, key in found:
-            self._look_at(key)
+        self._busy = busy
+        self._offsets = self._seen_offsets()
+        self._tables = [(source, source.rows, source.offset_ms) for source in self._sources]
+        now_ms = self._now_ms()
+        self.sessions.settle(now_ms)
+        self.users.settle(now_ms)
+        first, *others = self._sources
+        keys: Iterable[int] = list(first.rows)
+        if others:
+            keys = set(keys).union(*(list(source.rows) for source in others))
+        missed = []
+        for number, key in enumerate(keys):
+            if number % _SLICE == _SLICE - 1:
+                time.sleep(0)  # somebody else's turn
+            self.look_at(key, now_ms)
+            if key not in self._merged:
+                missed.append(key)
+        for key in missed:
+            self.look_at(key, now_ms)  # kept, maybe, by the other part of its session
         self.is_loaded = True
 
     def unload(self) -> None:
-        """Drop the index; the tracker need not note changes any longer."""
-        self._tracker.unwatch()
+        """Drop the index."""
         self._clear()
         self.is_loaded = False
 
-    def catch_up(self) -> bool:
-        """Take in what has changed; tell whether somebody was forgotten."""
-        changes = self._tracker.changes()
-        if changes.forgotten:
-            self.load()
-        else:
-            for key in changes.sessions:
-                self._look_at(key)
-        cutoff = self._cutoff_ms()
-        self.sessions.settle(cutoff)
-        self.users.settle(cutoff)
-        return changes.forgotten
+    def catch_up(self, changed: Iterable[int], busy: Collection[int]) -> None:
+        """Take in what has changed, and what time has ended.
+
+        Args:
+            changed: keys of sessions to look at again.
+            busy: visitors with a request in flight; their sessions do not end.
+        """
+        if self._offsets != self._seen_offsets():
+            self.load(busy)  # a clock was set, or a worker came: begin anew
+        now_ms = self._now_ms()
+        self._busy = busy
+        for number, key in enumerate(changed):
+            if number % _SLICE == _SLICE - 1:
+                time.sleep(0)
+            self.look_at(key, now_ms)
+        for key in self._due.due(now_ms // 1000):
+            if key in self._merged:
+                self.look_at(key, now_ms)
+                still = self._merged.get(key)
+                if still is not None:
+                    due_s = (still.last_ms + self._timeout_ms) // 1000 + 1
+                    self._due.add(key, max(due_s, now_ms // 1000 + 1))
+        self.sessions.settle(now_ms)
+        self.users.settle(now_ms)
 
     # -- asking --------------------------------------------------------------------------------
 
-    def keys_of(self, user: int) -> tuple[int, ...]:
-        """Return the sessions of a user, by number."""
-        return tuple(self._of_user.get(user, ()))
+    def keys_of(self, user_id: str) -> tuple[int, ...]:
+        """Return the sessions of a user."""
+        return tuple(self._of_user.get(user_id, ()))
 
-    def user_of(self, key: int) -> int | None:
-        """Return the number of the user whose session this is."""
-        return self._user_of.get(key)
+    def user_of(self, key: int) -> str | None:
+        """Return the id of the user whose session this is."""
+        merged = self._merged.get(key)
+        return None if merged is None else merged.user_id
 
     def shown(self, key: int) -> int:
-        """Return the key a row's session is shown under."""
-        row = self._rows.row(key)
-        if row is None:
-            return key
-        joined = self._rows.partner(key, row)
-        return joined[0] if joined is not None and not rows.head_of(row).user else key
+        """Return the key a session is shown under: a guest part's is that of its user."""
+        merged = self._merged.get(key)
+        if merged is not None and merged.user_id is None:
+            for user_key in self._of_visitor.get(merged.visitor, ()):
+                if self.joined.get(user_key) == key:
+                    return user_key
+        return key
 
     def session_of_visitor(self, visitor: int) -> int | None:
         """Return the session a visitor's request in flight belongs to, as far as one can know."""
-        users = self._rows.users_of(visitor)
-        if len(users) == 1:
-            return users[0] if users[0] in self.sessions else None
-        if users:
+        users = self._of_visitor.get(visitor, ())
+        if len(users) > 1:
             return None
-        key = self._rows.anonymous_key(visitor)
+        key = users[0] if users else self._anonymous_key(visitor)
         return key if key in self.sessions else None
 
     # -- keeping -------------------------------------------------------------------------------
 
-    def _look_at(self, key: int) -> None:
-        """Bring one row's session up to date: new, changed, joined, parted or gone."""
-        row = self._rows.row(key)
-        if row is None:
-            self._drop(key)
-            return
-        joined = self._rows.partner(key, row)
-        head = rows.head_of(row)
-        if joined is not None:
-            if not head.user:
-                self._drop(key)
-                key, row, joined = joined[0], joined[1], (key, row)
-                head = rows.head_of(row)
-            else:
-                self._drop(joined[0])
-        last_ms, newest = head.last_ms, row
-        if joined is not None and rows.last_ms_of(joined[1]) > last_ms:
-            last_ms, newest = rows.last_ms_of(joined[1]), joined[1]
-        cutoff_ms = self._cutoff_ms()
-        is_new = key not in self.sessions
-        self.sessions.put(key, last_ms, self._endpoint_of(newest), cutoff_ms)
-        if not head.user:
-            self.anonymous += is_new
-            return
-        number = head.user - 1
-        self._user_of[key] = number
-        self._of_user.setdefault(number, {})[key] = None
-        self._see_user(number, cutoff_ms)
+    def look_at(self, key: int, now_ms: int) -> None:
+        """Bring one session up to date: new, changed, joined, parted or gone."""
+        before = self._merged.get(key)
+        merged = self._merge(key, now_ms)
+        if merged is None:
+            if before is None:
+                return
+            self._end(key, before, now_ms)
+            visitor = before.visitor
+        else:
+            self._merged[key] = merged
+            visitor = merged.visitor
+            if before is None:
+                self._due.add(key, (merged.last_ms + self._timeout_ms) // 1000 + 1)
+                self.ended.pop(key, None)
+                if merged.user_id is not None:
+                    self._of_visitor[visitor] = (*self._of_visitor.get(visitor, ()), key)
+        users = self._of_visitor.get(visitor)
+        if users is None and merged is not None:
+            self._show(key, merged, merged.last_ms, merged.endpoint)  # by far the most
+        else:
+            self._arrange(visitor, users or ())
 
-    def _drop(self, key: int) -> None:
+    def _end(self, key: int, merged: Merged, now_ms: int) -> None:
+        del self._merged[key]
+        if merged.user_id is not None:
+            left = tuple(one for one in self._of_visitor[merged.visitor] if one != key)
+            if left:
+                self._of_visitor[merged.visitor] = left
+            else:
+                del self._of_visitor[merged.visitor]
+        if key in self.sessions:
+            self.ended[key] = min(now_ms, merged.last_ms + self._timeout_ms)
+            if len(self.ended) > _MAX_ENDED:
+                self.ended.popitem(last=False)
+        self._hide(key, merged.user_id)
+
+    def _merge(self, key: int, now_ms: int) -> Merged | None:
+        """Put the parts of a session together; None where there are none or it has ended."""
+        last_ms = first_ms = -1
+        visitor, user_id = 0, None
+        newest, newest_source = b"", None
+        for source, table, offset_ms in self._tables:
+            row = table.get(key)
+            if row is None:
+                continue
+            (visitor, base_ms, last, _, _, user, _, _, _) = _unpack(row)
+            base_ms += offset_ms
+            if base_ms + last > last_ms:
+                last_ms = base_ms + last
+                newest, newest_source = row, source
+            if first_ms < 0 or base_ms < first_ms:
+                first_ms = base_ms
+            if user and user_id is None:
+                person = source.user(user - 1)
+                if person is None:
+                    return None  # the row went while we looked
+                user_id = person[0]
+        if newest_source is None:
+            return None
+        timed_out_ms = now_ms - self._timeout_ms
+        if (
+            last_ms <= timed_out_ms
+            and visitor not in self._busy
+            and self._last_of_other_part(visitor, user_id, first_ms, last_ms) <= timed_out_ms
+        ):
+            return None
+        endpoint = self._endpoint(newest, newest_source)
+        return _new_merged(Merged, (visitor, user_id, first_ms, last_ms, endpoint))
+
+    def _last_of_other_part(
+        self, visitor: int, user_id: str | None, first_ms: int, last_ms: int
+    ) -> int:
+        """Return when the guest or user that is one session with this was last seen, else 0."""
+        users = self._of_visitor.get(visitor, ())
+        if user_id is not None:
+            guest = self._merged.get(self._anonymous_key(visitor)) if len(users) <= 1 else None
+            is_one = guest is not None and guest.last_ms >= first_ms - self._active_ms
+            return guest.last_ms if guest is not None and is_one else 0
+        if len(users) != 1:
+            return 0
+        user = self._merged[users[0]]
+        return user.last_ms if last_ms >= user.first_ms - self._active_ms else 0
+
+    def _arrange(self, visitor: int, users: tuple[int, ...]) -> None:
+        """Show the sessions of a visitor who is, or was, a user.
+
+        Guest and user are one where the visitor has exactly one user, and the guest was active
+        within the active window before the user's session began, or since.
+        """
+        merged = self._merged
+        guest_key = self._anonymous_key(visitor)
+        guest = merged.get(guest_key)
+        for key in users:
+            user = merged[key]
+            last_ms, endpoint = user.last_ms, user.endpoint
+            self.joined.pop(key, None)
+            is_alone = len(users) == 1
+            if guest and is_alone and guest.last_ms >= user.first_ms - self._active_ms:
+                self.joined[key] = guest_key
+                if guest.last_ms > last_ms:
+                    last_ms, endpoint = guest.last_ms, guest.endpoint
+                guest = None
+                self._hide(guest_key, None)
+            self._show(key, user, last_ms, endpoint)
+        if guest is not None:
+            self._show(guest_key, guest, guest.last_ms, guest.endpoint)
+
+    def _show(self, key: int, merged: Merged, last_ms: int, endpoint: int) -> None:
+        user_id = merged.user_id
+        if user_id is None:
+            self.anonymous += key not in self.sessions
+            self.sessions.put(key, last_ms, endpoint)
+            return
+        self.sessions.put(key, last_ms, endpoint)
+        self._of_user.setdefault(user_id, {})[key] = None
+        self._see_user(user_id)
+
+    def _hide(self, key: int, user_id: str | None) -> None:
         if key not in self.sessions:
             return
         self.sessions.drop(key)
-        number = self._user_of.pop(key, None)
-        if number is None:
+        self.joined.pop(key, None)
+        if user_id is None:
             self.anonymous -= 1
             return
-        keys = self._of_user[number]
+        keys = self._of_user[user_id]
         del keys[key]
         if keys:
-            self._see_user(number, self._cutoff_ms())
+            self._see_user(user_id)
         else:
-            del self._of_user[number]
-            self.users.drop(number)
+            del self._of_user[user_id]
+            self.users.drop(user_id)
 
-    def _see_user(self, number: int, cutoff_ms: int) -> None:
-        newest = max(self.sessions.value(key) or 0 for key in self._of_user[number])
-        self.users.put(number, newest >> 16, newest & 0xFFFF, cutoff_ms)
+    def _see_user(self, user_id: str) -> None:
+        values = self.sessions.values
+        newest = max(values[key] for key in self._of_user[user_id])
+        self.users.put(user_id, newest >> 16, newest & 0xFFFF)
 
-    def _endpoint_of(self, row: bytes) -> int:
-        """Return the number of the endpoint of a row's last request."""
-        act = last_request(row)
-        if act is None:
-            return NO_ENDPOINT
-        name = self._tracker.routes.value(act.route)[0]
-        return self._tracker.traffic.names.number(name)
+    def _endpoint(self, row: bytes, source: Source) -> int:
+        """Return the number, in this index, of the endpoint of a row's last request."""
+        route = last_request(row)
+        known = self._endpoint_of.get((source.worker_id, route))
+        if known is None:
+            name = source.route(route)[0]
+            known = self.endpoints.number(name)
+            self._endpoint_of[source.worker_id, route] = known
+        return known
 
-    def _cutoff_ms(self) -> int:
-        return self._tracker.clock.now_ms() - self._active_ms
+    def _seen_offsets(self) -> list[tuple[str, int]]:
+        return [(source.worker_id, source.offset_ms) for source in self._sources]
 
 
-def last_request(row: bytes) -> Act | None:
-    """Return the newest activity of a row that is a request."""
+def last_request(row: bytes) -> int:
+    """Return the route of the newest activity of a row that is a request."""
+    start = HEAD_SIZE + row[HEAD_SIZE - 1]
+    if len(row) > start:
+        _, route, _, code, _ = ACT.unpack_from(row, start)
+        if not code & rows.OTHER_KIND:
+            return int(route)
     for act in rows.acts_of(row, rows.head_of(row)):
         if not act.code & rows.OTHER_KIND:
-            return act
-    return None
+            return act.route
+    return 0

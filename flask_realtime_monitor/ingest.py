@@ -1,4 +1,4 @@
-"""The one guard between the app and us, and the queue behind it.
+"""The queue between the app and the tracker, and what becomes of an activity on its way.
 
 Recorders hand in raw activities; what is in the queue is scrubbed, shown to ``before_record`` and
 folded into the tracker by whoever comes first: the worker's loop, a reader, or the request that
@@ -7,26 +7,35 @@ finds the queue full.
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from . import rows
 from .clock import Clock
 from .config import Settings
+from .guard import Guard
 from .models import Activity, User
-from .privacy import MAX_NAME, Exclusion, Redactor, clean, from_wire, mask_ip
+from .privacy import (
+    MAX_NAME,
+    MAX_TEXT,
+    Exclusion,
+    Redactor,
+    clean,
+    from_wire,
+    masked,
+    pack_ip,
+)
 from .records import Notice, Record
 from .tracker import Tracker
 
-logger = logging.getLogger("flask_realtime_monitor")
-
-F = TypeVar("F", bound=Callable[..., Any])
+K = TypeVar("K")
+V = TypeVar("V")
 
 QUEUE_SIZE = 256
 _LONGEST_QUEUE = 20_000
-_MASK_CACHE = 50_000
+_CACHED = 8_192
 _NOTICES = 10_000
 
 
@@ -35,7 +44,7 @@ class Raw(NamedTuple):
 
     kind: str
     at_s: float  # monotonic
-    address: str
+    address: str | None
     agent: str
     user: Any  # (id, name) as the app gave them, or None
     method: str | None = None
@@ -45,7 +54,7 @@ class Raw(NamedTuple):
     rule: str | None = None
     arguments: dict[str, Any] | None = None
     title: Any = None
-    status: int | None = None
+    status: str | None = None  # the line as it was sent
     duration_s: float | None = None
     error: str | None = None
     name: Any = None
@@ -53,57 +62,20 @@ class Raw(NamedTuple):
     has_visitor: bool = True
 
 
-class Guard:
-    """Lets nothing of ours reach the app: counts, logs the first of a kind, goes on.
+class _Who(NamedTuple):
+    """What an address and an agent come to."""
 
-    With ``is_strict`` (our own tests) it raises instead.
-    """
-
-    def __init__(self) -> None:
-        self.failures: Counter[str] = Counter()
-        self.is_strict = False
-
-    def wrap(self, function: F) -> F:
-        """Return the function with every exception of ours kept inside; it then returns None."""
-        where = getattr(function, "__name__", "call")
-
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return function(*args, **kwargs)
-            except BaseException as error:  # whatever it is, the app must not see it
-                if is_for_the_app(error):
-                    raise
-                self.failed(where, error)
-                return None
-
-        return guarded  # type: ignore[return-value]  # same parameters, None on failure
-
-    def failed(self, where: str, error: BaseException) -> None:
-        """Note a failure; raise it in strict mode."""
-        if self.is_strict:
-            raise error
-        kind = f"{where}: {type(error).__name__}"
-        self.failures[kind] += 1
-        is_first = self.failures[kind] == 1
-        try:
-            logger.log(
-                logging.WARNING if is_first else logging.DEBUG,
-                "%s failed; the request is not affected (further ones of this kind at debug level)",
-                kind,
-                exc_info=error if is_first else None,
-            )
-        except Exception:  # a broken log handler is no reason to break a request
-            return
+    visitor: int
+    ip: bytes
+    agent: str
+    is_hidden: bool
 
 
-def is_for_the_app(error: BaseException) -> bool:
-    """Time-outs, kills and exits that arrive while our code runs belong to the app."""
-    if isinstance(error, Exception):
-        return False
-    module = type(error).__module__
-    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit) or module.startswith(
-        ("gevent", "greenlet")
-    )
+class _Route(NamedTuple):
+    """What an endpoint and its rule come to."""
+
+    is_hidden: bool
+    hides_secrets: bool
 
 
 class Ingest:
@@ -130,8 +102,14 @@ class Ingest:
         self._wants_notices = wants_notices
         self._redactor = Redactor(settings.redact, settings.query_string)
         self._exclusion = Exclusion(settings.exclude)
-        self._masked: dict[int, str | None] = {}
-        self._queue: deque[Raw | None] = deque()
+        #: Tells whether the view of an endpoint is never recorded.
+        self.is_exempt: Callable[[str], bool] = lambda _: False
+        # Keyed by Python's own hash of address and agent, so that no full address is kept.
+        self._who: dict[int, _Who] = {}
+        self._routes: dict[tuple[str | None, str | None], _Route] = {}
+        self._paths: dict[str, str | None] = {}  # as it came: as it is kept, None = hidden
+        self._statuses: dict[str | None, int | None] = {None: None}
+        self.queue: deque[Raw | None] = deque()
         self._folding = threading.Lock()
         self._folder: int | None = None
         self.notices: deque[Notice] = deque(maxlen=_NOTICES)
@@ -139,14 +117,13 @@ class Ingest:
 
     def put(self, raw: Raw) -> None:
         """Take in one activity; costs an append, and a fold where the queue is full."""
-        queue = self._queue
-        queue.append(raw)
-        if len(queue) >= QUEUE_SIZE:
-            self._full()
+        self.queue.append(raw)
+        if len(self.queue) >= QUEUE_SIZE:
+            self.full()
 
     def put_excluded(self) -> None:
         """Count one request that is not recorded."""
-        self._queue.append(None)
+        self.queue.append(None)
 
     def hides(self, endpoint: str | None, path: str, agent: str) -> bool:
         """Tell whether a request is excluded by pattern."""
@@ -172,99 +149,136 @@ class Ingest:
             return
         self._folder = me
         try:
-            while self._queue:
+            while self.queue:
                 self._fold_batch()
         finally:
             self._folder = None
             self._folding.release()
 
-    def _full(self) -> None:
+    def full(self) -> None:
+        """Make room in the queue."""
         if self._before_record() is None:
             self.fold(wait_s=0.05)
-        if len(self._queue) > _LONGEST_QUEUE:
+        if len(self.queue) > _LONGEST_QUEUE:
             # A hook that hangs must not cost memory without bound.
-            self._queue.popleft()
+            self.queue.popleft()
             self.dropped += 1
 
     def _fold_batch(self) -> None:
         hook = self._before_record()
-        records: list[Record] = []
-        excluded = 0
-        queue = self._queue
-        for _ in range(min(len(queue), QUEUE_SIZE)):
-            raw = queue.popleft()
-            record = None
-            if raw is not None:
-                try:
-                    record = self._scrub(raw, hook)
-                except Exception as error:  # one bad activity must not lose the rest
-                    self._guard.failed("scrub", error)
-                    self.dropped += 1
-                    continue
-            if record is None:
-                excluded += 1
-            else:
-                records.append(record)
+        queue = self.queue
+        count = min(len(queue), QUEUE_SIZE)
+        # The salt is looked at once a batch: what ended just before midnight may get today's.
+        if self._tracker.visitors.turn(self._clock.now_at()):
+            self._who.clear()
+        records, excluded = self._scrubbed([queue.popleft() for _ in range(count)], hook)
         if records:
             notices = self._tracker.fold(records, notice=self._wants_notices())
             self.notices.extend(notices)
         if excluded:
             self._tracker.exclude(excluded)
 
-    def _scrub(self, raw: Raw, hook: Callable[[Activity], Activity | None] | None) -> Record | None:
-        """Return what may be kept of an activity, None when it is excluded."""
-        agent = raw.agent
-        if not agent.isascii() or len(agent) > 256:
-            agent = clean(from_wire(agent))
-        path = raw.path_info
-        if path is not None:
-            path = from_wire(path)
-            if raw.kind == "request" and self._exclusion.hides(raw.endpoint, path, agent):
-                return None
-            path = self._redactor.path(path, raw.rule, raw.arguments)
-            if raw.query_string:
-                path += self._redactor.query(raw.query_string)
-        at_ms = int(raw.at_s * 1000)
-        visitor = 0
-        ip = None
-        if raw.has_visitor:
-            visitor = self._tracker.visitors.visitor(
-                raw.address, raw.agent, self._clock.wall_at(at_ms)
-            )
-            ip = self._mask(raw.address)
-        user_id = user_name = None
-        if raw.user is not None:
-            user_id = clean(raw.user[0], MAX_NAME)
-            user_name = None if raw.user[1] is None else clean(raw.user[1], MAX_NAME)
-        record = Record(
-            raw.kind,
-            at_ms,
-            visitor,
-            user_id,
-            user_name,
-            ip,
-            agent,
-            raw.method,
-            raw.endpoint,
-            raw.rule,
-            path,
-            None if raw.title is None else clean(raw.title, MAX_NAME),
-            raw.status,
-            None if raw.duration_s is None else raw.duration_s * 1000,
-            raw.error,
-            None if raw.name is None else clean(raw.name, MAX_NAME),
-            None if not raw.data else self._redactor.data(raw.data),
-        )
-        return record if hook is None else self._shown(record, hook)
+    def _scrubbed(  # noqa: PLR0912
+        self, raws: list[Raw | None], hook: Callable[[Activity], Activity | None] | None
+    ) -> tuple[list[Record], int]:
+        """Return what may be kept of some activities, and how many are excluded.
 
-    def _mask(self, address: str) -> str | None:
-        key = hash(address)
-        if key in self._masked:
-            return self._masked[key]
-        if len(self._masked) >= _MASK_CACHE:
-            self._masked.clear()
-        masked = self._masked[key] = mask_ip(address, self._settings.ip)
-        return masked
+        Every request comes through this loop; what repeats is looked up instead of worked out.
+        """
+        records: list[Record] = []
+        excluded = 0
+        known, routes, paths, statuses = self._who, self._routes, self._paths, self._statuses
+        for raw in raws:
+            if raw is None:
+                excluded += 1
+                continue
+            (kind, at_s, address, agent, user, method, path, query, endpoint, rule, arguments,
+             title, status, duration_s, error, name, data, has_visitor) = raw  # fmt: skip
+            try:
+                key = hash((address, agent))
+                who = known.get(key) or self._meet(key, address or "", agent)
+                route = routes.get((endpoint, rule)) or self._learn(endpoint, rule)
+                kept = None
+                if path is not None:
+                    kept = paths.get(path, "")
+                    if kept == "":
+                        kept = self._read(path)
+                if kind == "request" and (kept is None or who.is_hidden or route.is_hidden):
+                    excluded += 1
+                    continue
+                if path is not None:
+                    if route.hides_secrets or kept is None:
+                        kept = self._redactor.path(from_wire(path), rule, arguments)
+                    if query:
+                        kept += self._redactor.query(query)
+                user_id = user_name = None
+                if user is not None:
+                    user_id, user_name = user
+                    if type(user_id) is not str or len(user_id) > MAX_NAME or not user_id.isascii():
+                        user_id = clean(user_id, MAX_NAME)
+                    if user_name is not None:
+                        user_name = clean(user_name, MAX_NAME)
+                if status not in statuses:
+                    statuses[status] = int(status[:3]) if status else None
+                # The class called with its fields would cost twice as much.
+                record = _new_record(
+                    Record,
+                    (
+                        kind,
+                        int(at_s * 1000),
+                        who.visitor if has_visitor else 0,
+                        user_id,
+                        user_name,
+                        who.ip,
+                        who.agent,
+                        method,
+                        endpoint,
+                        rule,
+                        kept,
+                        title if title is None else clean(title, MAX_NAME),
+                        statuses[status],
+                        duration_s if duration_s is None else duration_s * 1000,
+                        error,
+                        name if name is None else clean(name, MAX_NAME),
+                        self._redactor.data(data) if data else None,
+                    ),
+                )
+                if hook is not None:
+                    shown = self._shown(record, hook)
+                    if shown is None:
+                        excluded += 1
+                        continue
+                    record = shown
+                records.append(record)
+            except Exception as error_of_ours:  # one bad activity must not lose the rest
+                self._guard.failed("scrub", error_of_ours)
+                self.dropped += 1
+        return records, excluded
+
+    def _meet(self, key: int, address: str, agent: str) -> _Who:
+        """Work out, and keep for a while, who is behind an address and an agent."""
+        ip = masked(pack_ip(address), self._settings.ip)
+        visitor = self._tracker.visitors.visitor(address, agent, self._clock.now_at())
+        text = agent
+        if not agent.isascii() or len(agent) > MAX_TEXT:
+            text = clean(from_wire(agent))
+        who = _Who(visitor, ip, text, bool(text) and self._exclusion.hides_name(text))
+        _keep(self._who, key, who)
+        return who
+
+    def _learn(self, endpoint: str | None, rule: str | None) -> _Route:
+        is_hidden = endpoint is not None and (
+            self._exclusion.hides_name(endpoint) or self.is_exempt(endpoint)
+        )
+        route = _Route(is_hidden, rule is not None and self._redactor.hides_in(rule))
+        _keep(self._routes, (endpoint, rule), route)
+        return route
+
+    def _read(self, path: str) -> str | None:
+        text = from_wire(path)
+        kept = None if self._exclusion.hides_path(text) else self._redactor.path(text, None, None)
+        _keep(self._paths, path, kept)
+        return kept
 
     def _shown(self, record: Record, hook: Callable[[Activity], Activity | None]) -> Record | None:
         """Let ``before_record`` edit or drop an activity; what it breaks is recorded unedited."""
@@ -273,7 +287,7 @@ class Ingest:
             kind=record.kind,
             at=self._clock.wall_at(record.at_ms),
             user=user,
-            ip=record.ip,
+            ip=rows.ip_text(record.ip),
             agent=record.agent,
             method=record.method,
             endpoint=record.endpoint,
@@ -308,8 +322,8 @@ class Ingest:
             return None if value is None else clean(value, most)
 
         ip = record.ip
-        if edited.ip != ip:
-            ip = None if edited.ip is None else mask_ip(str(edited.ip), "full")
+        if edited.ip != rows.ip_text(ip):
+            ip = b"" if edited.ip is None else pack_ip(str(edited.ip))
         user = edited.user
         return record._replace(
             user_id=None if user is None else clean(user.id, MAX_NAME),
@@ -326,3 +340,13 @@ class Ingest:
             name=text(edited.name, MAX_NAME),
             data=self._redactor.data(edited.data) or None,
         )
+
+
+_new_record = tuple.__new__
+
+
+def _keep(cache: dict[K, V], key: K, value: V) -> None:
+    """Put a value into a cache that is begun anew when it is full."""
+    if len(cache) >= _CACHED:
+        cache.clear()
+    cache[key] = value

@@ -50,10 +50,10 @@ class PathTable:
     """
 
     def __init__(self, size: int) -> None:
-        self._slots: dict[str, int] = {}
+        self.slots: dict[str, int] = {}
         self._paths: list[str] = []
         self._born_ms = array("q")
-        self._used = bytearray()
+        self.used = bytearray()
         self._hand = 0
         self._size = size
         self.replaced = 0
@@ -63,22 +63,26 @@ class PathTable:
 
     def slot(self, path: str, now_ms: int) -> int:
         """Return the slot of a path, moving it into one if it has none."""
-        slot = self._slots.get(path)
-        if slot is not None:
-            self._used[slot] = 1
-            return slot
+        slot = self.slots.get(path)
+        if slot is None:
+            return self.take(path, now_ms)
+        self.used[slot] = 1
+        return slot
+
+    def take(self, path: str, now_ms: int) -> int:
+        """Move a path that has no slot into one, and return that."""
         if len(self._paths) < self._size:
             slot = len(self._paths)
             self._paths.append(path)
             self._born_ms.append(now_ms)
-            self._used.append(0)
+            self.used.append(0)
         else:
             slot = self._free()
-            del self._slots[self._paths[slot]]
+            del self.slots[self._paths[slot]]
             self._paths[slot] = path
             self._born_ms[slot] = now_ms
             self.replaced += 1
-        self._slots[path] = slot
+        self.slots[path] = slot
         return slot
 
     def path(self, slot: int, seen_ms: int) -> str | None:
@@ -88,7 +92,7 @@ class PathTable:
         return self._paths[slot]
 
     def _free(self) -> int:
-        used, size, hand = self._used, self._size, self._hand
+        used, size, hand = self.used, self._size, self._hand
         while used[hand]:
             used[hand] = 0
             hand = (hand + 1) % size

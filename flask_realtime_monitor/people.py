@@ -14,7 +14,7 @@ class People:
         self._ids: list[str | None] = []
         self._names: list[str | None] = []
         self._hashes: list[int] = []
-        self._held: list[int] = []
+        self._keys: list[tuple[int, ...]] = []
         self._free: list[int] = []
 
     def __len__(self) -> int:
@@ -33,7 +33,7 @@ class People:
                 self._ids.append(user_id)
                 self._names.append(name)
                 self._hashes.append(self._pseudonym(user_id))
-                self._held.append(0)
+                self._keys.append(())
             self._numbers[user_id] = number
         elif name is not None:
             self._names[number] = name
@@ -56,15 +56,18 @@ class People:
         """Return the pseudonym of a user by number."""
         return self._hashes[number]
 
-    def hold(self, number: int) -> None:
-        """A session of this user began."""
-        self._held[number] += 1
+    def keys_of(self, number: int) -> tuple[int, ...]:
+        """Return the sessions of a user."""
+        return self._keys[number]
 
-    def release(self, number: int) -> None:
-        """A session of this user ended."""
-        self._held[number] -= 1
-        if self._held[number] <= 0:
+    def hold(self, number: int, key: int) -> None:
+        """A session of this user began."""
+        self._keys[number] += (key,)
+
+    def release(self, number: int, key: int) -> None:
+        """A session of this user ended; with the last one the number is given back."""
+        left = self._keys[number] = tuple(one for one in self._keys[number] if one != key)
+        if not left:
             self._numbers.pop(self._ids[number] or "", None)
             self._ids[number] = self._names[number] = None
-            self._held[number] = 0
             self._free.append(number)

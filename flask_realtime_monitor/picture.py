@@ -1,7 +1,8 @@
 """The read model: the one place where numbers are defined, so that every output agrees.
 
-Counts are kept, never scanned; a list is a walk from the newest end of an index. The index lives
-only while somebody reads: it is built on the first read and dropped a minute after the last.
+Counts are kept, never scanned; a list is a walk from the newest end of an index. The index, and
+what is known of other workers, lives only while somebody reads: it is built on the first read and
+dropped a minute after the last.
 """
 
 from __future__ import annotations
@@ -12,35 +13,24 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import shapes
+from . import numbers, rows, shapes
 from .config import Settings
-from .histogram import percentiles
 from .index import Index
-from .recency import Recency
-from .records import FeedItem, InFlight, Notice
-from .shapes import Shapes
+from .peers import Peers, There
+from .records import FeedItem, Notice
+from .shapes import Part
+from .source import OwnSource, Person, Source
+from .surroundings import Surroundings
 from .tracker import Tracker
+from .traffic import Summary
 
 _IDLE_AFTER_S = 60.0
-_SLACK_MS = 2_000  # how far the order of arrival may differ from the order of time
 _SLICE = 500
 _MOST_CACHED = 2_000
 
 Json = dict[str, Any]
-
-
-class Surroundings(NamedTuple):
-    """What the picture cannot know by itself, handed in as callables."""
-
-    in_flight: Callable[[], list[InFlight]]
-    viewers: Callable[[], int]
-    worker: Callable[[], Json]
-    health: Callable[[], Json]
-    events_dropped: Callable[[], int]
-    is_whole: Callable[[], bool]
-    fold: Callable[[], None]
 
 
 class Picture:
@@ -57,21 +47,36 @@ class Picture:
         worker_id: str,
         host: str,
         surroundings: Surroundings,
+        peers: Peers | None = None,
     ) -> None:
         self._settings = settings
         self._tracker = tracker
         self._clock = tracker.clock
         self._around = surroundings
-        self._shapes = Shapes(tracker, worker_id, host)
+        self._peers = peers or Peers()
+        self._own = OwnSource(tracker, worker_id, host)
         self.epoch = epoch
-        self.since_at = self._clock.now_at()
+        self._began_at = self._clock.now_at()
         self._lock = threading.Lock()
         self._read_at_s = 0.0
-        self._index = Index(tracker, int(settings.active_window * 1000))
-        self._session_cache: dict[int, tuple[bytes, bytes | None, bool, str | None, Json]] = {}
-        self._endpoint_cache: dict[int, Json] = {}
-        self._feed_cache: OrderedDict[int, Json] = OrderedDict()
+        self._sources: list[Source] = [self._own]
+        self._index = Index(
+            self._sources,
+            tracker.sessions.anonymous_key,
+            self._now_ms,
+            int(settings.active_window * 1000),
+            int(settings.session_timeout * 1000),
+        )
+        self._session_cache: dict[int, tuple[Any, Json]] = {}
+        self._feed_cache: OrderedDict[tuple[str, int], Json] = OrderedDict()
+        self._in_flight: list[There] = []
         self._busy: dict[int, int] = {}  # session key -> requests in flight
+
+    @property
+    def since_at(self) -> float:
+        """When this picture began, in seconds since the epoch."""
+        since_at = self._peers.since_at()
+        return self._began_at if since_at is None else since_at
 
     # -- the calls -----------------------------------------------------------------------------
 
@@ -83,47 +88,49 @@ class Picture:
     def users(self, limit: int = 100, q: str = "") -> Json:
         """Return signed-in users with a session, last seen first."""
         with self._reading():
-            return self._page(self._user_items(q), limit, len(self._index.users), q)
+            return self._page(self._user_items, limit, len(self._index.users), q)
 
     def active_users(self, limit: int = 100) -> list[Json]:
         """Return the users who are active, last seen first."""
         with self._reading():
-            return _cut((one for one in self._user_items("") if one["is_active"]), limit)
+            return _active(self._user_items, limit, len(self._index.users))
 
     def sessions(self, limit: int = 100, q: str = "") -> Json:
         """Return the sessions not yet ended, last seen first."""
         with self._reading():
-            return self._page(self._session_items(q), limit, len(self._index.sessions), q)
+            return self._page(self._session_items, limit, len(self._index.sessions), q)
 
     def active_sessions(self, limit: int = 100) -> list[Json]:
         """Return the sessions that are active, last seen first."""
         with self._reading():
-            return _cut((one for one in self._session_items("") if one["is_active"]), limit)
+            return _active(self._session_items, limit, len(self._index.sessions))
 
     def activities(self, limit: int = 100, q: str = "") -> Json:
         """Return the feed, newest first."""
         with self._reading():
-            feed = list(self._tracker.feed)
-            items = (self._feed_json(item) for item in reversed(feed))
-            return self._page(_matching(items, q), limit, len(feed), q)
+            feed = self._feed(self._settings.history_size if q else limit)
+            total = sum(len(source.feed()) for source in self._sources)
+            return self._page(
+                lambda most: iter(feed[:most]), limit, min(total, self._settings.history_size), q
+            )
 
     def endpoints(self, limit: int = 100, q: str = "") -> Json:
         """Return the endpoints, most requests first, then by name."""
         with self._reading():
             items = self._endpoint_items()
-            return self._page(_matching(iter(items), q), limit, len(items), q)
+            return self._page(lambda most: iter(items[:most]), limit, len(items), q)
 
     def in_flight(self, limit: int = 100, q: str = "") -> Json:
         """Return the requests that have not ended, oldest first."""
         with self._reading():
             items = self._in_flight_items(0)
-            return self._page(_matching(iter(items), q), limit, len(items), q)
+            return self._page(lambda most: iter(items[:most]), limit, len(items), q)
 
     def workers(self, limit: int = 100, q: str = "") -> Json:
-        """Return the workers of this picture."""
+        """Return the workers of this picture, oldest first."""
         with self._reading():
-            items = [self._around.worker()]
-            return self._page(_matching(iter(items), q), limit, len(items), q)
+            items = self._worker_items()
+            return self._page(lambda most: iter(items[:most]), limit, len(items), q)
 
     def health(self) -> Json:
         """Return whether the monitor itself is well."""
@@ -136,19 +143,22 @@ class Picture:
             if key is None:
                 return None
             key = self._index.shown(key)
-            row = self._tracker.sessions.row(key)
             found = self._session_json(key) if key in self._index.sessions else None
-            if found is None or row is None:
+            if found is None:
                 return None
-            guest = self._tracker.sessions.partner(key, row)
-            acts = self._shapes.history(key, row, guest)[: self._settings.session_history_size]
+            acts = shapes.history(self._parts(key))[: self._settings.session_history_size]
             return {**found, "activities": acts}
 
     def ended_at(self, session_id: str) -> float | None:
         """Return when a session ended, while that is remembered."""
         key = shapes.key_of(session_id)
-        ended_ms = None if key is None else self._tracker.sessions.ended_ms(key)
-        return None if ended_ms is None else self._clock.wall_at(ended_ms)
+        if key is None:
+            return None
+        ended_ms = self._tracker.sessions.ended_ms(key)
+        if ended_ms is not None:
+            return self._clock.wall_at(ended_ms)
+        ended_ms = self._index.ended.get(key)
+        return None if ended_ms is None else ended_ms / 1000
 
     def snapshot(self, limit: int = 100) -> Json:
         """Return what a stream begins with: every list's first items."""
@@ -156,36 +166,41 @@ class Picture:
             return {
                 "as_of": self._clock.now_at(),
                 "stats": self._stats(),
-                "users": _cut(self._user_items(""), limit),
-                "sessions": _cut(self._session_items(""), limit),
-                "activities": [
-                    self._feed_json(item)
-                    for item in islice(reversed(list(self._tracker.feed)), limit)
-                ],
+                "users": list(self._user_items(limit)),
+                "sessions": list(self._session_items(limit)),
+                "activities": self._feed(limit),
                 "endpoints": self._endpoint_items()[:limit],
                 "in_flight": self._in_flight_items(1000)[:limit],
-                "workers": [self._around.worker()],
+                "workers": self._worker_items()[:limit],
             }
 
     @property
     def cursor(self) -> int:
-        """How many activities this picture has seen."""
+        """How many activities this worker has seen."""
         return self._tracker.feed_number
 
     def describe(self, notice: Notice) -> Json:
         """Return a session that a signal tells of; it may have ended."""
-        key, row = notice.key or 0, notice.row or b""
-        return self._shapes.session(key, row, notice.guest, notice.person, False)
+        key = notice.key or 0
+        parts = [
+            Part(self._own, key, row, rows.head_of(row))
+            for row in (notice.row, notice.guest)
+            if row is not None
+        ]
+        return shapes.session(key, parts, notice.person, False)
 
     def describe_activity(self, item: FeedItem) -> Json:
         """Return an activity as JSON, for signals."""
-        return self._shapes.activity(item)
+        return shapes.activity(self._own, item)
 
     def rest(self) -> None:
         """Drop the index when nobody has read for a minute."""
         if self._index.is_loaded and self._clock.monotonic() - self._read_at_s > _IDLE_AFTER_S:
             with self._lock:
+                self._tracker.unwatch()
                 self._index.unload()
+                self._peers.rest()
+                self._sources[1:] = []
                 self._forget_cached()
 
     @contextmanager
@@ -195,203 +210,187 @@ class Picture:
         with self._lock:
             self._read_at_s = self._clock.monotonic()
             if not self._index.is_loaded:
-                self._index.load()
-            if self._index.catch_up():
+                self._tracker.watch()
+            theirs = self._peers.read()
+            self._sources[1:] = self._peers.sources
+            own = self._tracker.changes()
+            self._look_around()
+            busy = {there.request.visitor for there in self._in_flight}.union(self._peers.busy())
+            if own.forgotten or theirs.is_new_picture or not self._index.is_loaded:
                 self._forget_cached()
+                self._index.load(busy)
+            self._index.catch_up([*own.sessions, *theirs.keys], busy)
             self._busy = {}
-            for one in self._around.in_flight():
-                key = self._index.session_of_visitor(one.visitor)
+            for there in self._in_flight:
+                key = self._index.session_of_visitor(there.request.visitor)
                 if key is not None:
                     self._busy[key] = self._busy.get(key, 0) + 1
             yield
 
+    def _look_around(self) -> None:
+        offset_ms, me = self._clock.offset_ms, self._own
+        self._in_flight = [
+            There(one, one.started_ms + offset_ms, me.worker_id, me.host)
+            for one in self._around.in_flight()
+        ]
+        self._in_flight += self._peers.in_flight()
+
     def _forget_cached(self) -> None:
         self._session_cache = {}
-        self._endpoint_cache = {}
         self._feed_cache = OrderedDict()
+
+    def _now_ms(self) -> int:
+        return self._clock.now_ms() + self._clock.offset_ms
 
     # -- items ---------------------------------------------------------------------------------
 
-    def _session_items(self, q: str) -> Iterator[Json]:
-        return self._ordered(self._index.sessions, self._session_json, "id", q)
+    def _session_items(self, most: int) -> Iterator[Json]:
+        """Yield sessions, last seen first, then by id; at least ``most`` if there are so many."""
+        return self._rendered(self._index.sessions.newest(most), self._session_json, most)
 
-    def _user_items(self, q: str) -> Iterator[Json]:
-        return self._ordered(self._index.users, self._user_json, "id", q)
+    def _user_items(self, most: int) -> Iterator[Json]:
+        """Yield users likewise."""
+        return self._rendered(self._index.users.newest(most), self._user_json, most)
 
-    def _ordered(
-        self, recency: Recency, render: Callable[[int], Json | None], by: str, q: str
+    def _rendered(
+        self, keys: list[Any], render: Callable[[Any], Json | None], most: int
     ) -> Iterator[Json]:
-        """Yield items last seen first, then by id, sorting only as far as is asked for."""
-        waiting: list[tuple[float, str, Json]] = []
-
-        def order(one: tuple[float, str, Json]) -> tuple[float, str]:
-            return (-one[0], one[1])
-
-        needle = q.casefold()
-        frontier: float | None = None
-        for number, (key, last_ms) in enumerate(recency.newest()):
+        found = 0
+        for number, key in enumerate(keys):
             if number % _SLICE == _SLICE - 1:
-                time.sleep(0)
+                time.sleep(0)  # somebody else's turn
             item = render(key)
-            if item is None or (needle and not shapes.matching(item, needle)):
-                continue
-            if frontier is not None and last_ms < frontier - _SLACK_MS:
-                waiting.sort(key=order)
-                for one in waiting:
-                    yield one[2]
-                waiting = []
-                frontier = last_ms
-            elif frontier is None:
-                frontier = last_ms
-            waiting.append((item["last_seen_at"], item[by], item))
-        waiting.sort(key=order)
-        for one in waiting:
-            yield one[2]
+            if item is not None:
+                yield item
+                found += 1
+                if found == most:
+                    return
+
+    def _parts(self, key: int) -> list[Part]:
+        """Return what every worker knows of a session, its guest part's rows too."""
+        found = []
+        joined = self._index.joined.get(key)
+        for source in self._sources:
+            row = source.rows.get(key)
+            if row is not None:
+                found.append(Part(source, key, row, rows.head_of(row)))
+            guest = None if joined is None else source.rows.get(joined)
+            if joined is not None and guest is not None:
+                found.append(Part(source, joined, guest, rows.head_of(guest)))
+        return found
 
     def _session_json(self, key: int) -> Json | None:
-        sessions = self._tracker.sessions
-        row = sessions.row(key)
-        if row is None:
+        parts = self._parts(key)
+        if not parts:
             return None
-        joined = sessions.partner(key, row)
-        guest = None if joined is None else joined[1]
-        is_active = key in self._index.sessions.active or key in self._busy
-        number = self._index.user_of(key)
-        person = None if number is None else sessions.people.user(number)
-        name = None if person is None else person[1]
+        is_active = self._index.sessions.is_active(key) or key in self._busy
+        person = self._person(parts)
+        seen = ([part.row for part in parts], [part.source.offset_ms for part in parts])
+        seal = (*seen, is_active, person)
         cached = self._session_cache.get(key)
-        if cached and cached[0] is row and cached[1:4] == (guest, is_active, name):
-            return cached[4]
-        item = self._shapes.session(key, row, guest, person, is_active)
+        if cached is not None and cached[0] == seal:
+            return cached[1]
+        item = shapes.session(key, parts, person, is_active)
         if len(self._session_cache) > _MOST_CACHED:
             self._session_cache.clear()
-        self._session_cache[key] = (row, guest, is_active, name, item)
+        self._session_cache[key] = (seal, item)
         return item
 
-    def _user_json(self, number: int) -> Json | None:
-        person = self._tracker.sessions.people.user(number)
-        found = [self._session_json(key) for key in self._index.keys_of(number)]
-        sessions = [one for one in found if one is not None]
-        return self._shapes.user(person, sessions) if person and sessions else None
+    def _person(self, parts: list[Part]) -> Person | None:
+        """Return whose session it is; of several names the one that was seen last."""
+        named: tuple[int, Person] | None = None
+        for part in parts:
+            whose = part.source.user(part.head.user - 1) if part.head.user else None
+            if whose is not None:
+                rank = part.last_ms if whose[1] is not None else -1
+                if named is None or rank > named[0]:
+                    named = rank, whose
+        return None if named is None else named[1]
 
-    def _feed_json(self, item: FeedItem) -> Json:
-        cached = self._feed_cache.get(item.number)
+    def _user_json(self, user_id: str) -> Json | None:
+        found = [self._session_json(key) for key in self._index.keys_of(user_id)]
+        sessions = [one for one in found if one is not None and one["user"] is not None]
+        if not sessions:
+            return None
+        sessions.sort(key=lambda one: one["last_seen_at"], reverse=True)
+        names = (one["user"]["name"] for one in sessions)
+        name = next((one for one in names if one is not None), None)
+        return shapes.person((user_id, name), sessions)
+
+    def _feed(self, most: int) -> list[Json]:
+        """Return the newest activities of all workers, newest first."""
+        feeds = [
+            (source, item, source.offset_ms + item.record.at_ms)
+            for source in self._sources
+            for item in islice(reversed(list(source.feed())), most)
+        ]
+        if len(self._sources) > 1:
+            feeds.sort(key=lambda one: (-one[2], one[0].worker_id, -one[1].number))
+        return [self._feed_json(source, item) for source, item, _ in feeds[:most]]
+
+    def _feed_json(self, source: Source, item: FeedItem) -> Json:
+        name = (source.worker_id, item.number)
+        cached = self._feed_cache.get(name)
         if cached is None:
-            cached = self._feed_cache[item.number] = self._shapes.activity(item)
+            cached = self._feed_cache[name] = shapes.activity(source, item)
             if len(self._feed_cache) > self._settings.history_size:
                 self._feed_cache.popitem(last=False)
         return cached
 
+    def _summaries(self) -> list[Summary]:
+        return [self._own.summary(), *self._peers.summaries()]
+
     def _endpoint_items(self) -> list[Json]:
-        traffic = self._tracker.traffic
-        for number in list(traffic.changed_endpoints):
-            self._endpoint_cache.pop(number, None)
-        traffic.changed_endpoints.clear()
-        found = []
-        for number, one in list(traffic.endpoints.items()):
-            users = self._index.users.active_at.get(number, 0)
-            sessions = self._index.sessions.active_at.get(number, 0)
-            item = self._endpoint_cache.get(number)
-            if item is None or item["active_users"] != users or item["active_sessions"] != sessions:
-                item = self._endpoint_cache[number] = {
-                    "endpoint": traffic.names.value(number),
-                    "requests": one.requests,
-                    "errors": one.errors,
-                    "active_users": users,
-                    "active_sessions": sessions,
-                    "latency_ms": _latency(one.latency, one.timed),
-                }
-            found.append(item)
-        found.sort(key=lambda item: (-item["requests"], item["endpoint"]))
-        return found
+        return numbers.endpoints(self._summaries(), self._index)
+
+    def _worker_items(self) -> list[Json]:
+        items = [self._around.worker(), *self._peers.workers()]
+        items.sort(key=lambda one: (one.get("started_at", 0), one["id"]))
+        return items
 
     def _in_flight_items(self, older_than_ms: int) -> list[Json]:
-        now_ms = self._clock.now_ms()
+        now_ms = self._now_ms()
         found = []
-        for one in sorted(self._around.in_flight(), key=lambda one: (one.started_ms, one.id)):
-            age_ms = now_ms - one.started_ms
-            if age_ms < older_than_ms:
+        for there in sorted(self._in_flight, key=lambda one: (one.started_ms, one.request.id)):
+            if now_ms - there.started_ms < older_than_ms:
                 continue
-            key = self._index.session_of_visitor(one.visitor)
-            number = None if key is None else self._index.user_of(key)
-            person = None if number is None else self._tracker.sessions.people.user(number)
-            found.append(self._shapes.in_flight(one, key, person, age_ms))
+            key = self._index.session_of_visitor(there.request.visitor)
+            person = None if key is None else self._person(self._parts(key))
+            found.append(shapes.in_flight(there, key, person, now_ms))
         return found
 
     def _stats(self) -> Json:
-        traffic = self._tracker.traffic
-        now_ms, now_at = self._clock.now_ms(), self._clock.now_at()
-        requests, errors = traffic.rates(now_ms)
-        idle_busy = [key for key in self._busy if key not in self._index.sessions.active]
-        busy_users = {self._index.user_of(key) for key in idle_busy} - {None}
-        minutes = [
-            {
-                "at": minute.at,
-                "requests": minute.requests,
-                "errors": minute.errors,
-                "active_users": minute.users.count(),
-                "active_sessions": minute.sessions.count(),
-            }
-            for minute in traffic.history(now_at)
-        ]
+        workers = [self._around.worker(), *self._peers.workers()]
+        coverage = self._peers.coverage()
+        idle_busy = [key for key in self._busy if not self._index.sessions.is_active(key)]
+        in_flight = len(self._around.in_flight()) + self._peers.in_flight_count()
         return {
-            "as_of": now_at,
+            "as_of": self._clock.now_at(),
             "since_at": self.since_at,
-            "excluded": traffic.excluded,
-            "active_users": len(self._index.users.active)
-            + sum(1 for number in busy_users if number not in self._index.users.active),
-            "active_sessions": len(self._index.sessions.active) + len(idle_busy),
-            "anonymous_sessions": self._index.anonymous,
-            "total_sessions": len(self._index.sessions),
-            "requests_total": traffic.requests,
-            "errors_total": traffic.errors,
-            "requests_per_s": round(requests / 60, 3),
-            "errors_per_s": round(errors / 60, 3),
-            "latency_ms": _latency(traffic.latency, traffic.timed),
-            "in_flight": len(self._around.in_flight()),
-            "viewers": self._around.viewers(),
-            "dropped": {
-                "sessions": self._tracker.sessions.dropped,
-                "activities": self._tracker.dropped_activities,
-                "events": self._around.events_dropped(),
-            },
-            "history": _filled(minutes, now_at),
+            **numbers.people(self._index, idle_busy),
+            **numbers.traffic(self._summaries(), self._clock.now_at()),
+            "in_flight": in_flight,
+            **numbers.monitor(workers),
             "coverage": {
-                "workers": 1,
-                "workers_reporting": 1,
-                "hosts": 1,
-                "oldest_report_s": 0.0,
-                "complete": self._around.is_whole(),
+                "workers": 1 + coverage.workers,
+                "workers_reporting": 1 + coverage.reporting,
+                "hosts": len(coverage.hosts | {self._own.host}),
+                "oldest_report_s": coverage.oldest_report_s,
+                "complete": self._around.is_whole() and coverage.workers == coverage.reporting,
             },
         }
 
-    def _page(self, items: Iterator[Json], limit: int, total: int, q: str) -> Json:
+    def _page(self, items: Callable[[int], Iterator[Json]], limit: int, total: int, q: str) -> Json:
         if q:
-            found = list(items)
+            needle = q.casefold()
+            found = [one for one in items(max(total, 1)) if shapes.matching(one, needle)]
             return {"items": found[:limit], "total": len(found), "as_of": self._clock.now_at()}
-        return {"items": _cut(items, limit), "total": total, "as_of": self._clock.now_at()}
+        return {"items": list(items(limit)), "total": total, "as_of": self._clock.now_at()}
 
 
-def _cut(items: Iterator[Json], limit: int) -> list[Json]:
-    return list(islice(items, limit))
-
-
-def _filled(minutes: list[Json], now_at: float) -> list[Json]:
-    """Return the 60 minutes up to now, those without anything as zeros."""
-    by_start = {minute["at"]: minute for minute in minutes}
-    newest = int(now_at) // 60 * 60
-    return [
-        by_start.get(at)
-        or {"at": at, "requests": 0, "errors": 0, "active_users": 0, "active_sessions": 0}
-        for at in range(newest - 59 * 60, newest + 1, 60)
-    ]
-
-
-def _latency(counts: dict[int, int], total: int) -> Json:
-    p50, p95, p99 = percentiles(counts, total, (0.5, 0.95, 0.99))
-    return {"p50": p50, "p95": p95, "p99": p99}
-
-
-def _matching(items: Iterator[Json], q: str) -> Iterator[Json]:
-    needle = q.casefold()
-    return (item for item in items if shapes.matching(item, needle)) if needle else items
+def _active(items: Callable[[int], Iterator[Json]], limit: int, total: int) -> list[Json]:
+    """Return the first active items; a request in flight keeps even a long idle one active."""
+    found = [one for one in items(limit) if one["is_active"]]
+    if len(found) == limit:
+        return found
+    return list(islice((one for one in items(max(total, 1)) if one["is_active"]), limit))

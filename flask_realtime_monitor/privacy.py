@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-import ipaddress
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -14,6 +14,7 @@ MAX_NAME = 128
 MAX_DATA_KEYS = 16
 UNPRINTABLE = "<unprintable>"
 
+_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 _CONVERTER = re.compile(r"<(?:[^:<>]*:)?([^<>]+)>")
 
 
@@ -40,38 +41,37 @@ def from_wire(text: str) -> str:
     return text if text.isascii() else text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def mask_ip(address: str, mode: str) -> str | None:
-    """Return an address as ``mode`` allows: "full", "masked" (/24 or /48) or "off" (None).
+def pack_ip(address: str) -> bytes:
+    """Return an address as 4 or 16 bytes, none where it is none (a Unix socket, a forged header).
 
-    What is no address (a Unix socket, a forged header) is never shown: None.
+    A zone is cut off, and an IPv4 address mapped into IPv6 is IPv4.
     """
+    try:
+        if ":" not in address:
+            return socket.inet_pton(socket.AF_INET, address)
+        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    except (OSError, ValueError):
+        return b""
+    return packed[12:] if packed.startswith(_MAPPED) else packed
+
+
+def masked(packed: bytes, mode: str) -> bytes:
+    """Return a packed address as ``mode`` lets it be kept: "full", "masked" or "off".
+
+    Masked, IPv4 is its /24 in 4 bytes and IPv6 its /48 in 6.
+    """
+    if mode == "full" or not packed:
+        return packed
     if mode == "off":
-        return None
-    try:
-        ip = _parse_ip(address)
-    except ValueError:
-        return None
-    if mode == "full":
-        return str(ip)
-    bits = 24 if ip.version == 4 else 48
-    shift = ip.max_prefixlen - bits
-    return str(type(ip)((int(ip) >> shift) << shift))
+        return b""
+    return packed[:3] + b"\0" if len(packed) == 4 else packed[:6]
 
 
-def visitor_address(address: str) -> str:
-    """Return the part of an address that tells visitors apart: IPv4 whole, IPv6 its /64."""
-    try:
-        ip = _parse_ip(address)
-    except ValueError:
-        return address[:MAX_TEXT]
-    return str(ip) if ip.version == 4 else f"{int(ip) >> 64:x}::"
-
-
-def _parse_ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        return ip.ipv4_mapped
-    return ip
+def visitor_part(packed: bytes, address: str) -> bytes:
+    """Return what of an address tells visitors apart: IPv4 whole, IPv6 its /64, else the text."""
+    if not packed:
+        return address[:MAX_TEXT].encode("utf-8", "surrogatepass")
+    return packed if len(packed) == 4 else packed[:8]
 
 
 class Names:
@@ -101,7 +101,7 @@ class Redactor:
 
     def path(self, path: str, rule: str | None, arguments: Mapping[str, Any] | None) -> str:
         """Return the path to keep; a view argument with a secret's name shows as ``<name>``."""
-        if arguments and rule is not None and self._hides_in(rule):
+        if arguments and rule is not None and self.hides_in(rule):
             path = _CONVERTER.sub(lambda found: self._value(found[1], arguments), rule)
         return clean(path)
 
@@ -132,7 +132,8 @@ class Redactor:
                 kept[name] = clean(value)
         return kept
 
-    def _hides_in(self, rule: str) -> bool:
+    def hides_in(self, rule: str) -> bool:
+        """Tell whether a rule has a view argument with a secret's name."""
         known = self._secret_arguments.get(rule)
         if known is None:
             known = any(name in self._secret for name in _CONVERTER.findall(rule))
@@ -157,8 +158,14 @@ class Exclusion:
 
     def hides(self, endpoint: str | None, path: str, agent: str) -> bool:
         """Tell whether a request is to be left out."""
-        if endpoint is not None and endpoint in self._names:
+        if endpoint is not None and self.hides_name(endpoint):
             return True
-        if agent and agent in self._names:
-            return True
+        return (bool(agent) and self.hides_name(agent)) or self.hides_path(path)
+
+    def hides_name(self, name: str) -> bool:
+        """Tell whether an endpoint or an agent is to be left out."""
+        return name in self._names
+
+    def hides_path(self, path: str) -> bool:
+        """Tell whether a path is to be left out."""
         return bool(self._path and self._path(path))

@@ -1,68 +1,143 @@
-"""Keys in the order they were last seen, with the active ones and their endpoints counted."""
+"""Keys by when they were last seen: how many are active, where, and the newest of them.
+
+Counts are kept by second, so that time passing costs a look at the seconds that passed, never at
+the keys. Of the order only the newest few hundred are kept: what is seen moves among them, and
+what falls behind them is found again when it is asked for.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Hashable
+from heapq import nlargest
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+_KEPT = 512
+_MOST_KEPT = 4 * _KEPT
 
 
-class Recency:
-    """Keys in the order they were last seen, the active ones apart; counts per endpoint kept.
+class Recency(Generic[K]):
+    """When and where each key was last seen.
 
-    A value holds the time (ms) and, in its low 16 bits, the endpoint of the last request.
+    A value holds the time (ms since the epoch) and, in its low 16 bits, the endpoint.
+
+    Args:
+        window_ms: how long after it was seen a key is active; counted in whole seconds.
     """
 
-    def __init__(self) -> None:
-        self.active: OrderedDict[int, int] = OrderedDict()
-        self.idle: OrderedDict[int, int] = OrderedDict()
-        self.active_at: dict[int, int] = {}
+    def __init__(self, window_ms: int) -> None:
+        self._window_ms = window_ms
+        self.values: dict[K, int] = {}
+        self.active = 0
+        self.active_at: dict[int, int] = {}  # endpoint -> active keys
+        self._seconds: dict[int, dict[int, int]] = {}  # second -> endpoint -> keys
+        self._cut_s = 0  # what was seen in this second or before is idle
+        self._newest: set[K] | None = None  # all keys with a value of at least the floor
+        self._floor = 0
 
-    def put(self, key: int, last_ms: int, endpoint: int, cutoff_ms: int) -> None:
-        """Note when and where a key was last seen; active if after ``cutoff_ms``."""
-        self.drop(key)
-        value = last_ms << 16 | endpoint
-        if last_ms > cutoff_ms:
-            self.active[key] = value
-            self.active_at[endpoint] = self.active_at.get(endpoint, 0) + 1
-        else:
-            self.idle[key] = value
-
-    def drop(self, key: int) -> None:
-        """Take a key out, if it is there."""
-        value = self.active.pop(key, None)
-        if value is None:
-            self.idle.pop(key, None)
-        else:
-            self.active_at[value & 0xFFFF] -= 1
-
-    def __contains__(self, key: int) -> bool:
-        return key in self.active or key in self.idle
+    def __contains__(self, key: K) -> bool:
+        return key in self.values
 
     def __len__(self) -> int:
-        return len(self.active) + len(self.idle)
+        return len(self.values)
 
-    def value(self, key: int) -> int | None:
-        """Return a key's time and endpoint, packed as they are held."""
-        value = self.active.get(key)
-        return self.idle.get(key) if value is None else value
+    def put(self, key: K, last_ms: int, endpoint: int) -> None:
+        """Note when and where a key was last seen."""
+        value = last_ms << 16 | endpoint
+        old = self.values.get(key)
+        if old is not None:
+            if old == value:
+                return
+            self._uncount(old)
+            if value < old and self._newest is not None:
+                self._newest.discard(key)
+        self.values[key] = value
+        second = last_ms // 1000
+        if second > self._cut_s:
+            counts = self._seconds.get(second)
+            if counts is None:
+                counts = self._seconds[second] = {}
+            counts[endpoint] = counts.get(endpoint, 0) + 1
+            self.active_at[endpoint] = self.active_at.get(endpoint, 0) + 1
+            self.active += 1
+        newest = self._newest
+        if newest is not None and value >= self._floor:
+            newest.add(key)
+            if len(newest) > _MOST_KEPT:
+                self._keep(newest)
 
-    def settle(self, cutoff_ms: int) -> list[int]:
-        """Move to idle what was not seen since ``cutoff_ms``; return it."""
-        moved = []
-        active = self.active
-        while active:
-            key = next(iter(active))
-            value = active[key]
-            if value >> 16 > cutoff_ms:
-                break
-            del active[key]
-            self.active_at[value & 0xFFFF] -= 1
-            self.idle[key] = value
-            moved.append(key)
-        return moved
+    def drop(self, key: K) -> None:
+        """Take a key out, if it is there."""
+        value = self.values.pop(key, None)
+        if value is not None:
+            self._uncount(value)
+            if self._newest is not None:
+                self._newest.discard(key)
 
-    def newest(self) -> Iterator[tuple[int, int]]:
-        """Yield (key, last_ms), last seen first."""
-        for table in (self.active, self.idle):
-            for key in reversed(table):
-                yield key, table[key] >> 16
+    def is_active(self, key: K) -> bool:
+        """Tell whether a key was seen within the window."""
+        return (self.values.get(key, 0) >> 16) // 1000 > self._cut_s
+
+    def settle(self, now_ms: int) -> None:
+        """Let time pass: what was last seen before the window is active no more."""
+        cut_s = (now_ms - self._window_ms) // 1000
+        if cut_s == self._cut_s:
+            return
+        if cut_s < self._cut_s:
+            self._recount(cut_s)
+            return
+        passed = range(self._cut_s + 1, cut_s + 1)
+        seconds = self._seconds
+        due = [one for one in seconds if one <= cut_s] if len(passed) > len(seconds) else passed
+        self._cut_s = cut_s
+        for second in due:
+            for endpoint, n in seconds.pop(second, {}).items():
+                self.active_at[endpoint] -= n
+                self.active -= n
+
+    def newest(self, most: int) -> list[K]:
+        """Return the keys that were last seen last, newest first; at least ``most`` if there are.
+
+        Among those seen in the same moment the order is the keys' own.
+        """
+        values = self.values
+        found = self._newest
+        if found is None or len(found) < min(most, len(values)):
+            if most > _KEPT:
+                found = set(nlargest(most, values, key=values.__getitem__))
+                floor = min((values[key] >> 16 for key in found), default=0)
+                return self._ordered(key for key in values if values[key] >> 16 >= floor)
+            found = self._newest = set(values)
+            self._floor = 0
+            if len(found) > _MOST_KEPT:
+                self._keep(found)
+                found = self._newest
+        return self._ordered(found)
+
+    def _ordered(self, keys: object) -> list[K]:
+        values = self.values
+        return sorted(keys, key=lambda key: (-(values[key] >> 16), key))  # type: ignore
+
+    def _keep(self, newest: set[K]) -> None:
+        """Keep the newest few hundred, and all that were seen in the same moment as the last."""
+        values = self.values
+        moment = min(values[key] for key in nlargest(_KEPT, newest, key=values.__getitem__))
+        self._floor = moment >> 16 << 16
+        self._newest = {key for key in newest if values[key] >= self._floor}
+
+    def _uncount(self, value: int) -> None:
+        second = (value >> 16) // 1000
+        if second > self._cut_s:
+            endpoint = value & 0xFFFF
+            self._seconds[second][endpoint] -= 1
+            self.active_at[endpoint] -= 1
+            self.active -= 1
+
+    def _recount(self, cut_s: int) -> None:
+        """Count anew: the clock went back."""
+        values, self.values = self.values, {}
+        self.active, self.active_at, self._seconds, self._newest = 0, {}, {}, None
+        self._cut_s = cut_s
+        for key, value in values.items():
+            self.put(key, value >> 16, value & 0xFFFF)

@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 
 
 class Record(NamedTuple):
-    """One activity on its way into the tracker, scrubbed and complete."""
+    """One activity on its way into the tracker, scrubbed and complete.
+
+    ``ip`` is packed as rows keep it: 0, 4, 6 or 16 bytes.
+    """
 
     kind: str
     at_ms: int
     visitor: int
     user_id: str | None
     user_name: str | None
-    ip: str | None
+    ip: bytes
     agent: str
     method: str | None
     endpoint: str | None

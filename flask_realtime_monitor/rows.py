@@ -28,15 +28,16 @@ ACT_SIZE = ACT.size
 MAX_OFFSET = 0xFFFF_FFFF
 MAX_COUNT = 0xFFFF_FFFF
 NO_DURATION = float("nan")
-_LARGEST = 65_504.0  # the largest half float
+LARGEST_MS = 65_504.0  # the largest half float
 NO_PATH = 0xFFFF  # the path is the route itself
 STATUS = 0x03FF
 RARE = 0x4000
 OTHER_KIND = 0x8000
 
 METHODS = (None, "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
-_METHOD_NUMBERS = {name: number for number, name in enumerate(METHODS)}
-OTHER_METHOD = 15
+#: A method's place in an activity's code; made-up methods share one.
+METHOD_CODES = {name: number << 10 for number, name in enumerate(METHODS)}
+OTHER_CODE = 15 << 10
 
 
 class Head(NamedTuple):
@@ -80,24 +81,18 @@ def last_ms_of(row: bytes) -> int:
     return int(fields[1] + fields[2])
 
 
+def ip_text(packed: bytes) -> str | None:
+    """Return a packed address as text, None for none; 6 bytes are an IPv6 /48."""
+    if not packed:
+        return None
+    if len(packed) == 4:
+        return socket.inet_ntop(socket.AF_INET, packed)
+    return socket.inet_ntop(socket.AF_INET6, packed.ljust(16, b"\0"))
+
+
 def ip_of(row: bytes, size: int) -> str | None:
     """Return the address kept in a row as text."""
-    packed = row[HEAD_SIZE : HEAD_SIZE + size]
-    if size == 4:
-        return socket.inet_ntop(socket.AF_INET, packed)
-    if size == 6:
-        return socket.inet_ntop(socket.AF_INET6, packed + bytes(10))
-    return socket.inet_ntop(socket.AF_INET6, packed) if size == 16 else None
-
-
-def pack_ip(ip: str | None) -> bytes:
-    """Pack an address that was masked (or not) before; a masked IPv6 takes 6 bytes."""
-    if not ip:
-        return b""
-    if ":" not in ip:
-        return socket.inet_pton(socket.AF_INET, ip)
-    packed = socket.inet_pton(socket.AF_INET6, ip)
-    return packed[:6] if not any(packed[6:]) else packed
+    return ip_text(row[HEAD_SIZE : HEAD_SIZE + size])
 
 
 def acts_of(row: bytes, head: Head) -> Iterator[Act]:
@@ -107,11 +102,6 @@ def acts_of(row: bytes, head: Head) -> Iterator[Act]:
     for at, route, path, code, duration in ACT.iter_unpack(memoryview(row)[start:]):
         yield Act(base_ms + at, route, path, code, unpacked_ms(duration), ordinal)
         ordinal -= 1
-
-
-def method_number(method: str | None) -> int:
-    """Return the number of an HTTP method; made-up ones share one."""
-    return _METHOD_NUMBERS.get(method, OTHER_METHOD)
 
 
 def method_name(code: int) -> str | None:
@@ -124,9 +114,9 @@ def packed_ms(milliseconds: float | None) -> float:
     """Return a duration as it is packed: NaN for none, negative seconds above 65 s."""
     if milliseconds is None:
         return NO_DURATION
-    if milliseconds <= _LARGEST:
+    if milliseconds <= LARGEST_MS:
         return milliseconds
-    return max(-milliseconds / 1000, -_LARGEST)
+    return max(-milliseconds / 1000, -LARGEST_MS)
 
 
 def unpacked_ms(packed: float) -> float | None:
@@ -142,11 +132,15 @@ def rounded_ms(milliseconds: float) -> float | None:
     return unpacked_ms(kept)
 
 
-def rebased(row: bytes, head: Head, now_ms: int) -> tuple[bytes, Head]:
-    """Move a row's base forward when an offset would no longer fit (a session of 49 days).
+def fitted(row: bytes, now_ms: int) -> tuple[bytes, int, int, int]:
+    """Return a row to which a moment can be added, its base, its last offset and the moment's.
 
-    Activities older than the new base are dropped; what counts is kept.
+    A moment before the base counts as the base. Where an offset would no longer fit (a session of
+    49 days) the base moves forward: what counts is kept, activities before it are dropped.
     """
+    head = head_of(row)
+    if now_ms <= head.base_ms:
+        return row, head.base_ms, head.last, 0
     base_ms = now_ms - 86_400_000
     moved = head._replace(base_ms=base_ms, last=max(0, head.last_ms - base_ms))
     kept = [
@@ -155,4 +149,4 @@ def rebased(row: bytes, head: Head, now_ms: int) -> tuple[bytes, Head]:
         if act.at_ms >= base_ms
     ]
     ip = row[HEAD_SIZE : HEAD_SIZE + head.ip_size]
-    return HEAD.pack(*moved) + ip + b"".join(kept), moved
+    return HEAD.pack(*moved) + ip + b"".join(kept), base_ms, moved.last, now_ms - base_ms

@@ -1,4 +1,4 @@
-"""The sessions of one worker: a packed row each, in the order of their last request.
+"""The sessions of one worker: a packed row each, and who is due to end.
 
 Not locked by itself: the tracker's lock stands around every call that changes something. A row
 is replaced, never changed, so reading one needs no lock.
@@ -16,22 +16,13 @@ from .people import People
 from .records import Notice, Record
 from .rows import HEAD
 from .visitors import Visitors
+from .wheel import Wheel
 
 MAX_AGENTS = 16_384
 _MAX_ENDED = 1_000
 _MAX_SIGNED_OUT = 10_000
-_ROW_OVERHEAD = 33 + 48 + 52 + 85  # bytes object, key, dict slot, list node (measured)
-
-
-class Found:
-    """A session's key and row; the row is None where the session has not begun."""
-
-    __slots__ = ("key", "row", "table")
-
-    def __init__(self, key: int, table: OrderedDict[int, bytes], row: bytes | None) -> None:
-        self.key = key
-        self.table = table
-        self.row = row
+ROW_OVERHEAD = 33 + 48 + 52 + 8  # bytes object, key, dict slot, wheel (measured)
+_MOST_LOOKS = 200
 
 
 class Sessions:
@@ -47,14 +38,11 @@ class Sessions:
         self._most = settings.max_sessions
         self._timeout_ms = int(settings.session_timeout * 1000)
         self._active_ms = int(settings.active_window * 1000)
-        # Each in the order of its last request, so the longest idle is always first.
-        self._anonymous: OrderedDict[int, bytes] = OrderedDict()
-        self._signed: OrderedDict[int, bytes] = OrderedDict()
-        # Idle longer than the time-out, kept by a request in flight or by the row they are
-        # joined with.
-        self._held: dict[int, bytes] = {}
-        self._of_visitor: dict[int, int | tuple[int, ...]] = {}  # keys of its users' rows
-        self._generation: OrderedDict[int, int] = OrderedDict()  # sign-outs of a visitor
+        self.rows: dict[int, bytes] = {}
+        self._due_guests = Wheel()
+        self._due_users = Wheel()
+        self.of_visitor: dict[int, int | tuple[int, ...]] = {}  # keys of its users' rows
+        self.generation: OrderedDict[int, int] = OrderedDict()  # sign-outs of a visitor
         self._ended: OrderedDict[int, int] = OrderedDict()
         self.people = People(visitors.person)
         self.agents: Interner[str] = Interner(MAX_AGENTS, "")
@@ -67,54 +55,41 @@ class Sessions:
 
     def __len__(self) -> int:
         """How many rows there are; guest and user of one session are two."""
-        return len(self._anonymous) + len(self._signed) + len(self._held)
+        return len(self.rows)
 
     # -- finding -----------------------------------------------------------------------------
 
-    def find(self, visitor: int, user_id: str | None, name: str | None) -> Found:
-        """Return a visitor's session as this user (or as nobody)."""
-        generation = self._generation.get(visitor, 0) if self._generation else 0
+    def key(self, visitor: int, user_id: str | None, name: str | None) -> int:
+        """Return the key of a visitor's session as this user (or as nobody), begun or not."""
+        generation = self.generation.get(visitor, 0) if self.generation else 0
         if user_id is None:
-            table, key = self._anonymous, visitor
-            if generation:
-                key = self._visitors.session_key(visitor, None, generation)
-        else:
-            table = self._signed
-            key = self._key_of_user(visitor, user_id, name, generation)
-        row = table.get(key)
-        if row is None and self._held and key in self._held:
-            row = table[key] = self._held.pop(key)
-        return Found(key, table, row)
-
-    def _key_of_user(self, visitor: int, user_id: str, name: str | None, generation: int) -> int:
+            if not generation:
+                return visitor
+            return self._visitors.session_key(visitor, None, generation)
         number = self.people.find(user_id)
         if number is not None:
             if name is not None:
                 self.people.rename(number, name)
             for key in self.users_of(visitor):
-                row = self._signed.get(key) or self._held.get(key)
-                if row is not None and HEAD.unpack_from(row)[5] == number + 1:
+                if HEAD.unpack_from(self.rows[key])[5] == number + 1:
                     return key
         return self._visitors.session_key(visitor, user_id, generation)
 
-    def latest_of(self, user_id: str | None) -> Found | None:
+    def latest_of(self, user_id: str | None) -> int | None:
         """Return the session of a user that was seen last."""
         number = None if user_id is None else self.people.find(user_id)
         if number is None:
             return None
-        for key in reversed(self._signed):
-            row = self._signed[key]
-            if HEAD.unpack_from(row)[5] == number + 1:
-                return Found(key, self._signed, row)
-        return None
+        found = [(rows.last_ms_of(self.rows[key]), key) for key in self.people.keys_of(number)]
+        return max(found)[1] if found else None
 
     def row(self, key: int) -> bytes | None:
         """Return a row as it is now."""
-        return self._anonymous.get(key) or self._signed.get(key) or self._held.get(key)
+        return self.rows.get(key)
 
     def keys(self) -> list[int]:
-        """Return the keys of all rows, guests first, each kind longest idle first."""
-        return [*self._held, *self._anonymous, *self._signed]
+        """Return the keys of all rows."""
+        return list(self.rows)
 
     def ended_ms(self, key: int) -> int | None:
         """Return when a session ended, while that is remembered."""
@@ -122,44 +97,47 @@ class Sessions:
 
     def knows_visitor(self, visitor: int) -> bool:
         """Tell whether a visitor has a row."""
-        return (
-            visitor in self._anonymous or visitor in self._of_visitor or visitor in self._generation
-        )
+        return visitor in self.rows or visitor in self.of_visitor or visitor in self.generation
 
     def size_bytes(self) -> int:
         """Return what the rows and their tables hold."""
         return (
             self.row_bytes
-            + 120 * (len(self.agents) + len(self._of_visitor))
+            + 120 * (len(self.agents) + len(self.of_visitor))
             + 250 * len(self.people)
         )
 
     # -- growing -----------------------------------------------------------------------------
 
-    def begin(self, key: int, record: Record, now_ms: int) -> bytes:
-        """Return the row of a new session, with nothing counted yet."""
-        if len(self) >= self._most:
+    def begin(self, key: int, record: Record, now_ms: int, seen: int) -> bytes:
+        """Return the row of a new session, with nothing counted yet.
+
+        Its activities are numbered from ``seen`` on, how many this worker has seen before: so a
+        key that comes again never gives an activity the id of an older one.
+        """
+        if len(self.rows) >= self._most:
             self._evict(now_ms)
         user = 0
+        due_s = -(-(now_ms + self._timeout_ms) // 1000)
         if record.user_id is not None:
             number = self.people.number(record.user_id, record.user_name)
-            self.people.hold(number)
+            self.people.hold(number, key)
             user = number + 1
-            self._of_visitor[record.visitor] = _with(self._of_visitor.get(record.visitor), key)
+            self.of_visitor[record.visitor] = _with(self.of_visitor.get(record.visitor), key)
             self._touch_visitor(record.visitor)
+            self._due_users.add(key, due_s)
+        else:
+            self._due_guests.add(key, due_s)
         self._ended.pop(key, None)
-        ip = rows.pack_ip(record.ip)
         agent = self.agents.number(record.agent)
-        return HEAD.pack(record.visitor, now_ms, 0, 0, 0, user, 0, agent, len(ip)) + ip
+        ip = record.ip
+        ordinal = seen & rows.MAX_COUNT
+        return HEAD.pack(record.visitor, now_ms, 0, 0, 0, user, ordinal, agent, len(ip)) + ip
 
-    def put(self, found: Found, row: bytes, is_request: bool) -> None:
-        """Replace a session's row; a request moves it to the newest end."""
-        key, before = found.key, found.row
-        found.table[key] = row
-        if is_request:
-            found.table.move_to_end(key)
-        size = _ROW_OVERHEAD if before is None else -len(before)
-        self.row_bytes += len(row) + size
+    def put(self, key: int, before: bytes | None, row: bytes) -> None:
+        """Replace a session's row."""
+        self.rows[key] = row
+        self.row_bytes += len(row) + (ROW_OVERHEAD if before is None else -len(before))
         if self.changed is not None:
             self.changed[key] = None
 
@@ -167,14 +145,14 @@ class Sessions:
 
     def users_of(self, visitor: int) -> tuple[int, ...]:
         """Return the keys of the rows in which a visitor is a user."""
-        found = self._of_visitor.get(visitor)
+        found = self.of_visitor.get(visitor)
         if found is None:
             return ()
         return found if isinstance(found, tuple) else (found,)
 
     def anonymous_key(self, visitor: int) -> int:
         """Return the key of a visitor's present anonymous row, whether there is one or not."""
-        generation = self._generation.get(visitor, 0)
+        generation = self.generation.get(visitor, 0)
         return self._visitors.session_key(visitor, None, generation)
 
     def partner(self, key: int, row: bytes) -> tuple[int, bytes] | None:
@@ -215,47 +193,48 @@ class Sessions:
     # -- ends --------------------------------------------------------------------------------
 
     def expire(self, now_ms: int, busy: Collection[int], most: int) -> bool:
-        """End what has timed out, at most ``most`` rows; tell whether more is due."""
-        left = self._expire_table(self._anonymous, now_ms, busy, most)
-        left = self._expire_table(self._signed, now_ms, busy, left)
-        for key, row in list(self._held.items()) if left else ():
-            if key in self._held and not self._is_kept(key, row, now_ms, busy):
-                self._end(key, row, now_ms)
-        return left <= 0
+        """End what has timed out, looking at ``most`` rows; tell whether more is due."""
+        for wheel in (self._due_guests, self._due_users):
+            for key in wheel.due(now_ms // 1000):
+                row = self.rows.get(key)
+                if row is not None:
+                    due_s = self._due_s(key, row, now_ms, busy)
+                    if due_s is None:
+                        self._end(key, row, now_ms)
+                    else:
+                        wheel.add(key, due_s)
+                most -= 1
+                if most <= 0:
+                    return True
+        return False
 
-    def _expire_table(
-        self, table: OrderedDict[int, bytes], now_ms: int, busy: Collection[int], left: int
-    ) -> int:
-        while table and left > 0:
-            key = next(iter(table))
-            row = table[key]
-            if now_ms - rows.last_ms_of(row) < self._timeout_ms:
-                break
-            left -= 1
-            if self._is_kept(key, row, now_ms, busy):
-                self._held[key] = table.pop(key)
-            else:
-                self._end(key, row, now_ms)
-        return left
-
-    def _is_kept(self, key: int, row: bytes, now_ms: int, busy: Collection[int]) -> bool:
+    def _due_s(self, key: int, row: bytes, now_ms: int, busy: Collection[int]) -> int | None:
+        """Return the second in which a row must be looked at again, None if it is to end now."""
+        last_ms = rows.last_ms_of(row)
+        if last_ms + self._timeout_ms <= now_ms:
+            joined = self.partner(key, row)
+            if joined is not None:
+                last_ms = max(last_ms, rows.last_ms_of(joined[1]))
+        due_ms = last_ms + self._timeout_ms
+        if due_ms > now_ms:
+            return max(-(-due_ms // 1000), now_ms // 1000 + 1)
         if HEAD.unpack_from(row)[0] in busy:
-            return True
-        joined = self.partner(key, row)
-        return joined is not None and now_ms - rows.last_ms_of(joined[1]) < self._timeout_ms
+            return now_ms // 1000 + 1
+        return None
 
     def sign_out(self, record: Record, now_ms: int) -> None:
         """End the session of who signed out; the visitor's next request begins a new one."""
         visitor = record.visitor
         if not visitor:
             return
-        found = self.find(visitor, record.user_id, record.user_name)
-        if found.row is not None:
-            self._end(found.key, found.row, now_ms)
-        generation = self._generation.pop(visitor, 0) + 1
-        self._generation[visitor] = generation
-        if len(self._generation) > _MAX_SIGNED_OUT:
-            self._generation.popitem(last=False)
+        key = self.key(visitor, record.user_id, record.user_name)
+        row = self.rows.get(key)
+        if row is not None:
+            self._end(key, row, now_ms)
+        generation = self.generation.pop(visitor, 0) + 1
+        self.generation[visitor] = generation
+        if len(self.generation) > _MAX_SIGNED_OUT:
+            self.generation.popitem(last=False)
 
     def forget(self, user_id: str, now_ms: int) -> set[int]:
         """Erase a user's sessions, with their guest part; return the keys."""
@@ -263,13 +242,12 @@ class Sessions:
         number = self.people.find(user_id)
         if number is None:
             return gone
-        for key, row in [*self._signed.items(), *self._held.items()]:
-            if HEAD.unpack_from(row)[5] == number + 1:
-                joined = self.partner(key, row)
-                for one in ((key, row), joined):
-                    if one is not None:
-                        gone.add(one[0])
-                        self._remove(*one, now_ms)
+        for key in self.people.keys_of(number):
+            row = self.rows[key]
+            for one in ((key, row), self.partner(key, row)):
+                if one is not None:
+                    gone.add(one[0])
+                    self._remove(*one, now_ms)
         for key in gone:
             self._ended.pop(key, None)
         return gone
@@ -285,18 +263,16 @@ class Sessions:
             self._remove(*joined, now_ms)
 
     def _remove(self, key: int, row: bytes, now_ms: int) -> None:
-        self._anonymous.pop(key, None)
-        self._signed.pop(key, None)
-        self._held.pop(key, None)
-        self.row_bytes -= len(row) + _ROW_OVERHEAD
+        del self.rows[key]
+        self.row_bytes -= len(row) + ROW_OVERHEAD
         head = rows.head_of(row)
         if head.user:
-            self.people.release(head.user - 1)
+            self.people.release(head.user - 1, key)
             left = tuple(k for k in self.users_of(head.visitor) if k != key)
             if left:
-                self._of_visitor[head.visitor] = left if len(left) > 1 else left[0]
+                self.of_visitor[head.visitor] = left if len(left) > 1 else left[0]
             else:
-                self._of_visitor.pop(head.visitor, None)
+                self.of_visitor.pop(head.visitor, None)
             self._touch_visitor(head.visitor)
         self._ended[key] = now_ms
         self._ended.move_to_end(key)
@@ -316,14 +292,43 @@ class Sessions:
 
     def _evict(self, now_ms: int) -> None:
         """Make room: the longest-idle guest goes, a user only when there is no guest."""
-        for table in (self._anonymous, self._signed, self._held):
-            if table:
-                key = next(iter(table))
-                row = table[key]
-                self.tell("ended", key, row, None)
-                self._remove(key, row, now_ms)
-                self.dropped += 1
-                return
+        key = self._longest_idle(self._due_guests)
+        if key is None:
+            key = self._longest_idle(self._due_users)
+        if key is None:
+            return
+        row = self.rows[key]
+        self.tell("ended", key, row, None)
+        self._remove(key, row, now_ms)
+        self.dropped += 1
+
+    def _longest_idle(self, wheel: Wheel) -> int | None:
+        """Take the longest-idle key out of a wheel, to the second.
+
+        What was seen again is moved on at the way, which it would have been anyhow. After many
+        such the longest idle of those will do.
+        """
+        passed: list[tuple[int, int]] = []
+        while len(passed) < _MOST_LOOKS:
+            found = wheel.pop_earliest()
+            if found is None:
+                break
+            key, second = found
+            row = self.rows.get(key)
+            if row is None:
+                continue
+            due_s = -(-(rows.last_ms_of(row) + self._timeout_ms) // 1000)
+            if due_s <= second:
+                passed.append((due_s, key))
+                break
+            passed.append((due_s, key))
+        if not passed:
+            return None
+        oldest = min(passed)
+        for due_s, key in passed:
+            if key != oldest[1]:
+                wheel.add(key, due_s)
+        return oldest[1]
 
 
 def _with(keys: int | tuple[int, ...] | None, key: int) -> int | tuple[int, ...]:

@@ -2,180 +2,180 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from . import agents, rows
-from .index import last_request
-from .records import FeedItem, InFlight, Rare
+from .peers import There
+from .records import FeedItem, Rare
 from .rows import Act, Head
-from .tracker import Tracker
+from .source import Person, Source
 
 Json = dict[str, Any]
-Person = tuple[str, str | None]
 
 
-class Shapes:
-    """Renders what one worker's tracker holds.
+class Part(NamedTuple):
+    """What one worker knows of a session, or of its guest part."""
 
-    Args:
-        tracker: where rows, names and paths are.
-        worker_id: the worker that saw it.
-        host: where that worker runs.
-    """
+    source: Source
+    key: int
+    row: bytes
+    head: Head
 
-    def __init__(self, tracker: Tracker, worker_id: str, host: str) -> None:
-        self._tracker = tracker
-        self._clock = tracker.clock
-        self._worker_id = worker_id
-        self._host = host
+    @property
+    def first_ms(self) -> int:
+        """When it began, in ms since the epoch."""
+        return self.source.offset_ms + self.head.base_ms
 
-    def session(
-        self,
-        key: int,
-        row: bytes,
-        guest: bytes | None,
-        person: Person | None,
-        is_active: bool,
-    ) -> Json:
-        """Return a session; ``guest`` is the row joined with it, from before the sign-in."""
-        sessions = self._tracker.sessions
-        head = rows.head_of(row)
-        parts = [(key, row, head)]
-        if guest is not None:
-            parts.append((sessions.anonymous_key(head.visitor), guest, rows.head_of(guest)))
-        newest = max(parts, key=lambda part: part[2].last_ms)
-        act = last_request(newest[1])
-        endpoint, path = self._place(act)
-        rare = None if act is None else self._rare(newest[0], act)
-        return {
-            "id": session_id(key),
-            "user": user(person),
-            "ip": rows.ip_of(row, head.ip_size),
-            "agent": agents.describe(sessions.agents.value(head.agent)),
-            "first_seen_at": self._clock.wall_at(min(part[2].base_ms for part in parts)),
-            "last_seen_at": self._clock.wall_at(newest[2].last_ms),
-            "is_active": is_active,
-            "requests": sum(part[2].requests for part in parts),
-            "errors": sum(part[2].errors for part in parts),
-            "endpoint": endpoint,
-            "path": path,
-            "title": None if rare is None else rare.title,
-            "worker": self._worker_id,
-            "host": self._host,
-        }
-
-    def user(self, person: Person, sessions: list[Json]) -> Json:
-        """Return a user with the numbers of their sessions, of which there is at least one."""
-        newest = max(sessions, key=lambda one: (one["last_seen_at"], one["id"]))
-        return {
-            "id": person[0],
-            "name": person[1],
-            "sessions": len(sessions),
-            "requests": sum(one["requests"] for one in sessions),
-            "errors": sum(one["errors"] for one in sessions),
-            "first_seen_at": min(one["first_seen_at"] for one in sessions),
-            "last_seen_at": newest["last_seen_at"],
-            "is_active": any(one["is_active"] for one in sessions),
-            "endpoint": newest["endpoint"],
-            "path": newest["path"],
-        }
-
-    def history(self, key: int, row: bytes, guest: tuple[int, bytes] | None) -> list[Json]:
-        """Return the activities of a session, newest first, its guest part's among them."""
-        found = self._acts(key, row)
-        if guest is not None:
-            found += self._acts(*guest)
-            found.sort(key=lambda pair: -pair[0])
-        return [item for _, item in found]
-
-    def _acts(self, key: int, row: bytes) -> list[tuple[int, Json]]:
-        head = rows.head_of(row)
-        person = self._person(head)
-        return [(act.at_ms, self._act(key, act, person)) for act in rows.acts_of(row, head)]
-
-    def _act(self, key: int, act: Act, person: Person | None) -> Json:
-        endpoint, path = self._place(act)
-        rare = self._rare(key, act)
-        is_request = not act.code & rows.OTHER_KIND
-        return {
-            "id": self._activity_id(key, act.ordinal),
-            "at": self._clock.wall_at(act.at_ms),
-            "kind": "request" if is_request else ("custom" if rare is None else rare.kind),
-            "session": session_id(key),
-            "user": user(person),
-            "method": rows.method_name(act.code),
-            "endpoint": endpoint,
-            "path": path,
-            "title": None if rare is None else rare.title,
-            "status": act.code & rows.STATUS or None,
-            "duration_ms": _duration(act.duration_ms),
-            "error": None if rare is None else rare.error,
-            "name": None if rare is None else rare.name,
-            "data": {} if rare is None else rare.data or {},
-        }
-
-    def activity(self, item: FeedItem) -> Json:
-        """Return one line of the feed."""
-        record = item.record
-        person = None if record.user_id is None else (record.user_id, record.user_name)
-        is_placed = record.kind == "request" or record.endpoint is not None
-        return {
-            "id": self._activity_id(item.key, item.ordinal or item.number),
-            "at": self._clock.wall_at(record.at_ms),
-            "kind": record.kind,
-            "session": None if item.key is None else session_id(item.key),
-            "user": user(person),
-            "method": rows.method_name(rows.method_number(record.method) << 10),
-            "endpoint": (record.endpoint or "(unmatched)") if is_placed else None,
-            "path": record.path,
-            "title": record.title,
-            "status": record.status,
-            "duration_ms": _duration(record.duration_ms),
-            "error": record.error,
-            "name": record.name,
-            "data": record.data or {},
-        }
-
-    def in_flight(
-        self, request: InFlight, session: int | None, person: Person | None, age_ms: int
-    ) -> Json:
-        """Return a request that has not ended."""
-        return {
-            "id": request.id,
-            "session": None if session is None else session_id(session),
-            "user": user(person),
-            "method": request.method,
-            "endpoint": request.endpoint,
-            "path": request.path,
-            "started_at": self._clock.wall_at(request.started_ms),
-            "age_s": round(max(0, age_ms) / 1000, 3),
-            "worker": self._worker_id,
-            "host": self._host,
-        }
-
-    def _place(self, act: Act | None) -> tuple[str | None, str | None]:
-        """Return endpoint and path; the path's rule where the path itself is no longer known."""
-        if act is None:
-            return None, None
-        endpoint, rule = self._tracker.routes.value(act.route)
-        if act.path == rows.NO_PATH:
-            return endpoint, rule
-        return endpoint, self._tracker.paths.path(act.path, act.at_ms) or rule
-
-    def _rare(self, key: int, act: Act) -> Rare | None:
-        return self._tracker.rare(key, act.ordinal) if act.code & rows.RARE else None
-
-    def _person(self, head: Head) -> Person | None:
-        return self._tracker.sessions.people.user(head.user - 1) if head.user else None
-
-    def _activity_id(self, key: int | None, ordinal: int) -> str:
-        where = "0" if key is None else f"{key:x}"
-        return f"{self._worker_id}-{where}-{ordinal}"
+    @property
+    def last_ms(self) -> int:
+        """When it was last seen, in ms since the epoch."""
+        return self.source.offset_ms + self.head.last_ms
 
 
-def user(person: Person | None) -> Json | None:
+def session(key: int, parts: Sequence[Part], person: Person | None, is_active: bool) -> Json:
+    """Return a session put together from its parts, of which there is at least one."""
+    newest = max(parts, key=lambda part: (part.last_ms, part.source.worker_id))
+    act = _last_request(newest)
+    endpoint, path = (None, None) if act is None else _place(newest.source, act)
+    rare = None if act is None else _rare(newest.source, newest.key, act)
+    head = newest.head
+    return {
+        "id": session_id(key),
+        "user": user(person),
+        "ip": rows.ip_of(newest.row, head.ip_size),
+        "agent": agents.describe(newest.source.agent(head.agent)),
+        "first_seen_at": min(part.first_ms for part in parts) / 1000,
+        "last_seen_at": newest.last_ms / 1000,
+        "is_active": is_active,
+        "requests": sum(part.head.requests for part in parts),
+        "errors": sum(part.head.errors for part in parts),
+        "endpoint": endpoint,
+        "path": path,
+        "title": None if rare is None else rare.title,
+        "worker": newest.source.worker_id,
+        "host": newest.source.host,
+    }
+
+
+def person(whole: Person, sessions: Sequence[Json]) -> Json:
+    """Return a user with the numbers of their sessions, of which there is at least one."""
+    newest = max(sessions, key=lambda one: (one["last_seen_at"], one["id"]))
+    return {
+        "id": whole[0],
+        "name": whole[1],
+        "sessions": len(sessions),
+        "requests": sum(one["requests"] for one in sessions),
+        "errors": sum(one["errors"] for one in sessions),
+        "first_seen_at": min(one["first_seen_at"] for one in sessions),
+        "last_seen_at": newest["last_seen_at"],
+        "is_active": any(one["is_active"] for one in sessions),
+        "endpoint": newest["endpoint"],
+        "path": newest["path"],
+    }
+
+
+def history(parts: Iterable[Part]) -> list[Json]:
+    """Return the activities of a session, newest first."""
+    found = [
+        (part.source.offset_ms + act.at_ms, act.ordinal, part, act)
+        for part in parts
+        for act in rows.acts_of(part.row, part.head)
+    ]
+    found.sort(key=lambda one: (-one[0], -one[1]))
+    return [_act(part, act) for _, _, part, act in found]
+
+
+def _act(part: Part, act: Act) -> Json:
+    source, head = part.source, part.head
+    endpoint, path = _place(source, act)
+    rare = _rare(source, part.key, act)
+    is_request = not act.code & rows.OTHER_KIND
+    return {
+        "id": _activity_id(source, part.key, act.ordinal),
+        "at": (source.offset_ms + act.at_ms) / 1000,
+        "kind": "request" if is_request else ("custom" if rare is None else rare.kind),
+        "session": session_id(part.key),
+        "user": user(source.user(head.user - 1) if head.user else None),
+        "method": rows.method_name(act.code),
+        "endpoint": endpoint,
+        "path": path,
+        "title": None if rare is None else rare.title,
+        "status": act.code & rows.STATUS or None,
+        "duration_ms": _duration(act.duration_ms),
+        "error": None if rare is None else rare.error,
+        "name": None if rare is None else rare.name,
+        "data": {} if rare is None else rare.data or {},
+    }
+
+
+def activity(source: Source, item: FeedItem) -> Json:
+    """Return one line of the feed."""
+    record = item.record
+    whose = None if record.user_id is None else (record.user_id, record.user_name)
+    is_placed = record.kind == "request" or record.endpoint is not None
+    return {
+        "id": _activity_id(source, item.key, item.ordinal or item.number),
+        "at": (source.offset_ms + record.at_ms) / 1000,
+        "kind": record.kind,
+        "session": None if item.key is None else session_id(item.key),
+        "user": user(whose),
+        "method": rows.method_name(rows.METHOD_CODES.get(record.method, rows.OTHER_CODE)),
+        "endpoint": (record.endpoint or "(unmatched)") if is_placed else None,
+        "path": record.path,
+        "title": record.title,
+        "status": record.status,
+        "duration_ms": _duration(record.duration_ms),
+        "error": record.error,
+        "name": record.name,
+        "data": record.data or {},
+    }
+
+
+def in_flight(there: There, session: int | None, whose: Person | None, now_ms: int) -> Json:
+    """Return a request that has not ended; ``now_ms`` since the epoch."""
+    request = there.request
+    return {
+        "id": request.id,
+        "session": None if session is None else session_id(session),
+        "user": user(whose),
+        "method": request.method,
+        "endpoint": request.endpoint,
+        "path": request.path,
+        "started_at": there.started_ms / 1000,
+        "age_s": max(0, now_ms - there.started_ms) / 1000,
+        "worker": there.worker_id,
+        "host": there.host,
+    }
+
+
+def _last_request(part: Part) -> Act | None:
+    for act in rows.acts_of(part.row, part.head):
+        if not act.code & rows.OTHER_KIND:
+            return act
+    return None
+
+
+def _place(source: Source, act: Act) -> tuple[str, str | None]:
+    """Return endpoint and path; the path's rule where the path itself is no longer known."""
+    endpoint, rule = source.route(act.route)
+    if act.path == rows.NO_PATH:
+        return endpoint, rule
+    return endpoint, source.path(act.path, act.at_ms) or rule
+
+
+def _rare(source: Source, key: int, act: Act) -> Rare | None:
+    return source.rare(key, act.ordinal) if act.code & rows.RARE else None
+
+
+def _activity_id(source: Source, key: int | None, ordinal: int) -> str:
+    where = "0" if key is None else f"{key:x}"
+    return f"{source.worker_id}-{where}-{ordinal}"
+
+
+def user(whose: Person | None) -> Json | None:
     """Return who it is, None for nobody."""
-    return None if person is None else {"id": person[0], "name": person[1]}
+    return None if whose is None else {"id": whose[0], "name": whose[1]}
 
 
 def session_id(key: int) -> str:

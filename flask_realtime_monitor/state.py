@@ -14,15 +14,17 @@ from .access import Access, Authorize
 from .broadcaster import Broadcaster, Viewer
 from .clock import Clock
 from .config import Settings
+from .guard import Guard
 from .identity import Identify, Identity, Person
-from .ingest import Guard, Ingest, Raw
+from .ingest import Ingest, Raw
 from .models import Activity, User
-from .picture import Picture, Surroundings
+from .picture import Picture
 from .privacy import clean
 from .recorders import LoginRecorder, RequestRecorder
 from .records import Notice
 from .sessions import MAX_AGENTS
 from .stores import open_store
+from .surroundings import Surroundings
 from .tracker import MAX_PATHS, MAX_RARE, MAX_ROUTES, Tracker
 from .traffic import MAX_ENDPOINTS
 from .visitors import Visitors
@@ -54,23 +56,23 @@ class State:
         self.hooks = hooks
         self.guard = Guard()
         self.access = Access(lambda: hooks.authorize, settings.metrics_token)
-        self.identity = Identity(app, lambda: hooks.identify)
+        self.identity = Identity(app, hooks, self.guard.failed)
         self.is_one_of_many = False
-        self._live: dict[int, Live] = {}
+        self.lives: dict[int, Live] = {}
 
     @property
     def live(self) -> Live:
         """The parts of this process, made on first use."""
         pid = os.getpid()
-        live = self._live.get(pid)
+        live = self.lives.get(pid)
         return live if live is not None else self._open(pid)
 
     def _open(self, pid: int) -> Live:
         made = Live(self)
-        live = self._live.setdefault(pid, made)
+        live = self.lives.setdefault(pid, made)
         if live is made:
-            for other in [known for known in self._live if known != pid]:
-                del self._live[other]  # a parent's: its locks may be held for ever
+            for other in [known for known in self.lives if known != pid]:
+                del self.lives[other]  # a parent's: its locks may be held for ever
             live.start()
         return live
 
@@ -98,7 +100,7 @@ class Live:
             ENTRY_KEY,
             self.ingest,
             guard,
-            self._identify,
+            state.identity,
             self.worker.record_us.add,
             self.worker.id,
         )
@@ -213,19 +215,12 @@ class Live:
 
     def viewer(self) -> User | None:
         """Return who makes the request at hand, as a viewer."""
-        person = self._identify()
+        person = self.state.identity()
         if person is None:
             return None
         return User(clean(person[0]), None if person[1] is None else clean(person[1]))
 
     # -- what the parts ask of each other ------------------------------------------------------
-
-    def _identify(self) -> Person | None:
-        try:
-            return self.state.identity()
-        except Exception as error:  # the app's own hook; the visitor is then shown as a guest
-            self.state.guard.failed("identify", error)
-            return None
 
     def _knows_visitor(self, visitor: int) -> bool:
         return self.tracker.sessions.knows_visitor(visitor)

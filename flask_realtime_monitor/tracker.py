@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
@@ -15,17 +16,20 @@ from typing import NamedTuple
 from . import rows
 from .clock import Clock
 from .config import Settings
-from .histogram import Histogram
+from .histogram import BOUNDS, Histogram
 from .interner import Interner, PathTable
 from .records import FeedItem, Notice, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
-from .sessions import Sessions
-from .traffic import UNMATCHED, Traffic
+from .sessions import ROW_OVERHEAD, Sessions
+from .traffic import UNMATCHED, Batch, Traffic
 from .visitors import Visitors
 
 MAX_PATHS = 32_768
 MAX_ROUTES = 4_096
 MAX_RARE = 20_000
+
+
+_new_item = tuple.__new__  # the class called with its fields would cost twice as much
 
 
 class Change(NamedTuple):
@@ -56,6 +60,7 @@ class Tracker:
         self._history = settings.session_history_size * ACT_SIZE
         self.sessions = Sessions(settings, self.visitors)
         self.routes: Interner[tuple[str, str | None]] = Interner(MAX_ROUTES, ("(other)", None))
+        self._places: dict[tuple[str | None, str | None], tuple[int, int]] = {}
         self.paths = PathTable(MAX_PATHS)
         self._rare: OrderedDict[tuple[int, int], Rare] = OrderedDict()
         self.traffic = Traffic()
@@ -72,12 +77,126 @@ class Tracker:
         self._acquire()
         try:
             sessions.notices = [] if notice else None
-            for record in records:
-                self._record(record)
+            self._fold(records)
             return sessions.notices or []
         finally:
             sessions.notices = None
             self._lock.release()
+
+    def _fold(self, records: Iterable[Record]) -> None:  # noqa: PLR0912, PLR0915
+        """Add each activity to its session, the feed and the counters.
+
+        Every request of the app comes through this loop, so what most of them need is written
+        out in it: a call costs as much as ten of these lines.
+        """
+        sessions, table, people = self.sessions, self.sessions.rows, self.sessions.people
+        generation, of_visitor, changed = sessions.generation, sessions.of_visitor, sessions.changed
+        paths, places = self.paths, self._places
+        slot_of, is_used = paths.slots.get, paths.used
+        codes, history = rows.METHOD_CODES, self._history - ACT_SIZE
+        unpack, pack, pack_act, join = HEAD.unpack_from, HEAD.pack, ACT.pack, b"".join
+        feed, number = self.feed, self.feed_number
+        grown_bytes = 0
+        batch = Batch(0, 0.0)
+        cells = batch.cells
+        for record in records:
+            (kind, at_ms, visitor, user_id, user_name, _, _, method, endpoint, rule, path, title,
+             status, duration_ms, error, _, _) = record  # fmt: skip
+            number += 1
+            if kind != "request":
+                key, ordinal = self._add_event(record)
+            else:
+                # -- the session, begun if there is none
+                if user_id is None and visitor not in generation:
+                    key = visitor
+                else:
+                    key = sessions.key(visitor, user_id, user_name)
+                before = row = table.get(key)
+                if row is None:
+                    begun_ms = at_ms - int(duration_ms or 0)
+                    row = sessions.begin(key, record, begun_ms, number - 1)
+                    grown_bytes += ROW_OVERHEAD
+                else:
+                    grown_bytes -= len(row)
+                (_, base, last, requests, errors, user, ordinal, agent, ip_size) = unpack(row)
+                offset = at_ms - base
+                if not 0 <= offset <= rows.MAX_OFFSET:
+                    row, base, last, offset = rows.fitted(row, at_ms)
+                ordinal += 1
+                if offset > last:  # noqa: PLR1730 (max() is a call)
+                    last = offset
+                code = codes.get(method, rows.OTHER_CODE)
+                is_error = error is not None
+                if status is not None:
+                    code |= status & rows.STATUS
+                    is_error = is_error or status >= 500
+                # -- one more activity in front
+                if title is not None or error is not None:
+                    code |= rows.RARE
+                    self._keep_rare(key, ordinal, record)
+                if path == rule or path is None:
+                    slot = rows.NO_PATH
+                else:
+                    slot = slot_of(path, -1)
+                    if slot < 0:
+                        slot = paths.take(path, base + offset)
+                    else:
+                        is_used[slot] = 1
+                place = places.get((endpoint, rule))
+                if place is None:
+                    place = self._place(endpoint, rule)
+                packed_ms = duration_ms if duration_ms is not None else rows.NO_DURATION
+                if packed_ms > rows.LARGEST_MS:
+                    packed_ms = rows.packed_ms(packed_ms)
+                start = HEAD_SIZE + ip_size
+                grown = join(
+                    (
+                        pack(visitor, base, last, requests + 1, errors + is_error, user, ordinal,
+                             agent, ip_size),
+                        row[HEAD_SIZE:start],
+                        pack_act(offset, place[0], slot, code, packed_ms),
+                        row[start : start + history],
+                    )
+                )  # fmt: skip
+                table[key] = grown
+                grown_bytes += len(grown)
+                if changed is not None:
+                    changed[key] = None
+                if before is None and sessions.partner(key, grown) is None:
+                    sessions.tell("started", key, grown, None)
+                # -- the counters
+                second = at_ms // 1000
+                if batch.second != second:
+                    self.traffic.add(batch)
+                    batch = Batch(second, self.clock.wall_at(at_ms))
+                    cells = batch.cells
+                if is_error:
+                    batch.fail(place[1])
+                cell = place[1] << 8 | bisect_left(BOUNDS, duration_ms or 0.0)
+                cells[cell] = cells.get(cell, 0) + 1
+                if user:
+                    batch.users.add(people.hash(user - 1))
+                if (user and before is not None) or visitor not in of_visitor:
+                    batch.sessions.add(key)
+                else:
+                    batch.sessions.add(self._counted_key(key, grown, batch))
+            item = _new_item(FeedItem, (number, key, ordinal, record))
+            feed.append(item)
+            if sessions.notices is not None:
+                sessions.notices.append(Notice("activity", key, None, item))
+            if kind == "logout":
+                sessions.sign_out(record, at_ms)
+        self.feed_number = number
+        sessions.row_bytes += grown_bytes
+        self.traffic.add(batch)
+
+    def _place(self, endpoint: str | None, rule: str | None) -> tuple[int, int]:
+        """Return, and remember, the numbers of a route and of its endpoint."""
+        name = endpoint or UNMATCHED
+        place = self.routes.number((name, rule)), self.traffic.names.number(name)
+        if len(self._places) < MAX_ROUTES:
+            self._places[endpoint, rule] = place
+        return place
 
     def exclude(self, n: int = 1) -> None:
         """Count requests that are not recorded."""
@@ -85,99 +204,43 @@ class Tracker:
         self.traffic.excluded += n
         self._lock.release()
 
-    def _record(self, record: Record) -> None:
-        now_ms = record.at_ms
-        key: int | None
-        if record.kind == "request":
-            is_error = record.error is not None or (record.status or 0) >= 500
-            key, ordinal = self._add(record, now_ms, is_error)
-            people = self.sessions.people
-            user = None if record.user_id is None else people.find(record.user_id)
-            self.traffic.add(
-                now_ms,
-                self.clock.wall_at(now_ms),
-                self.traffic.names.number(record.endpoint or UNMATCHED),
-                record.duration_ms or 0.0,
-                is_error,
-                self._counted_key(key, record),
-                None if user is None else people.hash(user),
-            )
-        else:
-            key, ordinal = self._add_event(record, now_ms)
-        self.feed_number += 1
-        item = FeedItem(self.feed_number, key, ordinal, record)
-        self.feed.append(item)
-        if self.sessions.notices is not None:
-            self.sessions.notices.append(Notice("activity", key, None, item))
-        if record.kind == "logout":
-            self.sessions.sign_out(record, now_ms)
-
-    def _add(self, record: Record, now_ms: int, is_error: bool) -> tuple[int, int]:
-        """Add a request to its session, beginning one if there is none."""
-        sessions = self.sessions
-        found = sessions.find(record.visitor, record.user_id, record.user_name)
-        key, row = found.key, found.row
-        if row is None:
-            row = sessions.begin(key, record, now_ms - int(record.duration_ms or 0))
-        row, ordinal = self._grown(key, row, record, now_ms, is_error, True)
-        sessions.put(found, row, True)
-        if found.row is None and sessions.partner(key, row) is None:
-            sessions.tell("started", key, row, None)
-        return key, ordinal
-
-    def _add_event(self, record: Record, now_ms: int) -> tuple[int | None, int]:
+    def _add_event(self, record: Record) -> tuple[int | None, int]:
         """Add what is no request to its session; it begins none and keeps none alive."""
+        sessions = self.sessions
         if record.visitor:
-            found = self.sessions.find(record.visitor, record.user_id, record.user_name)
+            found = sessions.key(record.visitor, record.user_id, record.user_name)
         else:
-            latest = self.sessions.latest_of(record.user_id)
+            latest = sessions.latest_of(record.user_id)
             if latest is None:
                 return None, 0
             found = latest
-        if found.row is None:
+        row = sessions.row(found)
+        if row is None:
             return None, 0
-        row, ordinal = self._grown(found.key, found.row, record, now_ms, False, False)
-        self.sessions.put(found, row, False)
-        return found.key, ordinal
-
-    def _grown(
-        self, key: int, row: bytes, record: Record, now_ms: int, is_error: bool, is_request: bool
-    ) -> tuple[bytes, int]:
-        """Return a row with one more activity in front, and that activity's ordinal."""
-        visitor, base, last, requests, errors, user, ordinal, agent, ip_size = HEAD.unpack_from(row)
-        offset = now_ms - base
-        if offset > rows.MAX_OFFSET:
-            row, head = rows.rebased(row, rows.head_of(row), now_ms)
-            base, last = head.base_ms, head.last
-            offset = now_ms - base
-        elif offset < 0:
-            offset = 0
-        ordinal += 1
-        if is_request:
-            last = offset if offset > last else last
-            requests += requests < rows.MAX_COUNT
-            errors += is_error
-        code = (record.status or 0) & rows.STATUS | rows.method_number(record.method) << 10
-        if not is_request or record.title is not None or record.error is not None:
-            code |= rows.RARE
-            self._keep_rare(key, ordinal, record)
-        if not is_request:
-            code |= rows.OTHER_KIND
-        route = self.routes.number((record.endpoint or UNMATCHED, record.rule))
-        path = record.path
+        if not 0 <= record.at_ms - rows.head_of(row).base_ms <= rows.MAX_OFFSET:
+            row, *_ = rows.fitted(row, record.at_ms)
+        head = rows.head_of(row)
+        offset = max(0, record.at_ms - head.base_ms)
+        ordinal = head.ordinal + 1
+        code = (record.status or 0) & rows.STATUS | rows.RARE | rows.OTHER_KIND
+        code |= rows.METHOD_CODES.get(record.method, rows.OTHER_CODE)
+        self._keep_rare(found, ordinal, record)
         slot = rows.NO_PATH
-        if path is not None and path != record.rule:
-            slot = self.paths.slot(path, base + offset)
-        start = HEAD_SIZE + ip_size
+        if record.path is not None and record.path != record.rule:
+            slot = self.paths.slot(record.path, head.base_ms + offset)
+        route, _ = self._place(record.endpoint, record.rule)
+        start = HEAD_SIZE + head.ip_size
+        act = ACT.pack(offset, route, slot, code, rows.packed_ms(record.duration_ms))
         grown = b"".join(
             (
-                HEAD.pack(visitor, base, last, requests, errors, user, ordinal, agent, ip_size),
+                HEAD.pack(*head._replace(ordinal=ordinal)),
                 row[HEAD_SIZE:start],
-                ACT.pack(offset, route, slot, code, rows.packed_ms(record.duration_ms)),
+                act,
                 row[start : start + self._history - ACT_SIZE],
             )
         )
-        return grown, ordinal
+        sessions.put(found, sessions.row(found), grown)
+        return found, ordinal
 
     def _keep_rare(self, key: int, ordinal: int, record: Record) -> None:
         rare = self._rare
@@ -186,21 +249,16 @@ class Tracker:
             rare.popitem(last=False)
             self.dropped_activities += 1
 
-    def _counted_key(self, key: int, record: Record) -> int:
+    def _counted_key(self, key: int, row: bytes, batch: Batch) -> int:
         """The key a session is counted by in its minute: the user's, also for the guest part."""
-        sessions = self.sessions
-        if not sessions.users_of(record.visitor):
+        joined = self.sessions.partner(key, row)
+        if joined is None:
             return key
-        row = sessions.row(key)
-        if row is None:
-            return key
-        if record.user_id is None:
-            joined = sessions.partner(key, row)
-            return key if joined is None else joined[0]
-        if HEAD.unpack_from(row)[3] == 1:
-            joined = sessions.partner(key, row)
-            if joined is not None and self.traffic.minutes:
-                self.traffic.minutes[-1].sessions.hashes.discard(joined[0])
+        if not HEAD.unpack_from(row)[5]:
+            return joined[0]
+        batch.sessions.discard(joined[0])
+        if self.traffic.minutes:
+            self.traffic.minutes[-1].sessions.discard(joined[0])
         return key
 
     # -- ends --------------------------------------------------------------------------------
@@ -245,14 +303,12 @@ class Tracker:
 
     # -- reading -----------------------------------------------------------------------------
 
-    def watch(self) -> list[int]:
-        """Begin to note which sessions change; return the keys of those there are."""
+    def watch(self) -> None:
+        """Begin to note which sessions change."""
         self._acquire()
         self.sessions.changed = {}
         self._forgotten = False
-        found = self.sessions.keys()
         self._lock.release()
-        return found
 
     def unwatch(self) -> None:
         """Stop noting changes."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .histogram import bucket_of
 from .interner import Interner
 
 RATE_WINDOW_S = 60
@@ -28,19 +27,30 @@ class Crowd:
     (k minimum values; Bar-Yossef et al., RANDOM 2002). Sets of several workers can be united.
     """
 
-    __slots__ = ("_cut", "hashes")
+    __slots__ = ("_count", "_cut", "hashes")
 
     def __init__(self) -> None:
         self.hashes: set[int] = set()
-        self._cut = 0
+        self._count: int | None = 0
+        self._cut = 0  # above it nobody is among the smallest
 
-    def add(self, value: int) -> None:
-        """See one person."""
-        if self._cut and value >= self._cut:
-            return
-        self.hashes.add(value)
+    @property
+    def is_cut(self) -> bool:
+        """Whether more were seen than are kept."""
+        return bool(self._cut)
+
+    def update(self, values: Iterable[int]) -> None:
+        """See some people."""
+        cut = self._cut
+        self._count = None
+        self.hashes.update((one for one in values if one < cut) if cut else values)
         if len(self.hashes) >= 2 * _SMALLEST:
             self.shrink()
+
+    def discard(self, value: int) -> None:
+        """Take back somebody who was seen."""
+        self.hashes.discard(value)
+        self._count = None
 
     def shrink(self) -> None:
         """Keep only the 1,024 smallest hashes."""
@@ -51,9 +61,27 @@ class Crowd:
 
     def count(self) -> int:
         """Return how many distinct people were seen."""
-        if not self._cut:
-            return len(self.hashes)
-        return round((len(self.hashes) - 1) * _HASHES / max(self.hashes))
+        if self._count is None:
+            self._count = _distinct(self.hashes, self.is_cut)
+        return self._count
+
+
+def united(crowds: Iterable[Crowd]) -> int:
+    """Return how many distinct people several workers saw in the same minute."""
+    first, *others = [crowd for crowd in crowds if crowd.hashes] or (None,)
+    if first is None:
+        return 0
+    if not others:
+        return first.count()
+    hashes = first.hashes.union(*(one.hashes for one in others))
+    return _distinct(hashes, first.is_cut or any(one.is_cut for one in others))
+
+
+def _distinct(hashes: set[int], is_cut: bool) -> int:
+    if not is_cut and len(hashes) <= _SMALLEST:
+        return len(hashes)
+    smallest = sorted(hashes)[:_SMALLEST]
+    return round((len(smallest) - 1) * _HASHES / smallest[-1])
 
 
 @dataclass(slots=True)
@@ -77,6 +105,51 @@ class EndpointTraffic:
     timed: int = 0
 
 
+@dataclass(slots=True)
+class Summary:
+    """What one worker's counters say now; several can be added up."""
+
+    requests: int
+    errors: int
+    excluded: int
+    recent_requests: int  # of the last 60 s
+    recent_errors: int
+    latency: dict[int, int]  # bucket -> requests of the last 5 min
+    timed: int
+    endpoints: dict[str, EndpointTraffic]
+    minutes: list[Minute]
+
+
+class Batch:
+    """Requests of one second, counted on their way into the tracker.
+
+    Args:
+        second: of the rows' clock, in which they ended.
+        at: the same moment in seconds since the epoch.
+    """
+
+    __slots__ = (
+        "at",
+        "cells",
+        "endpoint_errors",
+        "second",
+        "sessions",
+        "users",
+    )
+
+    def __init__(self, second: int, at: float) -> None:
+        self.second = second
+        self.at = at
+        self.cells: dict[int, int] = {}  # endpoint << 8 | bucket of the duration: requests
+        self.endpoint_errors: dict[int, int] = {}
+        self.sessions: set[int] = set()
+        self.users: set[int] = set()
+
+    def fail(self, endpoint: int) -> None:
+        """Count an error of an endpoint."""
+        self.endpoint_errors[endpoint] = self.endpoint_errors.get(endpoint, 0) + 1
+
+
 class Traffic:
     """Adds up requests; every number here is of this worker only."""
 
@@ -93,53 +166,48 @@ class Traffic:
         self._seconds: deque[list[int]] = deque()  # [second, requests, errors]
         self._slots: deque[tuple[int, dict[int, int]]] = deque()  # (slot, {endpoint|bucket: n})
 
-    def add(
-        self,
-        now_ms: int,
-        at: float,
-        endpoint: int,
-        duration_ms: float,
-        is_error: bool,
-        session: int,
-        user: int | None,
-    ) -> None:
-        """Count one request that ended at ``now_ms`` (the rows' clock), ``at`` (the epoch)."""
-        self.requests += 1
-        self.errors += is_error
-        second = now_ms // 1000
+    def add(self, batch: Batch) -> None:
+        """Count the requests of a batch; all of them ended in one second."""
+        if not batch.cells:
+            return
+        second = batch.second
+        requests, errors = sum(batch.cells.values()), sum(batch.endpoint_errors.values())
+        self.requests += requests
+        self.errors += errors
         seconds = self._seconds
         if not seconds or seconds[-1][0] != second:
             seconds.append([second, 0, 0])
             self._forget_seconds(second)
         newest = seconds[-1]
-        newest[1] += 1
-        newest[2] += is_error
+        newest[1] += requests
+        newest[2] += errors
 
-        one = self.endpoints.get(endpoint)
-        if one is None:
-            one = self.endpoints[endpoint] = EndpointTraffic()
-        one.requests += 1
-        one.errors += is_error
-        self.changed_endpoints.add(endpoint)
-        bucket = bucket_of(duration_ms)
         slot = second // _LATENCY_SLOT_S
         if not self._slots or self._slots[-1][0] != slot:
             self._slots.append((slot, {}))
             self._forget_latencies(slot)
-        cell = endpoint << 8 | bucket
-        cells = self._slots[-1][1]
-        cells[cell] = cells.get(cell, 0) + 1
-        one.latency[bucket] = one.latency.get(bucket, 0) + 1
-        one.timed += 1
-        self.latency[bucket] = self.latency.get(bucket, 0) + 1
-        self.timed += 1
+        slot_cells = self._slots[-1][1]
+        total, endpoints = self.latency, self.endpoints
+        for cell, n in batch.cells.items():
+            slot_cells[cell] = slot_cells.get(cell, 0) + n
+            bucket, endpoint = cell & 0xFF, cell >> 8
+            one = endpoints.get(endpoint)
+            if one is None:
+                one = endpoints[endpoint] = EndpointTraffic()
+            one.requests += n
+            one.timed += n
+            one.latency[bucket] = one.latency.get(bucket, 0) + n
+            total[bucket] = total.get(bucket, 0) + n
+            self.changed_endpoints.add(endpoint)
+        self.timed += requests
+        for endpoint, n in batch.endpoint_errors.items():
+            endpoints[endpoint].errors += n
 
-        minute = self.minute(at)
-        minute.requests += 1
-        minute.errors += is_error
-        minute.sessions.add(session)
-        if user is not None:
-            minute.users.add(user)
+        minute = self.minute(batch.at)
+        minute.requests += requests
+        minute.errors += errors
+        minute.sessions.update(batch.sessions)
+        minute.users.update(batch.users)
 
     def minute(self, at: float) -> Minute:
         """Return the minute of a time, starting it if it is new."""
@@ -159,6 +227,22 @@ class Traffic:
         self._forget_seconds(second)
         self._forget_latencies(second // _LATENCY_SLOT_S)
 
+    def summary(self, now_ms: int) -> Summary:
+        """Return all counters as they are; nothing of it is to be changed."""
+        requests, errors = self.rates(now_ms)
+        name = self.names.value
+        return Summary(
+            self.requests,
+            self.errors,
+            self.excluded,
+            requests,
+            errors,
+            self.latency,
+            self.timed,
+            {name(number): one for number, one in list(self.endpoints.items())},
+            list(self.minutes),
+        )
+
     def rates(self, now_ms: int) -> tuple[int, int]:
         """Return requests and errors of the last 60 s."""
         oldest = now_ms // 1000 - RATE_WINDOW_S
@@ -169,11 +253,6 @@ class Traffic:
             requests += one
             errors += bad
         return requests, errors
-
-    def history(self, at: float) -> Iterator[Minute]:
-        """Yield the last 60 minutes that saw anything, oldest first."""
-        oldest = int(at) // 60 * 60 - (HISTORY_MINUTES - 1) * 60
-        return (minute for minute in list(self.minutes) if minute.at >= oldest)
 
     def _forget_seconds(self, second: int) -> None:
         seconds = self._seconds

@@ -10,10 +10,9 @@ import secrets
 from collections.abc import Callable
 from hashlib import blake2b
 
-from .privacy import visitor_address
+from .privacy import pack_ip, visitor_part
 
 _DAY_S = 86_400
-_CACHE = 50_000
 
 
 class Visitors:
@@ -37,32 +36,30 @@ class Visitors:
         self._day = -1
         self._key = b""
         self._old_key: bytes | None = None
-        # Keyed by Python's own hash of address and agent, so that no full address is kept.
-        self._cache: dict[int, int] = {}
         self._secret = secrets.token_bytes(16)
 
     def visitor(self, address: str, agent: str, at: float) -> int:
         """Return the 64-bit id of a visitor; ``at`` in seconds since the epoch."""
         self.turn(at)
-        key = hash((address, agent))
-        found = self._cache.get(key)
-        if found is None:
-            found = self._hash(address, agent)
-            if len(self._cache) >= _CACHE:
-                self._cache.clear()
-            self._cache[key] = found
-        return found
+        what = visitor_part(pack_ip(address), address) + b"\n"
+        what += agent.encode("utf-8", "surrogatepass")
+        if self._old_key is not None:
+            old = _digest(what, self._old_key)
+            if self._is_known(old):
+                return old
+        return _digest(what, self._key)
 
-    def turn(self, at: float) -> None:
-        """Change the salt when the day has changed, and drop the old one when it may go."""
+    def turn(self, at: float) -> bool:
+        """Change the salt when the day has changed, drop the old one when it may go; tell so."""
         day = int(at // _DAY_S)
         if day > self._day:
             self._old_key = self._key or None
             self._day, self._key = day, self._salt(day)
-            self._cache.clear()
-        elif self._old_key is not None and at % _DAY_S > self._timeout_s:
+            return True
+        if self._old_key is not None and at % _DAY_S > self._timeout_s:
             self._old_key = None
-            self._cache.clear()
+            return True
+        return False
 
     def session_key(self, visitor: int, user_id: str | None, generation: int) -> int:
         """Return the 64-bit id of a visitor's session as a user (or as nobody)."""
@@ -76,14 +73,6 @@ class Visitors:
     def person(self, user_id: str) -> int:
         """Return a 64-bit pseudonym of a user, for counting distinct people."""
         return _digest(b"p" + user_id.encode("utf-8", "replace"), self._secret)
-
-    def _hash(self, address: str, agent: str) -> int:
-        what = f"{visitor_address(address)}\n{agent}".encode("utf-8", "surrogatepass")
-        if self._old_key is not None:
-            old = _digest(what, self._old_key)
-            if self._is_known(old):
-                return old
-        return _digest(what, self._key)
 
 
 def _digest(what: bytes, key: bytes) -> int:

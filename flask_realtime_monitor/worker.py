@@ -35,6 +35,8 @@ class Worker:
         self._cpu_s = 0.0
         self._window = (time.monotonic(), 0.0)
         self._share: float | None = None
+        self._rss_bytes: int | None = None
+        self._rss_until_s = 0.0
 
     @contextmanager
     def own_work(self) -> Iterator[None]:
@@ -73,10 +75,17 @@ class Worker:
             "started_at": self.started_at,
             "last_report_at": self._clock.now_at(),
             "is_reporting": True,
-            "rss_bytes": rss_bytes(),
+            "rss_bytes": self._rss(),
             "record_us": {"p50": p50, "p99": p99},
             **rest,
         }
+
+    def _rss(self) -> int | None:
+        """Return the memory this process holds, asked for once a second."""
+        now_s = time.monotonic()
+        if now_s >= self._rss_until_s:
+            self._rss_bytes, self._rss_until_s = rss_bytes(), now_s + 1
+        return self._rss_bytes
 
 
 def start_loop(beat: Callable[[], None], name: str) -> threading.Thread:

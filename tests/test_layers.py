@@ -13,11 +13,14 @@ import flask_realtime_monitor
 PACKAGE = Path(flask_realtime_monitor.__file__).parent
 #: Each line may import from the lines above it, and from its own.
 LAYERS = (
-    "errors models signals sse records clock histogram interner rows recency agents wording",
-    "config privacy people traffic visitors",
+    "errors models signals sse records clock histogram interner rows wheel agents wording recency",
+    "config privacy guard people traffic visitors",
     "sessions",
     "tracker stores",
-    "index shapes delta health",
+    "source delta health",
+    "peers surroundings",
+    "index shapes",
+    "numbers",
     "picture ingest worker identity access",
     "recorders cards metrics",
     "broadcaster",

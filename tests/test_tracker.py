@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flask_realtime_monitor.records import InFlight
+
 from .support.records import Bench
 
 
@@ -74,8 +76,11 @@ def test_a_session_with_a_request_in_flight_does_not_end() -> None:
     bench = Bench(session_timeout=100, active_window=10)
     bench.visit(1)
     bench.time.pass_(500)
+    bench.in_flight = [InFlight("f1", 1, "GET", "home", "/", 0, True)]
     bench.tracker.expire(busy={1})
     assert len(bench.sessions()) == 1
+    bench.in_flight = []
+    bench.time.pass_(1)
     bench.tracker.expire()
     assert bench.sessions() == []
 

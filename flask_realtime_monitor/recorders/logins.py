@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Flask
 
+from ..guard import Guard
 from ..identity import Person
-from ..ingest import Guard
 from .requests import Entry
 
 
@@ -35,12 +35,12 @@ class LoginRecorder:
     def _signed_in(self, user: Any) -> None:
         entry = self._current()
         if entry is not None:
-            entry.signed_in = (user.get_id(), None)
+            entry.extras.signed_in = (user.get_id(), None)
 
     def _signed_out(self, user: Any) -> None:
         entry = self._current()
         if entry is not None and user is not None and user.is_authenticated:
-            entry.signed_out = self._identify() or (user.get_id(), None)
+            entry.extras.signed_out = self._identify() or (user.get_id(), None)
 
 
 def connect_logins(

@@ -1,8 +1,12 @@
 """Records every request once and exactly, and knows those in flight.
 
-A WSGI wrapper stamps the start and the end; ``request_finished`` and teardown look at the request
-from inside. A body that is whole in memory ends its request when the app returns it; a streamed
-one at its exhaustion, its close() or when it is dropped, whichever is first.
+A WSGI wrapper stamps the start and the end; ``request_finished`` looks at the request from inside,
+and where that signal does not come, Flask's own hook for keeping a context does. A body that is
+whole in memory ends its request when the app returns it; a streamed one at its exhaustion, its
+close() or when it is dropped, whichever is first.
+
+All but the last part of this file runs on every request: it reads the real objects behind Flask's
+proxies once, and hands on one tuple.
 """
 
 from __future__ import annotations
@@ -17,68 +21,105 @@ import flask
 from flask import Flask, Response
 from werkzeug.wsgi import ClosingIterator
 
+from ..guard import Guard
 from ..identity import Person
-from ..ingest import Guard, Ingest, Raw
+from ..ingest import QUEUE_SIZE, Ingest, Raw
 from ..records import InFlight
 from ..traffic import UNMATCHED
 
 _MISSING = object()
+_NOTHING: dict[str, Any] = {}
 _SAMPLE = 15  # one request in 16 is measured
 _MOST_EVENTS = 100
+#: Flask calls what it finds here with its contexts while they still stand, whatever became of
+#: the request: Werkzeug's debugger and Flask's test client keep contexts alive by it.
+_KEEP = "werkzeug.debug.preserve_context"
+
+_now_s = time.monotonic
+_stamp_s = time.perf_counter
+
+
+class Extras:
+    """What few requests have."""
+
+    signed_in: Person | None = None
+    signed_out: Person | None = None
+    title: Any = None
+    error: str | None = None
+    id: str | None = None  # while in flight, once somebody has asked
+    shown: InFlight | None = None
+    kept: Callable[[Any], Any] | None = None  # who else wants Flask's contexts
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, Any, Any]] = []  # name, user, data
 
 
 class Entry:
     """One request from its first moment in our wrapper to its last byte."""
 
     __slots__ = (
-        "cost_ns",
+        "_extras",
+        "cost_s",
         "environ",
-        "error",
-        "events",
         "is_streamed",
+        "recorder",
         "request",
         "respond",
-        "shown",
-        "signed_in",
-        "signed_out",
         "started_s",
         "status",
-        "title",
         "user",
     )
 
-    def __init__(self, environ: dict[str, Any], respond: Callable[..., Any], now_s: float) -> None:
+    def __init__(
+        self,
+        recorder: RequestRecorder,
+        environ: dict[str, Any],
+        respond: Callable[..., Any],
+        now_s: float,
+    ) -> None:
+        self.recorder = recorder
         self.environ = environ
         self.respond = respond
         self.started_s = now_s
         self.request: Any = None  # the real request object, once Flask has finished with it
         self.user: Person | None = None
-        self.signed_in: Person | None = None
-        self.signed_out: Person | None = None
-        self.title: Any = None
-        self.error: str | None = None
         self.status: str | None = None  # the line that was really sent
         self.is_streamed = True
-        self.events: list[tuple[Any, Any, Any]] | None = None  # name, user, data
-        self.shown: InFlight | None = None
-        self.cost_ns = 0
+        self.cost_s = 0.0  # of our own work, where this request is measured
+        self._extras: Extras | None = None
 
-    def start_response(self, status: str, *args: Any, **kwargs: Any) -> Any:
+    @property
+    def extras(self) -> Extras:
+        """What few requests have, made when asked for."""
+        if self._extras is None:
+            self._extras = Extras()
+        return self._extras
+
+    def start_response(self, status: str, headers: Any, exc_info: Any = None) -> Any:
         """Note the status that is really sent, and pass it on."""
         self.status = status
-        return self.respond(status, *args, **kwargs)
+        if exc_info is None:
+            return self.respond(status, headers)
+        return self.respond(status, headers, exc_info)
+
+    def keep(self, context: Any) -> None:
+        """Flask shows its contexts a last time: look, if ``request_finished`` did not come."""
+        if self._extras is not None and self._extras.kept is not None:
+            self._extras.kept(context)
+        if self.request is None:
+            self.recorder.look_late(self)
 
     def fail(self, error: BaseException) -> None:
         """Note the first exception of the request."""
-        if self.error is None:
-            self.error = type(error).__name__
+        if self.extras.error is None:
+            self.extras.error = type(error).__name__
 
 
 class RequestRecorder:
     """Follows the requests of one app in one process.
 
     The WSGI wrapper calls ``begin``, then the app, then ``answered`` or ``crashed``; Flask's
-    signals call ``look`` and ``look_at_teardown``. None of them raises.
+    ``request_finished`` calls ``look``. The caller guards what may raise.
 
     Args:
         app: the Flask app, for its view functions.
@@ -103,38 +144,41 @@ class RequestRecorder:
         self._app = app
         self._key = key
         self._ingest = ingest
+        self._queue = ingest.queue
         self._guard = guard
         self._identify = identify
         self._spent = spent
         self._worker_id = worker_id
-        self._skipped: dict[str, bool] = {}
         self._numbers = count(1)
-        self._turn = 0
         self._open: dict[Entry, None] = {}
-        self.look = guard.wrap(self._look)
-        self.look_at_teardown = guard.wrap(self._look_at_teardown)
         self.end = guard.wrap(self._end)
+        self.look_late = guard.wrap(self._look_late)
+        ingest.is_exempt = self._is_exempt
 
     # -- the WSGI side -----------------------------------------------------------------------
 
     def begin(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Entry:
         """Note a request that begins."""
-        entry = environ[self._key] = Entry(environ, start_response, time.monotonic())
+        entry = Entry(self, environ, start_response, _now_s())
+        environ[self._key] = entry
+        if _KEEP in environ:
+            entry.extras.kept = environ[_KEEP]
+        environ[_KEEP] = entry.keep
         self._open[entry] = None
-        self._turn = turn = self._turn + 1 & _SAMPLE
-        if not turn:
-            entry.cost_ns = 1  # this one is measured
+        if not len(self._queue) & _SAMPLE:
+            entry.cost_s = _now_s() - entry.started_s
         return entry
 
     def crashed(self, entry: Entry, error: BaseException) -> None:
         """The app raised through the WSGI call."""
         entry.fail(error)
-        self.end(entry)
+        self._end(entry)
 
     def answered(self, entry: Entry, body: Iterable[bytes]) -> Iterable[bytes]:
         """The app returned; return the body to send, followed where it is not whole yet."""
         if not entry.is_streamed or isinstance(body, list | tuple):
-            self.end(entry)
+            if self._open.pop(entry, _MISSING) is None:
+                self._record(entry)
             return body
         if entry.request is None:
             # A middleware answered and Flask saw nothing: this is no request of the app.
@@ -166,32 +210,24 @@ class RequestRecorder:
         if self._open.pop(entry, _MISSING) is None:
             self._record(entry)
 
-    # -- the Flask side: receivers, called inside the request ----------------------------------
+    # -- the Flask side: called inside the request ---------------------------------------------
 
-    def _look(self, response: Response) -> None:
+    def look(self, entry: Entry, request: Any, response: Response) -> None:
         """``request_finished``: the answer is made and the session saved."""
-        request = flask.request._get_current_object()  # type: ignore[attr-defined]
-        entry = request.environ.get(self._key)
-        if entry is None:
-            return
-        if entry.cost_ns:
-            began_ns = time.thread_time_ns()
-            self._see(entry, request, _is_streamed(response))
-            entry.cost_ns += time.thread_time_ns() - began_ns
-        else:
-            self._see(entry, request, _is_streamed(response))
-
-    def _look_at_teardown(self) -> None:
-        """Teardown: only of use where ``request_finished`` did not come."""
-        request = flask.request._get_current_object()  # type: ignore[attr-defined]
-        entry = request.environ.get(self._key)
-        if entry is not None and entry.request is None:
-            self._see(entry, request, True)
-
-    def _see(self, entry: Entry, request: Any, is_streamed: bool) -> None:
+        began_s = _stamp_s() if entry.cost_s else 0.0
         entry.request = request
-        entry.is_streamed = is_streamed
+        if type(response.response) is list or not _is_streamed(response):
+            entry.is_streamed = False
         entry.user = self._identify()
+        if began_s:
+            entry.cost_s += _stamp_s() - began_s
+
+    def _look_late(self, entry: Entry) -> None:
+        """The request's last moment: of use only where ``request_finished`` did not come."""
+        request = flask.request._get_current_object()  # type: ignore[attr-defined]
+        if request.environ.get(self._key) is entry:
+            entry.request = request
+            entry.user = self._identify()
 
     def current(self) -> Entry | None:
         """Return the entry of the request at hand, None outside a request that we follow."""
@@ -203,53 +239,60 @@ class RequestRecorder:
     # -- activities ----------------------------------------------------------------------------
 
     def _record(self, entry: Entry) -> None:
-        began_ns = time.thread_time_ns() if entry.cost_ns else 0
-        now_s = time.monotonic()
+        now_s = _now_s()
         request = entry.request
-        if request is None and entry.error is None:
-            return
         environ = entry.environ
-        rule = None if request is None else request.url_rule
-        endpoint = None
-        if rule is not None:
-            endpoint = rule.endpoint
-            skipped = self._skipped.get(endpoint)
-            if skipped is None:
-                skipped = self._skipped[endpoint] = self._is_exempt(endpoint)
-            if skipped:
-                self._ingest.put_excluded()
+        if request is None:
+            if entry.extras.error is None:
                 return
-        status = entry.status
+            rule = endpoint = arguments = None
+        else:
+            arguments = request.view_args
+            rule = request.url_rule
+            if rule is None:
+                endpoint = None
+            else:
+                endpoint = rule.endpoint
+                rule = rule.rule
         user = entry.user
-        if user is None and entry.signed_out is not None:
-            user = entry.signed_out
-        self._ingest.put(
-            Raw(
-                "request",
-                now_s,
-                environ.get("REMOTE_ADDR") or "",
-                environ.get("HTTP_USER_AGENT", ""),
-                user,
-                environ.get("REQUEST_METHOD"),
-                environ.get("PATH_INFO", ""),
-                environ.get("QUERY_STRING", ""),
-                endpoint,
-                None if rule is None else rule.rule,
-                None if rule is None else request.view_args,
-                entry.title,
-                None if status is None else int(status[:3]),
-                now_s - entry.started_s,
-                entry.error,
-            )
+        extras = entry._extras or _NO_EXTRAS
+        get = environ.get
+        # As a plain tuple: the class would cost more than all of its fields.
+        raw = (
+            "request",
+            now_s,
+            get("REMOTE_ADDR"),
+            get("HTTP_USER_AGENT", ""),
+            user or extras.signed_out,
+            get("REQUEST_METHOD"),
+            get("PATH_INFO", ""),
+            get("QUERY_STRING", ""),
+            endpoint,
+            rule,
+            arguments,
+            extras.title,
+            entry.status,
+            now_s - entry.started_s,
+            extras.error,
+            None,
+            None,
+            True,
         )
-        for name, whose, data in entry.events or ():
-            self._put_event("custom", entry, whose or user, name, data)
-        if entry.signed_in is not None:
-            self._put_event("login", entry, user or entry.signed_in)
-        if entry.signed_out is not None:
-            self._put_event("logout", entry, entry.signed_out)
-        if began_ns:
-            self._spent((entry.cost_ns + time.thread_time_ns() - began_ns) / 1000)
+        queue = self._queue
+        queue.append(raw)  # type: ignore[arg-type]  # a Raw in all but its class
+        if len(queue) >= QUEUE_SIZE:
+            self._ingest.full()
+        if extras is not _NO_EXTRAS:
+            for name, whose, data in extras.events:
+                self._put_event("custom", environ, request, whose or user, name, data)
+            if extras.signed_in is not None:
+                self._put_event("login", environ, request, user or extras.signed_in)
+            if extras.signed_out is not None:
+                self._put_event("logout", environ, request, extras.signed_out)
+        # No ring of references is left for the garbage collector to find.
+        entry.environ, entry.request = _NOTHING, None
+        if entry.cost_s:
+            self._spent((entry.cost_s + _now_s() - now_s) * 1e6)
 
     def track(self, entry: Entry, name: Any, user: Person | None, data: dict[str, Any]) -> None:
         """Record a custom activity of the request at hand, at its end, when its user is known.
@@ -257,33 +300,31 @@ class RequestRecorder:
         What a streamed body tracks while it is sent is recorded at once.
         """
         if entry not in self._open or entry.request is not None:
-            self._put_event("custom", entry, user or entry.user, name, data)
-        elif entry.events is None:
-            entry.events = [(name, user, data)]
-        elif len(entry.events) < _MOST_EVENTS:
-            entry.events.append((name, user, data))
+            request = flask.request._get_current_object()  # type: ignore[attr-defined]
+            self._put_event("custom", request.environ, request, user or entry.user, name, data)
+        elif len(entry.extras.events) < _MOST_EVENTS:
+            entry.extras.events.append((name, user, data))
         else:
             self._ingest.dropped += 1
 
     def _put_event(
         self,
         kind: str,
-        entry: Entry,
+        environ: dict[str, Any],
+        request: Any,
         user: Person | None,
         name: Any = None,
         data: dict[str, Any] | None = None,
     ) -> None:
         """Hand in what is no request, made by a request."""
-        environ = entry.environ
-        request = entry.request
         rule = None if request is None else request.url_rule
         if rule is not None and self._is_exempt(rule.endpoint):
             return
         self._ingest.put(
             Raw(
                 kind,
-                time.monotonic(),
-                environ.get("REMOTE_ADDR") or "",
+                _now_s(),
+                environ.get("REMOTE_ADDR"),
                 environ.get("HTTP_USER_AGENT", ""),
                 user,
                 environ.get("REQUEST_METHOD"),
@@ -307,13 +348,15 @@ class RequestRecorder:
         """Return the requests that have not ended, those aside that are not recorded."""
         found = []
         for entry in list(self._open):
-            shown = entry.shown or self._shown(entry)
-            if shown.is_recorded:
+            shown = entry.extras.shown or self._shown(entry)
+            if shown is not None and shown.is_recorded:
                 found.append(shown)
         return found
 
-    def _shown(self, entry: Entry) -> InFlight:
+    def _shown(self, entry: Entry) -> InFlight | None:
         environ = entry.environ
+        if not environ:
+            return None  # it has ended while we looked
         request = entry.request or environ.get("werkzeug.request")
         rule = None if request is None else request.url_rule
         endpoint = None if rule is None else rule.endpoint
@@ -323,8 +366,11 @@ class RequestRecorder:
             (endpoint is not None and self._is_exempt(endpoint))
             or self._ingest.hides(endpoint, path, agent)
         )
+        extras = entry.extras
+        if extras.id is None:
+            extras.id = f"{self._worker_id}-f{next(self._numbers)}"
         shown = InFlight(
-            id=f"{self._worker_id}-f{next(self._numbers)}",
+            id=extras.id,
             visitor=self._ingest.visitor(environ.get("REMOTE_ADDR") or "", agent),
             method=environ.get("REQUEST_METHOD"),
             endpoint=endpoint or UNMATCHED,
@@ -335,7 +381,7 @@ class RequestRecorder:
             is_recorded=is_recorded,
         )
         if request is not None:
-            entry.shown = shown  # routed: it stays as it is now
+            extras.shown = shown  # routed: it stays as it is now
         return shown
 
 
@@ -349,6 +395,9 @@ def _is_streamed(response: Response) -> bool:
         return False
     is_forced = isinstance(response.response, ClosingIterator)
     return not (is_forced and response.status_code >= 300 and "Content-Length" in response.headers)
+
+
+_NO_EXTRAS = Extras()
 
 
 class _Body:

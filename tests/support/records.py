@@ -6,8 +6,9 @@ from typing import Any
 
 from flask_realtime_monitor.clock import Clock
 from flask_realtime_monitor.config import Settings
-from flask_realtime_monitor.picture import Picture, Surroundings
-from flask_realtime_monitor.records import Record
+from flask_realtime_monitor.picture import Picture
+from flask_realtime_monitor.records import InFlight, Record
+from flask_realtime_monitor.surroundings import Surroundings
 from flask_realtime_monitor.tracker import Tracker
 
 
@@ -33,14 +34,18 @@ class Bench:
         self.settings = Settings(**settings)
         self.time = Time()
         self.tracker = Tracker(self.settings, self.time.clock())
+        self.in_flight: list[InFlight] = []
         self.picture = self.new_picture()
 
     def new_picture(self) -> Picture:
         """Return a picture that has seen nothing yet."""
         around = Surroundings(
-            in_flight=list,
+            in_flight=lambda: self.in_flight,
             viewers=lambda: 0,
-            worker=lambda: {"id": "worker"},
+            worker=lambda: {
+                "id": "worker",
+                "dropped": {"sessions": self.tracker.sessions.dropped},
+            },
             health=dict,
             events_dropped=lambda: 0,
             is_whole=lambda: True,
@@ -56,7 +61,7 @@ class Bench:
             "visitor": visitor,
             "user_id": user,
             "user_name": None,
-            "ip": "10.0.0.0",
+            "ip": bytes((10, 0, 0, 0)),
             "agent": "agent",
             "method": "GET",
             "endpoint": "home",

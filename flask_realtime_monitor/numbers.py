@@ -1,0 +1,118 @@
+"""What every number of the contract's ``stats`` and ``endpoint`` means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .histogram import percentiles
+from .index import Index
+from .traffic import HISTORY_MINUTES, RATE_WINDOW_S, EndpointTraffic, Minute, Summary, united
+
+Json = dict[str, Any]
+
+
+def people(index: Index, idle_busy: Sequence[int]) -> Json:
+    """Return how many users and sessions there are.
+
+    Args:
+        idle_busy: sessions that a request in flight alone keeps active.
+    """
+    busy_users = {index.user_of(key) for key in idle_busy} - {None}
+    return {
+        "active_users": index.users.active
+        + sum(1 for user in busy_users if user and not index.users.is_active(user)),
+        "active_sessions": index.sessions.active + len(idle_busy),
+        "anonymous_sessions": index.anonymous,
+        "total_sessions": len(index.sessions),
+    }
+
+
+def traffic(summaries: Sequence[Summary], now_at: float) -> Json:
+    """Return what the workers counted, added up; ``now_at`` in seconds since the epoch."""
+    requests = sum(one.recent_requests for one in summaries)
+    errors = sum(one.recent_errors for one in summaries)
+    return {
+        "excluded": sum(one.excluded for one in summaries),
+        "requests_total": sum(one.requests for one in summaries),
+        "errors_total": sum(one.errors for one in summaries),
+        "requests_per_s": round(requests / RATE_WINDOW_S, 3),
+        "errors_per_s": round(errors / RATE_WINDOW_S, 3),
+        "latency_ms": _latency([(one.latency, one.timed) for one in summaries]),
+        "history": _history((one.minutes for one in summaries), now_at),
+    }
+
+
+def monitor(workers: Sequence[Json]) -> Json:
+    """Return what the workers serve and have thrown away, added up."""
+    return {
+        "viewers": sum(one.get("viewers", 0) for one in workers),
+        "dropped": {
+            name: sum(one.get("dropped", {}).get(name, 0) for one in workers)
+            for name in ("sessions", "activities", "events")
+        },
+    }
+
+
+def endpoints(summaries: Sequence[Summary], index: Index) -> list[Json]:
+    """Return the endpoints, most requests first, then by name."""
+    merged: dict[str, list[EndpointTraffic]] = {}
+    for summary in summaries:
+        for name, one in summary.endpoints.items():
+            merged.setdefault(name, []).append(one)
+    number = index.endpoints.number
+    users, sessions = index.users.active_at, index.sessions.active_at
+    found: list[Json] = [
+        {
+            "endpoint": name,
+            "requests": sum(one.requests for one in parts),
+            "errors": sum(one.errors for one in parts),
+            "active_users": users.get(number(name), 0),
+            "active_sessions": sessions.get(number(name), 0),
+            "latency_ms": _latency([(one.latency, one.timed) for one in parts]),
+        }
+        for name, parts in merged.items()
+    ]
+    return sorted(found, key=_most_requests)
+
+
+def _most_requests(item: Json) -> tuple[int, str]:
+    return -item["requests"], item["endpoint"]
+
+
+def _history(all_minutes: Iterable[list[Minute]], now_at: float) -> list[Json]:
+    """Return the 60 minutes up to now, those without anything as zeros."""
+    newest = int(now_at) // 60 * 60
+    merged: dict[int, list[Minute]] = {}
+    for minutes in all_minutes:
+        for minute in minutes:
+            merged.setdefault(minute.at, []).append(minute)
+    return [
+        _minute(at, merged.get(at, ()))
+        for at in range(newest - (HISTORY_MINUTES - 1) * 60, newest + 1, 60)
+    ]
+
+
+def _minute(at: int, parts: Sequence[Minute]) -> Json:
+    if not parts:
+        return {"at": at, "requests": 0, "errors": 0, "active_users": 0, "active_sessions": 0}
+    return {
+        "at": at,
+        "requests": sum(one.requests for one in parts),
+        "errors": sum(one.errors for one in parts),
+        "active_users": united(one.users for one in parts),
+        "active_sessions": united(one.sessions for one in parts),
+    }
+
+
+def _latency(parts: Sequence[tuple[dict[int, int], int]]) -> Json:
+    """Return the percentiles of several (bucket -> requests, how many in all)."""
+    counts, total = parts[0] if parts else ({}, 0)
+    if len(parts) > 1:
+        counts = dict(counts)
+        for more, n in parts[1:]:
+            total += n
+            for bucket, count in more.items():
+                counts[bucket] = counts.get(bucket, 0) + count
+    p50, p95, p99 = percentiles(counts, total, (0.5, 0.95, 0.99))
+    return {"p50": p50, "p95": p95, "p99": p99}

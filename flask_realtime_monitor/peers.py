@@ -1,0 +1,79 @@
+"""What a picture knows of the other workers of its app; here, of a worker that is alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from .records import InFlight
+from .source import Source
+from .traffic import Summary
+
+Json = dict[str, Any]
+
+
+class There(NamedTuple):
+    """A request in flight and where; ``started_ms`` in ms since the epoch."""
+
+    request: InFlight
+    started_ms: int
+    worker_id: str
+    host: str
+
+
+class Changes(NamedTuple):
+    """What others have written since the last look."""
+
+    keys: Iterable[int]
+    is_new_picture: bool  # everything has to be looked at again
+
+
+class Coverage(NamedTuple):
+    """Who else has reported."""
+
+    workers: int
+    reporting: int
+    hosts: frozenset[str]
+    oldest_report_s: float
+
+
+class Peers:
+    """The other workers of one picture. This one knows of none."""
+
+    #: Their rows.
+    sources: Sequence[Source] = ()
+
+    def read(self) -> Changes:
+        """Take in what they have written since."""
+        return Changes((), False)
+
+    def rest(self) -> None:
+        """Let everything go: nobody reads."""
+
+    def since_at(self) -> float | None:
+        """Return when the picture began, None where that is when this process did."""
+        return None
+
+    def summaries(self) -> Sequence[Summary]:
+        """Return their counters, and what those that are gone have left."""
+        return ()
+
+    def busy(self) -> Iterable[int]:
+        """Return the visitors with a request in flight there."""
+        return ()
+
+    def in_flight(self) -> Sequence[There]:
+        """Return their requests in flight."""
+        return ()
+
+    def in_flight_count(self) -> int:
+        """Return how many requests they have in flight."""
+        return 0
+
+    def workers(self) -> Sequence[Json]:
+        """Return them as the contract's ``worker``."""
+        return ()
+
+    def coverage(self) -> Coverage:
+        """Return who has reported."""
+        return Coverage(0, 0, frozenset(), 0.0)

@@ -1,0 +1,82 @@
+"""Where a picture's rows come from: this worker's tracker, or the replica of another's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from .records import FeedItem, Rare
+from .tracker import Tracker
+from .traffic import Summary
+
+Person = tuple[str, str | None]  # id, name
+
+
+class Source(Protocol):
+    """One worker's rows, and what the numbers in them mean.
+
+    Attributes:
+        worker_id: whose rows they are.
+        host: where that worker runs.
+        rows: session key -> packed row; times in it are of the worker's own clock.
+    """
+
+    worker_id: str
+    host: str
+
+    @property
+    def rows(self) -> Mapping[int, bytes]:
+        """Session key -> packed row."""
+
+    @property
+    def offset_ms(self) -> int:
+        """What is added to a row's time to get ms since the epoch."""
+
+    def user(self, number: int) -> Person | None:
+        """Return (id, name) of a user's number, None once it was given back."""
+
+    def agent(self, number: int) -> str:
+        """Return the User-Agent of a number."""
+
+    def route(self, number: int) -> tuple[str, str | None]:
+        """Return (endpoint, rule) of a number."""
+
+    def path(self, slot: int, seen_ms: int) -> str | None:
+        """Return the path that was in a slot at that time (the row's clock), None if it is gone."""
+
+    def rare(self, key: int, ordinal: int) -> Rare | None:
+        """Return what few activities have."""
+
+    def summary(self) -> Summary:
+        """Return the worker's counters."""
+
+    def feed(self) -> Sequence[FeedItem]:
+        """Return the newest activities, oldest first."""
+
+
+class OwnSource:
+    """This worker's tracker as a source."""
+
+    def __init__(self, tracker: Tracker, worker_id: str, host: str) -> None:
+        self.worker_id = worker_id
+        self.host = host
+        self._tracker = tracker
+        self.rows = tracker.sessions.rows
+        self.user = tracker.sessions.people.user
+        self.agent = tracker.sessions.agents.value
+        self.route = tracker.routes.value
+        self.path = tracker.paths.path
+        self.rare = tracker.rare
+
+    @property
+    def offset_ms(self) -> int:
+        """What is added to a row's time to get ms since the epoch."""
+        return self._tracker.clock.offset_ms
+
+    def summary(self) -> Summary:
+        """Return this worker's counters."""
+        return self._tracker.traffic.summary(self._tracker.clock.now_ms())
+
+    def feed(self) -> Sequence[FeedItem]:
+        """Return this worker's newest activities, oldest first."""
+        return self._tracker.feed
