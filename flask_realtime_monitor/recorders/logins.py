@@ -9,7 +9,7 @@ from flask import Flask
 
 from ..guard import Guard
 from ..identity import Person
-from .requests import Entry
+from .entry import Entry
 
 
 class LoginRecorder:
