@@ -50,6 +50,13 @@ def visible(text: Any) -> str:
     )
 
 
+def datum(value: Any) -> str:
+    """Return a plain value of custom data, as JavaScript writes it too."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return visible(value)
+
+
 def person(user: dict[str, Any] | None, session_id: str | None) -> str:
     """Return what a person is called: name, else id, else "Guest" and a few signs to tell apart."""
     if user is not None:

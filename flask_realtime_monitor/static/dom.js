@@ -23,7 +23,10 @@ export function write(node, text) {
 
 /**
  * Make a parent's children one per item, in order; a child with the same key stays the same
- * element, so that focus and selection stay too.
+ * element, what the server rendered (`data-key`) too, so that focus and selection stay.
+ *
+ * The child that holds the focus is never moved, since that would blur it: the others go around
+ * it. Where it goes, its neighbour gets the focus.
  *
  * @param update called with (child, item); it draws the item into the child.
  */
@@ -32,6 +35,12 @@ export function keyed(parent, items, key, create, update) {
   for (const child of [...parent.children]) {
     if (child.dataset.key === undefined) child.remove();
     else known.set(child.dataset.key, child);
+  }
+  const wanted = new Set(items.map(key));
+  for (const [name, child] of known) {
+    if (wanted.has(name)) continue;
+    known.delete(name);
+    remove(child);
   }
   let next = parent.firstElementChild;
   for (const item of items) {
@@ -44,8 +53,21 @@ export function keyed(parent, items, key, create, update) {
       child.dataset.key = name;
     }
     update(child, item);
+    if (child !== next && child.contains(document.activeElement)) {
+      while (next !== child) {
+        const later = next; // its turn is still to come
+        next = next.nextElementSibling;
+        parent.append(later);
+      }
+    }
     if (child === next) next = next.nextElementSibling;
     else parent.insertBefore(child, next);
   }
-  for (const gone of known.values()) gone.remove();
+}
+
+function remove(child) {
+  const hasFocus = child.contains(document.activeElement);
+  const heir = child.nextElementSibling ?? child.previousElementSibling;
+  child.remove();
+  if (hasFocus) heir?.querySelector("a, button")?.focus({ preventScroll: true });
 }

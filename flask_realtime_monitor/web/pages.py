@@ -69,6 +69,7 @@ def _template() -> Template:
     ours.filters.update(
         age=wording.age,
         clock_time=wording.clock_time,
+        datum=wording.datum,
         device=wording.device,
         milliseconds=wording.milliseconds,
         number=wording.number,

@@ -81,7 +81,9 @@ def watch(browser: Any) -> Iterator[Callable[..., Any]]:
     contexts: list[Any] = []
     messages: list[str] = []
 
-    def open_page(site: Site, path: str = "", **options: Any) -> Any:
+    def open_page(
+        site: Site, path: str = "", prepare: Callable[[Any], None] | None = None, **options: Any
+    ) -> Any:
         context = browser.new_context(**options)
         contexts.append(context)
         context.add_cookies([{"name": "role", "value": "admin", "url": site.url}])
@@ -89,6 +91,8 @@ def watch(browser: Any) -> Iterator[Callable[..., Any]]:
         page.set_default_timeout(DEADLINE_S * 1000)
         page.on("console", lambda message: messages.append(message.text))
         page.on("pageerror", lambda error: messages.append(str(error)))
+        if prepare is not None:
+            prepare(page)
         page.goto(f"{site.url}/monitor/{path}")
         page.messages = messages
         return page

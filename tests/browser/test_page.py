@@ -109,6 +109,82 @@ def test_a_story_opens_by_keyboard_has_its_url_and_closes_with_escape(
     expect(again.locator("dialog.drawer li")).to_have_count(3)
 
 
+def has_focus(link: Any) -> bool:
+    return bool(link.evaluate("(one) => one === document.activeElement"))
+
+
+def test_the_focus_set_before_the_first_event_stays_through_it(site: Site, watch: Watch) -> None:
+    site.visit("/page/kept", X_User="u-kept", X_Name="Kai Kept")
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page = watch(site, prepare=lambda page: page.route("**/stream", hold))
+    row = page.locator(".people tr", has_text="Kai Kept")
+    row.locator("a").focus()
+    line = page.locator(".activity li", has_text="/page/kept").first
+    line.evaluate("(one) => { window.line = one; }")
+    wait_until(lambda: page.title() and held, "the page asks for the stream")
+    for route in held:
+        route.continue_()
+    is_live(page)
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert has_focus(row.locator("a"))
+    assert line.evaluate("(one) => one === window.line")
+
+
+def test_the_focus_stays_while_rows_change_places(site: Site, watch: Watch) -> None:
+    for number in range(4):
+        site.visit("/page/moved", X_User=f"u-row-{number}", X_Name=f"Row {number}")
+    page = watch(site)
+    is_live(page)
+    people = page.locator(".people tbody tr", has_text=re.compile(r"Row \d"))
+    first = page.locator(".people tr", has_text="Row 3").locator("a")
+    first.focus()
+    for number in (0, 2, 1):
+        site.visit("/page/moved", X_User=f"u-row-{number}")
+    expect(people).to_have_text([re.compile(f"Row {number}") for number in (1, 2, 0, 3)])
+    assert has_focus(first)
+    middle = page.locator(".people tr", has_text="Row 2").locator("a")
+    middle.focus()
+    for number in (0, 3, 2):
+        site.visit("/page/moved", X_User=f"u-row-{number}")
+    expect(people).to_have_text([re.compile(f"Row {number}") for number in (2, 3, 0, 1)])
+    assert has_focus(middle)
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog.drawer h2")).to_have_text("Row 2")
+    page.keyboard.press("Escape")
+    assert has_focus(middle)
+
+
+def test_a_row_that_goes_leaves_the_focus_to_its_neighbour(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    module = page.evaluate(
+        "document.querySelector('script[type=module]').src.replace('main.js', 'dom.js')"
+    )
+    focused = page.evaluate(
+        """async (module) => {
+            const { el, keyed } = await import(module);
+            const list = el("ul");
+            document.body.append(list);
+            const draw = (items) => keyed(list, items, (one) => one,
+                (one) => el("li", {}, el("a", { href: "#", textContent: one })), () => {});
+            const shown = () => `${list.textContent} ${document.activeElement.textContent}`;
+            draw(["a", "b", "c", "d"]);
+            list.children[1].firstElementChild.focus();
+            const told = [shown()];
+            for (const items of ["bacd", "dcba", "ebfa", "acd", "dc", "c"]) {
+                draw([...items]);
+                told.push(shown());
+            }
+            return told;
+        }""",
+        module,
+    )
+    assert focused == ["abcd b", "bacd b", "dcba b", "ebfa b", "acd a", "dc c", "c c"]
+
+
 def test_a_story_that_never_was_says_so(site: Site, watch: Watch) -> None:
     page = watch(site, "#session=0123456789abcdef")
     expect(page.locator("dialog.drawer")).to_contain_text("There is no such session")

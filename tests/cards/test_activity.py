@@ -21,5 +21,5 @@ def test_a_line_says_when_what_who_and_how(house: House) -> None:
 
 def test_what_is_no_request_goes_by_its_name(house: House) -> None:
     house.visit("/item/x", "ana", "Ana")
-    house.monitor.track("report exported", user="ana")
-    assert "report exported" in house.card("activity")
+    house.monitor.track("report exported", user="ana", pages=3, draft=False, by=None)
+    assert "report exported pages: 3 draft: false by: null" in house.card("activity")

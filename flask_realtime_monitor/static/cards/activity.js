@@ -19,7 +19,7 @@ export function mount(element, page) {
     write(more, `${fresh} new`);
     const { query } = page;
     const lines = query ? shown.filter((one) => holds(one, query)) : shown;
-    keyed(list, lines, (one) => one.id, create, () => {});
+    keyed(list, lines, (one) => one.id, create, drawTime);
     empty.hidden = lines.length > 0;
     if (!lines.length) {
       write(empty, query && shown.length
@@ -39,18 +39,25 @@ export function mount(element, page) {
   return { draw };
 }
 
-/** One line; it never changes. */
-export function create(one) {
+/** One line; it never changes, but for the time of day that the server rendered in UTC. */
+function create(one) {
   const link = one.session
     ? el("a", { href: `#session=${one.session}` }, bdi(person(one.user, one.session)))
     : bdi(person(one.user, null));
   return el("li", { "data-kind": one.kind, "data-class": Math.floor((one.status ?? 0) / 100) },
-    el("time", { textContent: clockTime(one.at), title: new Date(one.at * 1000).toLocaleString() }),
+    el("time"),
     el("span", { className: "status", textContent: one.status ?? "–" }),
     what(one),
     el("span", { className: "who" }, link),
     el("span", { className: "num",
       textContent: one.duration_ms === null ? "" : milliseconds(one.duration_ms) }));
+}
+
+function drawTime(line, one) {
+  const time = line.querySelector("time");
+  if (time.title) return;
+  write(time, clockTime(one.at));
+  time.title = new Date(one.at * 1000).toLocaleString();
 }
 
 /** What was done: a request, or something else by its name. */

@@ -13,6 +13,7 @@ export function mount(element, page) {
   const empty = element.querySelector("[data-empty]");
   let order = [];
   let orderedAt = 0;
+  let isStale = false; // rows wait for their new places
   let found = null; // what the server found for a search: {query, items, total}
   let timer = 0;
 
@@ -22,11 +23,14 @@ export function mount(element, page) {
     if (now - orderedAt >= REORDER_MS && !body.matches(":hover")) {
       order = grouped(sessions);
       orderedAt = now;
+      isStale = false;
       return order.map((id) => sessions.get(id));
     }
+    const wanted = grouped(sessions);
     const known = new Set(order);
-    const later = grouped(sessions).filter((id) => !known.has(id));
+    const later = wanted.filter((id) => !known.has(id));
     order = [...order.filter((id) => sessions.has(id)), ...later];
+    isStale = order.some((id, index) => id !== wanted[index]);
     return order.map((id) => sessions.get(id));
   }
 
@@ -88,6 +92,7 @@ export function mount(element, page) {
   }
 
   function tick(model) {
+    if (isStale) page.draw();
     const now = model.now();
     for (const row of body.children) {
       const at = Number(row.dataset.at);
