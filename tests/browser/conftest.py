@@ -69,6 +69,9 @@ def browser() -> Iterator[Any]:
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=DEADLINE_S * 1000)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield opened
