@@ -94,13 +94,15 @@ class Access:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             return False
-        return compare_digest(token.strip().encode("utf-8", "replace"), self._metrics_token)
+        # A header is bytes decoded as latin-1 (PEP 3333): back to what the client sent.
+        sent = token.strip().encode("latin-1", "replace")
+        return compare_digest(sent, self._metrics_token)
 
     def _odd(self, answer: Any) -> Verdict:
         if iscoroutine(answer):
             answer.close()  # it will never be awaited, and Python would warn of that
         kind = type(answer).__name__
-        if answer == "view" and type(answer) is str:
+        if type(answer) is str and answer == "view":
             kind = 'the role "view" (masked names), which this release does not have'
         self._tell(kind, f"the authorize gate returned {kind}: refused; {_YES}")
         return Verdict(None, 403, f"the authorize gate returned {kind}; {_YES}")

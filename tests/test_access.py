@@ -17,6 +17,15 @@ async def coroutine() -> bool:
     return True
 
 
+class Column:
+    """As an ORM's column: comparing it makes a condition, which is neither true nor false."""
+
+    def __eq__(self, other: object) -> Any:
+        raise TypeError("the boolean value of this clause is not defined")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 ODD: list[Any] = [
     "yes",
     "True",
@@ -27,6 +36,7 @@ ODD: list[Any] = [
     ("page", 200),
     [],
     "view",
+    Column(),
 ]
 
 
@@ -97,6 +107,13 @@ def test_the_metrics_token_opens_the_metrics_alone(is_open: bool | None) -> None
         assert found.status_code in (403, 404)
     assert house.get("stats", headers=bearer).status_code in (403, 404)
     assert house.client.get("/monitor/", headers=bearer).status_code in (403, 404)
+
+
+def test_the_metrics_token_may_be_any_text() -> None:
+    house = House(is_open=None, METRICS_TOKEN="schlüssel-für-metriken")
+    sent = "Bearer schlüssel-für-metriken".encode().decode("latin-1")
+    found = house.client.get("/monitor/metrics", headers={"Authorization": sent})
+    assert found.status_code == 200
 
 
 def test_the_gate_for_flask_login_lets_in_whose_attribute_is_true() -> None:
