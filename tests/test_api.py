@@ -108,13 +108,17 @@ def test_an_ended_session_says_when(house: House) -> None:
     assert found.json["ended_at"] > ana["last_seen_at"]
 
 
-@pytest.mark.parametrize(("limit", "shown"), [("1", 1), ("0", 1), ("-5", 1), ("99999", 3)])
+@pytest.mark.parametrize(
+    ("limit", "shown"), [("1", 1), ("0", 1), ("-5", 1), ("99999", 3), ("9" * 5000, 3)]
+)
 def test_limit_is_clamped_and_total_counts_before_it(house: House, limit: str, shown: int) -> None:
     found = house.get(f"sessions?limit={limit}").json
     assert (len(found["items"]), found["total"]) == (shown, 3)
 
 
-@pytest.mark.parametrize("limit", ["ten", "", "1.5", "1e3", "%F0%9F%98%80"])
+@pytest.mark.parametrize(
+    "limit", ["ten", "", "1.5", "1e3", "1_0", "%205", "%D9%A3", "%F0%9F%98%80"]
+)
 def test_a_limit_that_is_no_number_is_400(house: House, limit: str) -> None:
     found = house.get(f"sessions?limit={limit}")
     assert found.status_code == 400

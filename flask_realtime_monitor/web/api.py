@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from .answers import error, json_answer
 _DEFAULT_LIMIT = 100
 _MOST = 1000
 _LONGEST_Q = 200
+_WHOLE = re.compile(r"-?[0-9]+")
+_DIGITS = 9
 
 
 def stats() -> Response:
@@ -75,9 +78,9 @@ def metrics() -> Response:
 
 
 def _list(read: Callable[..., dict[str, Any]]) -> Response:
-    try:
-        limit = int(request.args.get("limit", _DEFAULT_LIMIT))
-    except ValueError:
+    text = request.args.get("limit", str(_DEFAULT_LIMIT))
+    if not _WHOLE.fullmatch(text):
         return error(400, f"limit is a whole number from 1 to {_MOST}")
+    limit = int(text[:_DIGITS])  # more digits are more than the most, or less than the least
     q = request.args.get("q", "").strip()[:_LONGEST_Q]
     return json_answer(read(limit=max(1, min(limit, _MOST)), q=q))
