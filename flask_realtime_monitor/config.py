@@ -53,7 +53,7 @@ def _boolean(value: Any) -> bool:
 def _number(low: float, high: float, *, zero: str | None = None, whole: bool = False) -> Check:
     """A check for a number in [low, high]; with ``zero``, 0 is allowed too and means that."""
     kind = "a whole number" if whole else "a number"
-    text = f"{kind} from {low:g} to {high:g}" + (f", or 0 ({zero})" if zero else "")
+    text = f"{kind} from {low:.12g} to {high:.12g}" + (f", or 0 ({zero})" if zero else "")
 
     def check(value: Any) -> float | int:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -232,6 +232,8 @@ def load(config: Mapping[str, Any]) -> Settings:
 
 
 def _unknown(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    # Compared without what all keys have in common, which would make any two look alike.
+    names = [name.removeprefix(PREFIX) for name in known]
+    close = difflib.get_close_matches(key.removeprefix(PREFIX).upper(), names, n=1)
+    hint = f"did you mean {PREFIX}{close[0]}?" if close else f"known: {', '.join(known)}"
     return f"unknown setting {key}; {hint}"

@@ -67,9 +67,15 @@ def test_an_unknown_key_names_the_nearest_known_one() -> None:
         monitored(SESION_TIMEOUT=60)
 
 
+@pytest.mark.parametrize(("key", "meant"), [("ip", "IP"), ("MAX_VIEWER", "MAX_VIEWERS")])
+def test_a_slip_of_the_keyboard_is_understood(key: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean REALTIME_MONITOR_{meant}\\?"):
+        monitored(**{key: 1})
+
+
 @pytest.mark.parametrize("key", ["WALL_TOKEN", "BUDGET_US", "GPC", "TRUST_SESSION_ID"])
 def test_what_is_not_built_is_no_setting(key: str) -> None:
-    with pytest.raises(ConfigError, match="unknown setting"):
+    with pytest.raises(ConfigError, match=r"unknown setting .*; known: "):
         monitored(**{key: 1})
 
 
