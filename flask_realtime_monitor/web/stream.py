@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -74,7 +76,11 @@ class _Recheck:
 
     def __call__(self) -> bool:
         """Run the app's own before_request hooks and the gate; True where nobody objects."""
-        environ = dict(self._environ)
-        environ["wsgi.url_scheme"] = environ.get("wsgi.url_scheme", "http")
+        environ: dict[str, Any] = dict(self._environ)
+        # The server's own belong to the connection; the app's hooks may look for a body and a
+        # form, and Flask's log handler for a place to write to.
+        environ.pop("CONTENT_LENGTH", None)
+        environ["wsgi.input"] = BytesIO()
+        environ["wsgi.errors"] = sys.stderr
         with self._app.request_context(environ):
             return self._app.preprocess_request() is None
