@@ -444,6 +444,8 @@ class Visitor(threading.Thread):
             return
         self._is_in_a_hurry = True
         path, _, form = random.choices(DEEDS, WEIGHTS)[0]
+        if path == "/logout" and not self._is_signed_in:
+            return
         self._open(path, form)
         if path == "/logout":
             self._arrive()
