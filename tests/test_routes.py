@@ -78,6 +78,15 @@ def test_every_answer_has_our_headers_whatever_the_app_s_hooks_do() -> None:
     assert own["Cache-Control"] == "public, max-age=3600"
 
 
+@pytest.mark.parametrize("path", ["/", "/stream", "/api/v1/stats"])
+def test_another_site_s_page_reads_nothing(path: str) -> None:
+    client = House().client
+    there = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+    assert client.get(f"/monitor{path}", headers=there).status_code == 403
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert client.head(f"/monitor{path}", headers=link).status_code == 200
+
+
 def test_the_page_has_a_strict_policy() -> None:
     policy = answer(House(), "/monitor/")[1]["Content-Security-Policy"]
     assert "unsafe" not in policy

@@ -77,8 +77,23 @@ def _gate() -> Response | None:
     verdict = state.access.ask()
     if verdict.role is None:
         return answers.refusal(verdict.status, verdict.reason if state.app.debug else "")
+    if _is_from_elsewhere():
+        return answers.refusal(
+            403,
+            "another site's page asked for this (Sec-Fetch-Site)" if state.app.debug else "",
+        )
     g.realtime_monitor_role = verdict.role
     return None
+
+
+def _is_from_elsewhere() -> bool:
+    """Tell whether another site's page is reading here, with its visitor's cookies.
+
+    A link from elsewhere that opens the dashboard is a navigation, and harmless.
+    """
+    headers = request.headers
+    is_navigation = headers.get("Sec-Fetch-Mode") == "navigate"
+    return headers.get("Sec-Fetch-Site") == "cross-site" and not is_navigation
 
 
 def _answering(view: _View) -> _View:
