@@ -1,22 +1,138 @@
-"""What every store offers."""
+"""What every store offers: it carries bytes between workers, and knows nothing of sessions."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ..errors import MonitorError
+
+#: The bucket in which the last log entries of a worker that is gone are kept.
+TAIL = 256
+#: A snapshot's bucket is below this: 0 to 255 for sessions, from 257 on for whatever else.
+BUCKETS = 512
+#: How long (s) a snapshot, a note or a worker's traces outlive their last writing.
+KEEP_S = 1920.0
+#: How long (s) what was taken over from a worker that is gone is remembered, and of how many.
+TAKEN_S = 86_400.0
+MOST_TAKEN = 256
+
+
+class StoreError(MonitorError):
+    """The store cannot be used now; the caller keeps everything and comes again.
+
+    The text is short, for people, and never holds a password.
+    """
+
+
+class Gap(StoreError):
+    """The log does not reach back to the cursor any more: load again."""
+
+
+class Entry(NamedTuple):
+    """One frame in the log.
+
+    ``cursor`` is the global order; ``at`` is when the store took it (seconds since the epoch, by
+    the store's clock).
+    """
+
+    cursor: int
+    worker: str
+    at: float
+    data: bytes
+
+
+class Flush(NamedTuple):
+    """What one worker writes at once.
+
+    ``frame`` goes to the log; each of ``snapshots`` (bucket, blob) replaces this worker's blob of
+    that bucket, ``beat`` its small row; ``notes`` are for every worker.
+    """
+
+    frame: bytes | None
+    snapshots: Sequence[tuple[int, bytes]]
+    beat: bytes
+    notes: Sequence[bytes] = ()
+
+
+class Flushed(NamedTuple):
+    """What a flush tells: where the log is, the picture's epoch, and the others' notes.
+
+    ``cursor`` is that of the frame, or the newest known when there was none. Another ``epoch``
+    than before means: resend everything. ``notes`` (cursor, data) came from other workers since
+    this store's last flush that went well, or since it was opened.
+    """
+
+    cursor: int
+    epoch: str
+    notes: list[tuple[int, bytes]]
+    at: float
+
+
+class Beat(NamedTuple):
+    """A worker's small row, and when it was written by the store's clock."""
+
+    data: bytes
+    at: float
+
+
+class Roster(NamedTuple):
+    """Every worker's beat, what the gone ones left, and the store's clock now.
+
+    ``retired`` is their folded totals; ``taken`` is what was folded of each, for a day.
+    """
+
+    beats: dict[str, Beat]
+    retired: bytes | None
+    taken: dict[str, bytes]
+    now: float
+
+
+class Load(NamedTuple):
+    """Everything: ``snapshots`` (worker, bucket, blob) first, then ``entries`` up to ``cursor``.
+
+    An entry may be older than the snapshot it comes after. ``notes`` (cursor, data) are all that
+    are kept, own ones too: snapshots of workers that are gone do not know of later notes.
+    """
+
+    epoch: str
+    cursor: int
+    snapshots: list[tuple[str, int, bytes]]
+    entries: list[Entry]
+    notes: list[tuple[int, bytes]]
+
+
+#: Makes the new row of the retired of (a gone worker's beat, the old row of the retired, what was
+#: taken over from that same worker before); quick, and it may not use the store.
+Fold = Callable[[bytes, bytes | None, bytes | None], bytes]
 
 
 class Store(ABC):
     """Carries what must be the same in all workers of one picture.
 
+    Made after the fork, for one process. It opens nothing before its first use; any call may
+    raise StoreError, and works again as soon as the store does.
+
     Args:
         url: the store's address; ``shown_url`` is the same without its password.
+        worker: this worker's id.
+        keep_s: how long what is not rewritten is kept.
     """
 
     #: Whether other processes can read what this one writes.
     is_shared = False
+    #: Whether this process found the picture of servers it does not belong to (a shell, cron).
+    is_guest = False
+    #: Why nothing is shared where one might have expected it; for people.
+    reason: str | None = None
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, worker: str = "", keep_s: float = KEEP_S) -> None:
         self.url = url
+        self.worker = worker
+        self.keep_s = keep_s
+        #: How many rows of others were not read because they made no sense.
+        self.dropped = 0
 
     @property
     def shown_url(self) -> str:
@@ -28,9 +144,60 @@ class Store(ABC):
         """Return the id of the picture: it changes when the picture begins anew."""
 
     @abstractmethod
+    def since_at(self) -> float:
+        """Return when the picture began, in seconds since the epoch."""
+
+    @abstractmethod
     def salt(self, day: int) -> bytes:
         """Return the salt of a day (days since the epoch): 16 random bytes, made when missing."""
 
+    @abstractmethod
+    def flush(self, flush: Flush) -> Flushed:
+        """Write, and learn what has changed; writing the same again does no harm."""
+
+    @abstractmethod
+    def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
+        """Return the oldest entries after a cursor, this worker's own too.
+
+        Raises:
+            Gap: entries after the cursor are gone, or it is of another epoch.
+        """
+
+    @abstractmethod
+    def load(self) -> Load:
+        """Return everything that is kept."""
+
+    @abstractmethod
+    def snapshots_of(self, bucket: int) -> list[tuple[str, bytes]]:
+        """Return the other workers' blobs of one bucket."""
+
+    @abstractmethod
+    def roster(self) -> Roster:
+        """Return who there is and was."""
+
+    @abstractmethod
+    def retire(self, worker: str, fold: Fold) -> bool:
+        """Fold a gone worker's beat into the row of the retired, exactly once.
+
+        Its beat is left as ``taken``, so that readers can correct a worker that was only frozen;
+        its entries that no snapshot covers are kept as its bucket TAIL: each behind its length as
+        four bytes, little-endian.
+
+        Returns:
+            False when there is no such worker, or somebody else did it.
+        """
+
+    @abstractmethod
+    def trim(self, cursor: int) -> None:
+        """Let this worker's own entries go up to a cursor: its snapshots cover them.
+
+        What has outlived ``keep_s`` goes too.
+        """
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Close files and sockets; the next use opens them again."""
+
     def lag_s(self) -> float | None:
-        """Return how old the newest row read from others is; None where nothing is shared."""
+        """Return how long ago the store last answered; None where nothing is shared, or yet."""
         return None
