@@ -2,15 +2,89 @@
 
 from __future__ import annotations
 
-from .base import Store
+from ..errors import ConfigError
+from .base import (
+    KEEP_S,
+    TAIL,
+    Beat,
+    Entry,
+    Flush,
+    Flushed,
+    Gap,
+    Load,
+    Roster,
+    Store,
+    StoreError,
+)
 from .memory import MemoryStore
 
-__all__ = ["MemoryStore", "Store", "open_store"]
+__all__ = [
+    "TAIL",
+    "Beat",
+    "Entry",
+    "Flush",
+    "Flushed",
+    "Gap",
+    "Load",
+    "MemoryStore",
+    "Roster",
+    "Store",
+    "StoreError",
+    "open_store",
+]
+
+_SERVERS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+cluster", "valkey+cluster")
 
 
-def open_store(url: str) -> Store:
-    """Return the store of a URL; the URL was checked with the other settings.
+def open_store(
+    url: str,
+    *,
+    worker: str = "",
+    app_name: str = "",
+    prefix: str = "",
+    keep_s: float = KEEP_S,
+) -> Store:
+    """Return the store of a URL, made in the process that uses it; nothing is opened yet.
 
-    "auto" is the memory store as long as no shared one is built.
+    Args:
+        url: "auto", "memory:", "sqlite:////path", or the address of a Redis or Valkey.
+        worker: this worker's id; without one "auto" shares nothing.
+        app_name: tells the files of "auto", and the keys on a server, of several apps apart.
+        prefix: what the keys on a server begin with, in place of the app's name.
+        keep_s: how long what is not rewritten is kept.
+
+    Raises:
+        ConfigError: the URL names no store, or its client is not installed.
     """
-    return MemoryStore("memory:" if url == "auto" else url)
+    scheme = url.partition(":")[0]
+    if url == "auto":
+        return _open_auto(app_name, worker, keep_s)
+    if scheme == "memory":
+        return MemoryStore(url, worker=worker, keep_s=keep_s)
+    if scheme == "sqlite":
+        from .sqlite import SQLiteStore
+
+        return SQLiteStore(url, worker=worker, keep_s=keep_s)
+    if scheme in _SERVERS:
+        from .redis import RedisStore
+
+        prefix = prefix or f"realtime-monitor:{app_name}"
+        return RedisStore(url, worker=worker, keep_s=keep_s, prefix=prefix)
+    raise ConfigError(
+        f"REALTIME_MONITOR_STORE: unknown store {scheme[:20]!r}; known: auto, memory, sqlite, "
+        f"{', '.join(_SERVERS)}"
+    )
+
+
+def _open_auto(app_name: str, worker: str, keep_s: float) -> Store:
+    from .place import Place, find_place
+    from .sqlite import SQLiteStore
+
+    place = find_place(app_name) if worker else Place("memory:")
+    store: Store
+    if place.url == "memory:":
+        store = MemoryStore(worker=worker, keep_s=keep_s)
+    else:
+        store = SQLiteStore(place.url, worker=worker, keep_s=keep_s, lives_with_master=True)
+    store.reason, store.is_guest = place.reason, place.is_guest
+    return store

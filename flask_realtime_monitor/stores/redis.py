@@ -1,0 +1,393 @@
+"""The store of several hosts: a Redis or Valkey server, or a cluster of them."""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import wire
+from .base import (
+    BUCKETS,
+    KEEP_S,
+    MOST_TAKEN,
+    TAIL,
+    TAKEN_S,
+    Beat,
+    Entry,
+    Flush,
+    Flushed,
+    Fold,
+    Gap,
+    Load,
+    Roster,
+    Store,
+    StoreError,
+)
+from .server import Command, Server
+from .wire import Row
+
+#: How long (s) the log keeps an entry, by the server's clock.
+KEEP_LOG_S = 150.0
+SALT_S = 172_800
+#: How often (s) the keys' expiry is renewed, and the log is cut.
+RENEW_S = 10.0
+#: So many blobs and entries are asked for at once.
+_BLOBS = 32
+_ENTRIES = 64
+
+
+class RedisStore(Store):
+    """Keeps the picture on a server: a stream for the log, a string for each snapshot.
+
+    One round trip per flush, of a few commands whatever was recorded. No script and no function;
+    everything expires by itself. All keys share a hash tag, so that they lie in one slot.
+
+    Args:
+        prefix: what the keys begin with, to keep two apps apart.
+        keep_log_s: how long the log keeps an entry.
+    """
+
+    is_shared = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        worker: str = "",
+        keep_s: float = KEEP_S,
+        prefix: str = "realtime-monitor",
+        keep_log_s: float = KEEP_LOG_S,
+    ) -> None:
+        super().__init__(url, worker=worker, keep_s=keep_s)
+        self._server = Server(url)
+        self._prefix = "{" + prefix.replace("{", "").replace("}", "") + "}"
+        self._keep = max(1, round(keep_s))
+        self._keep_log_s = keep_log_s
+        #: What the server's clock is ahead of this process's monotonic one.
+        self._ahead_s: float | None = None
+        self._since_at: float | None = None
+        self._salts: dict[int, bytes] = {}
+        self._newest = 0
+        self._covered = 0
+        self._told = 0
+        self._renew_at_s = self._cut_at_s = float("-inf")
+        self._cut_up_to = 0
+
+    @property
+    def shown_url(self) -> str:
+        """The address without user, password and options."""
+        return self._server.shown_url
+
+    def epoch(self) -> str:
+        """Return the id of the picture on the server; one that lost everything gets a new one."""
+        return self._begin()[0]
+
+    def since_at(self) -> float:
+        """Return when the picture began."""
+        return self._begin()[1]
+
+    def salt(self, day: int) -> bytes:
+        """Return a day's salt, which the server forgets after two days."""
+        key = self._key("salt", day)
+        (found,) = self._server.send(("GET", key))
+        if found is None:
+            made = secrets.token_bytes(16)
+            _, found = self._server.send(("SET", key, made, "EX", SALT_S, "NX"), ("GET", key))
+        salts = {**self._salts, day: bytes(found)}
+        self._salts = {one: salt for one, salt in salts.items() if one >= day - 1}
+        return bytes(found)
+
+    def flush(self, flush: Flush) -> Flushed:
+        """Write everything in one round trip."""
+        if not all(0 <= bucket < BUCKETS for bucket, _ in flush.snapshots):
+            raise ValueError(f"a bucket is a number from 0 to {BUCKETS - 1}")
+        if self._ahead_s is None:
+            self._begin()
+        log, worker = self._key("log"), self.worker
+        commands: list[Command] = []
+        if flush.frame is not None:
+            commands.append(("XADD", log, "*", "w", worker, "d", flush.frame))
+        for bucket, blob in flush.snapshots:
+            commands.append(("SET", self._key("s", worker, bucket), blob, "EX", self._keep))
+        for note in flush.notes:
+            commands.append(("XADD", self._key("notes"), "*", "w", worker, "d", note))
+        row = wire.pack_row(Row(self._now(), self._covered, flush.beat))
+        commands.append(("HSET", self._key("beats"), worker, row))
+        is_due = time.monotonic() >= self._renew_at_s
+        commands += self._renewals() if is_due else []
+        answers = self._server.send(
+            *commands,
+            ("TIME",),
+            ("XRANGE", self._key("notes"), wire.id_of(self._told + 1), "+"),
+            ("XLEN", log),
+            ("GET", self._key("epoch")),
+        )
+        if is_due:
+            self._renew_at_s = time.monotonic() + min(RENEW_S, self.keep_s / 4)
+        *_, moment, notes, length, epoch = answers
+        if flush.frame is not None:
+            self._newest = wire.cursor_of(answers[0])
+        if epoch is None:
+            text, _ = self._begin()
+        elif length == (flush.frame is not None):
+            # Cutting leaves the newest entry, so the server has dropped the log (it was full), and
+            # with it what no snapshot holds yet.
+            text = self._begin_anew()
+        else:
+            text = epoch.decode()
+        return Flushed(self._newest, text, self._others(notes), self._note_time(moment))
+
+    def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
+        """Return entries of the log; the cursor's own entry must still be there."""
+        begin, found = cursor, list[Entry]()
+        while True:
+            (rows,) = self._server.send(
+                ("XRANGE", self._key("log"), wire.id_of(begin), "+", "COUNT", most + 1)
+            )
+            if not rows or wire.cursor_of(rows[0][0]) != begin:
+                raise Gap(f"the log on {self.shown_url} does not reach back to {begin}")
+            found = self._entries(rows[1:])
+            if found or len(rows) <= 1:
+                return found
+            begin = wire.cursor_of(rows[-1][0])
+
+    def load(self) -> Load:
+        """Return everything.
+
+        The tails are read after the log: whoever moves entries there does so before the log loses
+        them.
+        """
+        epoch, _ = self._begin()
+        (ids,) = self._server.send(("ZRANGE", self._key("ids"), 0, -1))
+        workers = [wire.text_of(id) for id in ids]
+        places = [(worker, bucket) for worker in workers for bucket in range(BUCKETS)]
+        snapshots = self._blobs([place for place in places if place[1] != TAIL])
+        cursor, entries = self._newest, list[Entry]()
+        for rows in self._pages(0):
+            entries += self._entries(rows)
+            cursor = wire.cursor_of(rows[-1][0])
+        snapshots += self._blobs([(worker, TAIL) for worker in workers])
+        notes, after = self._server.send(
+            ("XRANGE", self._key("notes"), "-", "+"), ("GET", self._key("epoch"))
+        )
+        if after != epoch.encode():
+            raise Gap(f"the picture on {self.shown_url} began anew while it was read")
+        kept = [(one.cursor, one.data) for one in self._entries(notes)]
+        return Load(epoch, cursor, snapshots, entries, kept)
+
+    def snapshots_of(self, bucket: int) -> list[tuple[str, bytes]]:
+        """Return the other workers' blobs of one bucket."""
+        (ids,) = self._server.send(("ZRANGE", self._key("ids"), 0, -1))
+        workers = [wire.text_of(id) for id in ids]
+        found = self._blobs([(worker, bucket) for worker in workers if worker != self.worker])
+        return [(worker, blob) for worker, _, blob in found]
+
+    def roster(self) -> Roster:
+        """Return who there is and was."""
+        written, gone, moment = self._server.send(
+            ("HGETALL", self._key("beats")), ("HGETALL", self._key("gone")), ("TIME",)
+        )
+        beats = {}
+        for id, written_row in wire.pairs_of(written):
+            row = self._row(written_row)
+            if row:
+                beats[wire.text_of(id)] = Beat(row.data, row.at)
+        retired, taken = self._taken(gone)
+        took = {id: row.data for id, row in taken.items()}
+        return Roster(beats, retired, took, self._note_time(moment))
+
+    def retire(self, worker: str, fold: Fold) -> bool:
+        """Fold a gone worker's row, in a transaction on what is kept of those who are gone.
+
+        The beats are a hash of their own, so that living workers do not disturb it.
+        """
+        beats, gone, tail = self._key("beats"), self._key("gone"), self._key("s", worker, TAIL)
+
+        def plan(ask: Callable[..., Any]) -> list[Command]:
+            row = wire.unpack_row(ask("HGET", beats, worker))
+            if not row:
+                return []
+            kept = ask("HGETALL", gone)
+            retired, taken = self._taken(kept)
+            before = taken.get(worker)
+            took = wire.pack_row(Row(self._now(), 0, row.data))
+            commands: list[Command] = [
+                ("HDEL", beats, worker),
+                ("HSET", gone, f"t:{worker}", took),
+                ("HSET", gone, "retired", fold(row.data, retired, before and before.data)),
+                ("EXPIRE", gone, self._keep),
+            ]
+            living = {wire.text_of(id) for id in ask("HKEYS", beats)}
+            commands += [("HDEL", gone, f"t:{id}") for id in self._outlived(taken, living)]
+            blob = (ask("GET", tail) or b"") + self._uncovered(worker, row.covered)
+            return [*commands, ("SET", tail, blob, "EX", self._keep)] if blob else commands
+
+        return self._server.transact(gone, plan)
+
+    def trim(self, cursor: int) -> None:
+        """Remember what is covered; now and then cut the log by age, for all workers."""
+        self._covered = max(self._covered, cursor)
+        if self._ahead_s is None or time.monotonic() < self._cut_at_s:
+            return
+        # At least the newest entry stays, and what came since the last cut: a reader who reads
+        # at every tick is never told of a gap.
+        now = self._now()
+        up_to = min(wire.cursor_at(now - self._keep_log_s), self._cut_up_to)
+        self._cut(self._key("log"), up_to)
+        self._cut(self._key("notes"), wire.cursor_at(now - self.keep_s))
+        self._server.send(("ZREMRANGEBYSCORE", self._key("ids"), "-inf", now - self.keep_s))
+        self._cut_up_to = self._newest
+        self._cut_at_s = time.monotonic() + min(RENEW_S, self._keep_log_s / 4)
+
+    def leave(self) -> None:
+        """Close the connections."""
+        self._server.close()
+
+    def lag_s(self) -> float | None:
+        """Return how long ago the server last answered."""
+        answered_s = self._server.answered_s
+        return None if answered_s is None else time.monotonic() - answered_s
+
+    def _key(self, *parts: object) -> str:
+        return ":".join((self._prefix, *map(str, parts)))
+
+    def _begin(self) -> tuple[str, float]:
+        """Return the picture's epoch and beginning; what is missing is made.
+
+        The first entry of the log is an empty one, so that a log without entries is a lost one.
+        """
+        epoch, since, moment, newest, note = self._server.send(
+            ("GET", self._key("epoch")),
+            ("GET", self._key("since")),
+            ("TIME",),
+            ("XREVRANGE", self._key("log"), "+", "-", "COUNT", 1),
+            ("XREVRANGE", self._key("notes"), "+", "-", "COUNT", 1),
+        )
+        if self._ahead_s is None and note:
+            self._told = wire.cursor_of(note[0][0])
+        now = self._note_time(moment)
+        if epoch is None or since is None or not newest:
+            new = secrets.token_hex(4)
+            commands: list[Command] = [self._start()] if not newest else []
+            commands += [
+                ("SET", self._key("salt", day), salt, "EX", SALT_S, "NX")
+                for day, salt in self._salts.items()
+            ]
+            since_at = self._since_at or now
+            *_, newest, epoch, since = self._server.send(
+                *commands,
+                ("SET", self._key("since"), repr(since_at), "EX", self._keep, "NX"),
+                ("SET", self._key("epoch"), new, "EX", self._keep, "NX"),
+                *self._renewals(),
+                ("XREVRANGE", self._key("log"), "+", "-", "COUNT", 1),
+                ("GET", self._key("epoch")),
+                ("GET", self._key("since")),
+            )
+        self._newest = wire.cursor_of(newest[0][0])
+        self._since_at = float(since)
+        return epoch.decode(), self._since_at
+
+    def _begin_anew(self) -> str:
+        new = secrets.token_hex(4)
+        self._server.send(self._start(), ("SET", self._key("epoch"), new, "EX", self._keep))
+        return self._begin()[0]
+
+    def _start(self) -> Command:
+        return ("XADD", self._key("log"), "*", "w", "", "d", "")
+
+    def _renewals(self) -> list[Command]:
+        """Return the commands that keep the picture from expiring while somebody lives."""
+        names = ("log", "notes", "beats", "gone", "epoch", "since", "ids")
+        renewals: list[Command] = [("EXPIRE", self._key(name), self._keep) for name in names]
+        if self.worker:
+            renewals.insert(0, ("ZADD", self._key("ids"), self._now(), self.worker))
+        return renewals
+
+    def _now(self) -> float:
+        """Return the server's time, as known from its last answer."""
+        return time.monotonic() + (self._ahead_s or 0.0)
+
+    def _note_time(self, moment: list[bytes]) -> float:
+        now = wire.seconds_of(moment)
+        self._ahead_s = now - time.monotonic()
+        return now
+
+    def _others(self, rows: list[Any]) -> list[tuple[int, bytes]]:
+        """Return the notes of others, and remember that they were told."""
+        if rows:
+            self._told = wire.cursor_of(rows[-1][0])
+        notes = self._entries(rows)
+        return [(note.cursor, note.data) for note in notes if note.worker != self.worker]
+
+    def _entries(self, rows: list[Any]) -> list[Entry]:
+        """Read rows of a stream; what makes no sense is counted and left out."""
+        found = [wire.entry_of(row) for row in rows]
+        self.dropped += found.count(None)
+        return [entry for entry in found if entry and entry.worker]
+
+    def _pages(self, cursor: int) -> Iterator[list[Any]]:
+        """Yield the rows of the log after a cursor."""
+        rows = [None] * _ENTRIES
+        while len(rows) >= _ENTRIES:
+            (rows,) = self._server.send(
+                ("XRANGE", self._key("log"), wire.id_of(cursor + 1), "+", "COUNT", _ENTRIES)
+            )
+            if rows:
+                yield rows
+                cursor = wire.cursor_of(rows[-1][0])
+
+    def _uncovered(self, worker: str, covered: int) -> bytes:
+        parts = []
+        for rows in self._pages(covered):
+            for entry in self._entries(rows):
+                if entry.worker == worker:
+                    parts += [struct.pack("<I", len(entry.data)), entry.data]
+        return b"".join(parts)
+
+    def _blobs(self, places: list[tuple[str, int]]) -> list[tuple[str, int, bytes]]:
+        """Return the snapshots that there are of (worker, bucket)."""
+        found = []
+        for begin in range(0, len(places), _BLOBS):
+            some = places[begin : begin + _BLOBS]
+            (blobs,) = self._server.send(("MGET", *(self._key("s", *place) for place in some)))
+            found += [
+                (worker, bucket, blob)
+                for (worker, bucket), blob in zip(some, blobs, strict=True)
+                if blob is not None
+            ]
+        return found
+
+    def _row(self, written: bytes) -> Row | None:
+        row = wire.unpack_row(written)
+        self.dropped += row is None
+        return row
+
+    def _taken(self, gone: list[bytes]) -> tuple[bytes | None, dict[str, Row]]:
+        retired, taken = None, {}
+        for field, written in wire.pairs_of(gone):
+            if field == b"retired":
+                retired = written
+            elif field.startswith(b"t:") and (row := self._row(written)):
+                taken[wire.text_of(field[2:])] = row
+        return retired, taken
+
+    def _outlived(self, taken: dict[str, Row], living: set[str]) -> list[str]:
+        """Return who was gone too long ago, or is one too many, except who came back."""
+        gone = sorted((row.at, id) for id, row in taken.items() if id not in living)
+        oldest_at, room = self._now() - TAKEN_S, MOST_TAKEN - 1
+        return [id for at, id in gone if at < oldest_at or (at, id) not in gone[-room:]]
+
+    def _cut(self, key: str, up_to: int) -> None:
+        """Drop what is older than a cursor from a stream."""
+        try:
+            self._server.send(("XTRIM", key, "MINID", wire.id_of(up_to)))
+        except StoreError as error:
+            if "syntax" not in str(error):
+                raise
+            # Redis before 6.2.
+            (rows,) = self._server.send(("XRANGE", key, "-", wire.id_of(max(0, up_to - 1))))
+            if rows:
+                self._server.send(("XDEL", key, *(id for id, _ in rows)))

@@ -1,0 +1,250 @@
+"""The way to a Redis or Valkey: a client without surprises, also of a cluster."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from ..errors import ConfigError
+from .base import StoreError
+
+T = TypeVar("T")
+Command = tuple[Any, ...]
+
+#: How long (s) connecting, and each wait for an answer, may take.
+TIMEOUT_S = 0.5
+#: A server that could not be reached is tried again after this (s), once.
+PAUSE_S = 1.0
+_PORT = 6379
+_MOST_MOVES = 3
+_MOST_RACES = 10
+
+#: What begins an error's text or is its class, and what to say of it. The first that fits counts:
+#: a refused password is also a failed connection.
+_REASONS = (
+    ("NOAUTH", "asks for a password"),
+    ("WRONGPASS", "refuses the user or the password"),
+    ("Authentication", "refuses the user or the password"),
+    ("NOPERM", "does not permit this user what is needed"),
+    ("NoPermission", "does not permit this user what is needed"),
+    ("ReadOnly", "is a replica that takes no writes (READONLY)"),
+    ("OutOfMemory", "is out of memory (maxmemory)"),
+    ("OOM", "is out of memory (maxmemory)"),
+    ("BusyLoading", "is still loading its data"),
+    ("MISCONF", "cannot save to its disk and takes no writes (MISCONF)"),
+    (
+        "WRONGTYPE",
+        "holds something else under our keys (WRONGTYPE); set REALTIME_MONITOR_STORE_PREFIX",
+    ),
+    ("CLUSTERDOWN", "is a cluster that is not complete"),
+    ("ClusterDown", "is a cluster that is not complete"),
+    ("MASTERDOWN", "is a cluster that is not complete"),
+    ("MasterDown", "is a cluster that is not complete"),
+    ("TRYAGAIN", "is a cluster that is moving our keys"),
+    ("TryAgain", "is a cluster that is moving our keys"),
+    ("Ask", "is a cluster that is moving our keys"),
+    ("Timeout", f"did not answer within {TIMEOUT_S:g} s"),
+    ("MaxConnections", "takes no more connections"),
+    ("Connection", "cannot be reached"),
+)
+
+
+class Server:
+    """Sends commands to the server, or to the node of a cluster, that has our keys.
+
+    All keys of one picture lie in one slot of a cluster, so an ordinary client of that one node
+    serves; it follows when the slot moves, and asks the other nodes when its own is gone.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._driver = _driver(url)
+        found = urlsplit(url)
+        #: The address without user, password and options, any of which may be secret.
+        self.shown_url = f"{found.scheme}://{found.netloc.rpartition('@')[2]}{found.path}"
+        self._options, self._nodes = self._read(url)
+        self._node = self._nodes[0]
+        self._client: tuple[int, Any] | None = None
+        self._trouble: str | None = None
+        self._next_try_s = 0.0
+        self.answered_s: float | None = None
+        errors = self._driver.exceptions
+        self._errors: Any = (getattr(errors, "RedisError", None) or errors.ValkeyError, OSError)
+
+    def send(self, *commands: Command) -> list[Any]:
+        """Send commands in one go and return their answers.
+
+        Raises:
+            StoreError: the server cannot be reached, or refuses one of the commands.
+        """
+
+        def work(client: Any) -> list[Any]:
+            pipe = client.pipeline(transaction=False)
+            for command in commands:
+                pipe.execute_command(*command)
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return answers
+
+        return self._try(work)
+
+    def transact(self, key: str, plan: Callable[[Callable[..., Any]], list[Command]]) -> bool:
+        """Run the commands of a plan as one, if nobody has changed a key since it was made.
+
+        Args:
+            plan: makes the commands out of what it asks for; none: nothing to do.
+
+        Returns:
+            Whether there was something to do.
+        """
+
+        def work(client: Any) -> bool:
+            with client.pipeline() as pipe:
+                for _ in range(_MOST_RACES):
+                    pipe.watch(key)
+                    commands = plan(pipe.execute_command)
+                    if not commands:
+                        return False
+                    pipe.multi()
+                    for command in commands:
+                        pipe.execute_command(*command)
+                    try:
+                        pipe.execute()
+                    except self._driver.exceptions.WatchError:
+                        continue
+                    return True
+            raise StoreError(f"{self.shown_url}: others kept changing {key}")
+
+        return self._try(work)
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        made, self._client = self._client, None
+        if made and made[0] == os.getpid():
+            made[1].connection_pool.disconnect()
+
+    def _try(self, work: Callable[[Any], T]) -> T:
+        if self._trouble:
+            now_s = time.monotonic()
+            if now_s < self._next_try_s:
+                raise StoreError(self._trouble)
+            # Whoever comes while this one tries is told at once.
+            self._next_try_s = now_s + PAUSE_S
+        for _ in range(_MOST_MOVES):
+            client = self._open()
+            try:
+                found = work(client)
+            except self._errors as error:
+                if type(error).__name__ == "MovedError":
+                    self._move(client, error)
+                    continue
+                raise self._wrong(client, error) from error
+            self._trouble = None
+            self.answered_s = time.monotonic()
+            return found
+        raise StoreError(f"{self.shown_url} is a cluster that is moving our keys")
+
+    def _wrong(self, client: Any, error: Exception) -> StoreError:
+        kind, text = type(error).__name__, str(error)
+        reason = next(
+            (reason for sign, reason in _REASONS if kind.startswith(sign) or text.startswith(sign)),
+            f"answers: {text[:80]}",
+        )
+        wrong = StoreError(f"{self.shown_url} {reason}")
+        exceptions = self._driver.exceptions
+        if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
+            self._trouble = str(wrong)
+            self._next_try_s = time.monotonic() + PAUSE_S
+            self._drop(client)
+        return wrong
+
+    def _drop(self, client: Any) -> None:
+        """Go on with new connections, and with the next node if there are several.
+
+        Another thread may wait for an answer on one of the old ones: those are left to it.
+        """
+        client.connection_pool.disconnect(inuse_connections=False)
+        if self._client and self._client[1] is client:
+            self._client = None
+            at = self._nodes.index(self._node)
+            self._node = self._nodes[(at + 1) % len(self._nodes)]
+
+    def _move(self, client: Any, error: Any) -> None:
+        """Go to the node that has our keys, and learn of the others."""
+        here = self._node
+        node = (error.host or here[0], int(error.port))
+        known = [*self._nodes, node]
+        for _, _, *owners in client.execute_command("CLUSTER", "SLOTS"):
+            known += [(_text(owner[0]) or here[0], int(owner[1])) for owner in owners]
+        self._nodes, self._node, self._client = list(dict.fromkeys(known)), node, None
+        client.connection_pool.disconnect(inuse_connections=False)
+
+    def _open(self) -> Any:
+        pid = os.getpid()
+        if self._client is None or self._client[0] != pid:
+            options = dict(self._options)
+            kind = options.pop("connection_class", self._driver.Connection)
+            if "path" not in options:
+                options["host"], options["port"] = self._node
+            pool = self._driver.ConnectionPool(connection_class=kind, **options)
+            made = getattr(self._driver, "Redis", None) or self._driver.Valkey
+            client = made(connection_pool=pool)
+            # Answers as the server gave them: the clients' own forms differ by version.
+            client.response_callbacks.clear()
+            self._client = pid, client
+        return self._client[1]
+
+    def _read(self, url: str) -> tuple[dict[str, Any], list[tuple[str, int]]]:
+        """Return the client's options and the nodes named in a URL."""
+        scheme, _, rest = url.partition("://")
+        scheme = scheme.removesuffix("+cluster").replace("valkey", "redis")
+        netloc, slash, path = rest.partition("/")
+        user, at, hosts = netloc.rpartition("@")
+        first, *others = hosts.split(",")
+        try:
+            options = import_module(f"{self._driver.__name__}.connection").parse_url(
+                f"{scheme}://{user}{at}{first}{slash}{path}"
+            )
+            nodes = [(options.get("host", "localhost"), options.get("port", _PORT))]
+            for other in others:
+                host, _, port = other.partition(":")
+                nodes.append((host, int(port or _PORT)))
+        except ValueError as error:
+            raise ConfigError(
+                f"REALTIME_MONITOR_STORE: {self.shown_url!r} is no address of a server: "
+                f"{type(error).__name__}; write 'redis://host:port/0'"
+            ) from None
+        retry = import_module(f"{self._driver.__name__}.retry").Retry
+        no_backoff = import_module(f"{self._driver.__name__}.backoff").NoBackoff
+        return {
+            "socket_timeout": TIMEOUT_S,
+            "socket_connect_timeout": TIMEOUT_S,
+            **options,
+            "retry": retry(no_backoff(), 0),
+            "retry_on_timeout": False,
+            "health_check_interval": 0,
+            "protocol": 2,
+            "decode_responses": False,
+        }, nodes
+
+
+def _text(value: Any) -> str:
+    text = value.decode() if isinstance(value, bytes) else value or ""
+    return "" if text == "?" else str(text)
+
+
+def _driver(url: str) -> Any:
+    for name in ("redis", "valkey"):
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    raise ConfigError(
+        f"REALTIME_MONITOR_STORE begins with {url.partition(':')[0]!r}, and no client of Redis is "
+        "installed; run: pip install 'Flask-Realtime-Monitor[redis]'"
+    )

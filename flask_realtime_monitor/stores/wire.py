@@ -1,0 +1,76 @@
+"""How cursors, entries and rows are written on a Redis or Valkey, and read again."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .base import Entry
+
+#: The form of a row, when it was written, and up to where snapshots cover the log.
+_HEAD = struct.Struct("<BdQ")
+_FORM = 1
+_SEQUENCE_BITS = 20
+
+
+class Row(NamedTuple):
+    """A worker's row: its beat, or what was taken over of it."""
+
+    at: float
+    covered: int
+    data: bytes
+
+
+def pack_row(row: Row) -> bytes:
+    """Return a row as it is written."""
+    return _HEAD.pack(_FORM, row.at, row.covered) + row.data
+
+
+def unpack_row(data: bytes | None) -> Row | None:
+    """Read a row; None if it makes no sense, or is of a form that is not known here."""
+    if data is None or len(data) < _HEAD.size or data[0] != _FORM:
+        return None
+    _, at, covered = _HEAD.unpack_from(data)
+    return Row(at, covered, data[_HEAD.size :])
+
+
+def cursor_of(id: bytes) -> int:
+    """Return a stream's id as a number of the same order."""
+    milliseconds, _, sequence = id.partition(b"-")
+    return int(milliseconds) << _SEQUENCE_BITS | int(sequence)
+
+
+def cursor_at(at: float) -> int:
+    """Return the first cursor of a moment of the server's clock."""
+    return max(0, int(at * 1000)) << _SEQUENCE_BITS
+
+
+def id_of(cursor: int) -> str:
+    """Return a cursor as the stream's id."""
+    return f"{cursor >> _SEQUENCE_BITS}-{cursor & (1 << _SEQUENCE_BITS) - 1}"
+
+
+def entry_of(row: Any) -> Entry | None:
+    """Read an entry of a stream; None if it makes no sense."""
+    id, fields = row
+    found = dict(zip(fields[::2], fields[1::2], strict=False))
+    worker, data, cursor = found.get(b"w"), found.get(b"d"), cursor_of(id)
+    if worker is None or data is None:
+        return None
+    return Entry(cursor, text_of(worker), (cursor >> _SEQUENCE_BITS) / 1000, data)
+
+
+def text_of(name: bytes) -> str:
+    """Return a worker's id as text, whatever it is."""
+    return name.decode(errors="replace")
+
+
+def seconds_of(moment: list[bytes]) -> float:
+    """Return the answer to TIME in seconds since the epoch."""
+    return int(moment[0]) + int(moment[1]) / 1e6
+
+
+def pairs_of(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the fields and values of a hash."""
+    return zip(flat[::2], flat[1::2], strict=True)
