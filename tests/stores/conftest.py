@@ -1,0 +1,112 @@
+"""Every store, for the tests that hold for all of them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flask_realtime_monitor.stores import Store, open_store
+from flask_realtime_monitor.stores.sqlite import SQLiteStore
+from tests.support.valkey import ValkeyCluster, ValkeyServer, binary, old_binary
+
+#: Opens one more worker's store of the same picture.
+Open = Callable[..., Store]
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    server = ValkeyServer(binary())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(request: pytest.FixtureRequest) -> str:
+    url = os.environ.get("FRM_TEST_REDIS_URL")
+    if url:
+        return url
+    server: ValkeyServer = request.getfixturevalue("valkey")
+    return server.url
+
+
+@pytest.fixture(scope="session")
+def old_redis_url() -> Iterator[str]:
+    server = ValkeyServer(old_binary())
+    yield server.url
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ValkeyCluster]:
+    made = ValkeyCluster(binary())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Callable[..., ValkeyServer]]:
+    """A server of the test's own, for what would disturb the others."""
+    made: list[ValkeyServer] = []
+
+    def make(*options: str) -> ValkeyServer:
+        made.append(ValkeyServer(binary(), *options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def left() -> Iterator[Callable[[Any], Any]]:
+    """Closes at the end of the test what it is handed."""
+    stores: list[Store] = []
+
+    def leave_later(store: Store) -> Store:
+        stores.append(store)
+        return store
+
+    yield leave_later
+    for store in stores:
+        store.leave()
+
+
+def _opener(name: str, request: pytest.FixtureRequest, folder: Path) -> Open:
+    folder.chmod(0o700)
+    if name == "auto":
+        url = f"sqlite:///{folder}/app-1-1.sqlite"
+        return lambda worker, **rest: SQLiteStore(
+            url, worker=worker, lives_with_master=True, **rest
+        )
+    if name == "sqlite":
+        url = f"sqlite:///{folder}/monitor.sqlite"
+    elif name == "cluster":
+        cluster: ValkeyCluster = request.getfixturevalue("cluster")
+        url = cluster.nodes[0].url.replace("redis:", "redis+cluster:")
+    else:
+        url = request.getfixturevalue({"valkey": "valkey_url", "old redis": "old_redis_url"}[name])
+    prefix = secrets.token_hex(4)
+    return lambda worker, **rest: open_store(url, worker=worker, prefix=prefix, **rest)
+
+
+SHARED = [
+    pytest.param("auto"),
+    pytest.param("sqlite"),
+    pytest.param("valkey", marks=pytest.mark.server),
+    pytest.param("old redis", marks=pytest.mark.server),
+    pytest.param("cluster", marks=pytest.mark.server),
+]
+
+
+@pytest.fixture(params=SHARED)
+def open_shared(
+    request: pytest.FixtureRequest, tmp_path: Path, left: Callable[[Store], Store]
+) -> Open:
+    """Opens stores of one picture that begins with the test."""
+    opener = _opener(request.param, request, tmp_path)
+    return lambda worker="w1", **rest: left(opener(worker, **rest))

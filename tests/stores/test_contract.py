@@ -1,0 +1,369 @@
+"""What every store does, whatever carries it."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import pytest
+
+from flask_realtime_monitor.stores import (
+    TAIL,
+    Flush,
+    Gap,
+    MemoryStore,
+    Store,
+    StoreError,
+    open_store,
+)
+from flask_realtime_monitor.stores.base import Fold
+from tests.support.waiting import DEADLINE_S
+
+Open = Callable[..., Store]
+T = TypeVar("T")
+
+
+def frame(text: bytes, *, beat: bytes = b"beat") -> Flush:
+    return Flush(text, [], beat)
+
+
+def quiet(*notes: bytes) -> Flush:
+    return Flush(None, [], b"beat", notes)
+
+
+def add(beat: bytes, retired: bytes | None, taken: bytes | None) -> bytes:
+    """Folds beats that are numbers."""
+    return str(int(beat) - int(taken or b"0") + int(retired or b"0")).encode()
+
+
+def test_workers_agree_on_the_epoch_the_beginning_and_the_salt(open_shared: Open) -> None:
+    one, two = open_shared("w1"), open_shared("w2")
+    assert one.is_shared
+    assert one.epoch() == two.epoch()
+    assert len(one.epoch()) == 8
+    assert one.since_at() == two.since_at() == pytest.approx(time.time(), abs=20)
+    assert one.salt(20_000) == two.salt(20_000)
+    assert len(one.salt(20_000)) == 16
+    assert one.salt(20_000) != one.salt(20_001)
+
+
+def test_many_who_begin_at_once_agree(open_shared: Open) -> None:
+    stores = [open_shared(f"w{number}") for number in range(6)]
+    found = at_once([lambda store=store: (store.epoch(), store.salt(7)) for store in stores])
+    assert len(set(found)) == 1
+
+
+def test_a_reader_gets_every_frame_once_in_the_order_of_all(open_shared: Open) -> None:
+    one, two = open_shared("w1"), open_shared("w2")
+    cursor = two.load().cursor
+    for number in range(6):
+        (one, two)[number % 2].flush(frame(b"%d" % number))
+    first = one.read_since(cursor, most=4)
+    rest = one.read_since(first[-1].cursor, most=4)
+    assert [entry.data for entry in first + rest] == [b"0", b"1", b"2", b"3", b"4", b"5"]
+    assert [entry.worker for entry in first] == ["w1", "w2"] * 2
+    cursors = [entry.cursor for entry in first + rest]
+    assert cursors == sorted(set(cursors))
+    assert two.read_since(cursors[-1]) == []
+    assert all(entry.at == pytest.approx(time.time(), abs=20) for entry in first)
+
+
+def test_one_entry_at_a_time_reaches_the_end(open_shared: Open) -> None:
+    one = open_shared()
+    cursor = one.load().cursor
+    for number in range(3):
+        one.flush(frame(b"%d" % number))
+    found = []
+    while entries := one.read_since(cursor, most=1):
+        found += [entry.data for entry in entries]
+        cursor = entries[-1].cursor
+    assert found == [b"0", b"1", b"2"]
+
+
+def test_a_flush_tells_its_cursor_and_one_without_a_frame_the_newest_known(
+    open_shared: Open,
+) -> None:
+    one = open_shared()
+    begin = one.flush(quiet()).cursor
+    appended = one.flush(frame(b"x"))
+    assert [entry.cursor for entry in one.read_since(begin)] == [appended.cursor]
+    assert one.flush(quiet()).cursor == appended.cursor
+    assert one.read_since(appended.cursor) == []
+    assert appended.epoch == one.epoch()
+    assert appended.at == pytest.approx(time.time(), abs=20)
+
+
+def test_a_cursor_from_before_the_log_or_after_it_is_a_gap(open_shared: Open) -> None:
+    one = open_shared()
+    appended = one.flush(frame(b"x"))
+    for cursor in (0, 1, appended.cursor + (1 << 50)):
+        with pytest.raises(Gap):
+            one.read_since(cursor)
+
+
+def test_a_load_holds_the_newest_blobs_of_all_workers_and_the_log(open_shared: Open) -> None:
+    one, two = open_shared("w1"), open_shared("w2")
+    one.flush(Flush(b"a", [(0, b"old"), (255, b"last")], b"beat"))
+    one.flush(Flush(b"b", [(0, b"new")], b"beat"))
+    two.flush(Flush(None, [(0, b"his"), (300, bytes(range(256)))], b"beat"))
+    last = two.flush(frame(b"c"))
+    for loaded in (one.load(), open_shared("w3").load()):
+        assert loaded.epoch == one.epoch()
+        assert loaded.cursor == last.cursor
+        assert sorted(loaded.snapshots) == [
+            ("w1", 0, b"new"),
+            ("w1", 255, b"last"),
+            ("w2", 0, b"his"),
+            ("w2", 300, bytes(range(256))),
+        ]
+        assert [(entry.worker, entry.data) for entry in loaded.entries] == [
+            ("w1", b"a"),
+            ("w1", b"b"),
+            ("w2", b"c"),
+        ]
+
+
+def test_an_empty_picture_can_be_loaded_and_followed(open_shared: Open) -> None:
+    one, two = open_shared("w1"), open_shared("w2")
+    loaded = one.load()
+    assert (loaded.snapshots, loaded.entries, loaded.notes) == ([], [], [])
+    assert one.read_since(loaded.cursor) == []
+    two.flush(frame(b"first"))
+    assert [entry.data for entry in one.read_since(loaded.cursor)] == [b"first"]
+
+
+def test_the_blobs_of_a_bucket_are_those_of_the_others(open_shared: Open) -> None:
+    one, two, three = (open_shared(f"w{number}") for number in (1, 2, 3))
+    for store in (one, two, three):
+        store.flush(Flush(None, [(5, store.worker.encode()), (6, b"x")], b"beat"))
+    assert sorted(one.snapshots_of(5)) == [("w2", b"w2"), ("w3", b"w3")]
+    assert one.snapshots_of(7) == []
+
+
+@pytest.mark.parametrize("bucket", [-1, 512])
+def test_a_bucket_out_of_range_is_a_mistake(open_shared: Open, bucket: int) -> None:
+    with pytest.raises(ValueError, match="0 to 511"):
+        open_shared().flush(Flush(None, [(bucket, b"")], b""))
+
+
+def test_notes_reach_every_other_worker_once(open_shared: Open) -> None:
+    one, two, three = (open_shared(f"w{number}") for number in (1, 2, 3))
+    for store in (one, two, three):
+        assert store.flush(quiet()).notes == []
+    assert one.flush(quiet(b"out", b"gone")).notes == []
+    two.flush(quiet(b"two's"))
+    assert [data for _, data in two.flush(frame(b"x")).notes] == []
+    found = three.flush(quiet()).notes
+    assert [data for _, data in found] == [b"out", b"gone", b"two's"]
+    assert [cursor for cursor, _ in found] == sorted({cursor for cursor, _ in found})
+    assert three.flush(quiet()).notes == []
+    assert [data for _, data in one.flush(quiet()).notes] == [b"two's"]
+
+
+def test_notes_since_the_store_was_opened_are_told_and_older_ones_loaded(
+    open_shared: Open,
+) -> None:
+    one, late = open_shared("w1"), open_shared("w2")
+    one.flush(quiet(b"before"))
+    late.epoch()
+    one.flush(quiet(b"after"))
+    assert [data for _, data in late.flush(quiet()).notes] == [b"after"]
+    assert [data for _, data in late.load().notes] == [b"before", b"after"]
+
+
+def test_the_roster_shows_the_newest_beat_of_everybody(open_shared: Open) -> None:
+    one, two = open_shared("w1"), open_shared("w2")
+    assert one.roster().beats == {}
+    one.flush(frame(b"x", beat=b"1"))
+    one.flush(frame(b"x", beat=b"2"))
+    two.flush(frame(b"x", beat=b"\x00\xff"))
+    roster = two.roster()
+    assert {id: beat.data for id, beat in roster.beats.items()} == {"w1": b"2", "w2": b"\x00\xff"}
+    assert all(0 <= roster.now - beat.at < 20 for beat in roster.beats.values())
+    assert (roster.retired, roster.taken) == (None, {})
+
+
+def test_a_gone_worker_is_folded_once_and_its_last_entries_are_kept(open_shared: Open) -> None:
+    one, gone = open_shared("w1"), open_shared("gone")
+    one.flush(frame(b"mine", beat=b"5"))
+    cursor = one.flush(frame(b"more", beat=b"5")).cursor
+    gone.flush(Flush(b"first", [(3, b"blob")], b"7"))
+    gone.flush(Flush(b"", [], b"7"))
+    gone.flush(Flush(b"last", [], b"8"))
+    assert one.retire("gone", add)
+    assert not one.retire("gone", add)
+    assert not one.retire("never", add)
+    roster = one.roster()
+    assert set(roster.beats) == {"w1"}
+    assert (roster.retired, roster.taken) == (b"8", {"gone": b"8"})
+    loaded = open_shared("w3").load()
+    tail = b"".join(struct.pack("<I", len(data)) + data for data in (b"first", b"", b"last"))
+    assert sorted(loaded.snapshots) == [("gone", 3, b"blob"), ("gone", TAIL, tail)]
+    # Who was reading has no gap.
+    assert [entry.data for entry in one.read_since(cursor)] == [b"first", b"", b"last"]
+
+
+def test_a_worker_that_was_only_frozen_can_be_corrected_and_is_not_folded_twice(
+    open_shared: Open,
+) -> None:
+    one, frozen = open_shared("w1"), open_shared("frozen")
+    frozen.flush(frame(b"x", beat=b"8"))
+    assert one.retire("frozen", add)
+    frozen.flush(frame(b"y", beat=b"11"))
+    roster = one.roster()
+    assert roster.beats["frozen"].data == b"11"
+    assert (roster.retired, roster.taken) == (b"8", {"frozen": b"8"})
+    assert one.retire("frozen", add)
+    roster = one.roster()
+    assert (roster.retired, roster.taken) == (b"11", {"frozen": b"11"})
+    tails = [blob for worker, bucket, blob in one.load().snapshots if bucket == TAIL]
+    assert len(tails) == 1
+    assert tails[0].index(b"x") < tails[0].index(b"y")
+
+
+def test_workers_that_retire_the_same_one_together_fold_it_once(open_shared: Open) -> None:
+    stores = [open_shared(f"w{number}") for number in range(4)]
+    for round in range(5):
+        stores[0].flush(Flush(None, [], b"0"))
+        gone = open_shared(f"gone{round}")
+        gone.flush(Flush(None, [], b"1"))
+        done = at_once(
+            [
+                lambda store=store, gone=gone: patient(store.retire, gone.worker, add)
+                for store in stores
+            ]
+        )
+        assert sorted(done) == [False, False, False, True]
+    assert stores[0].roster().retired == b"5"
+
+
+def at_once(works: list[Callable[[], T]]) -> list[T]:
+    """Run each in a thread of its own, all beginning together."""
+    begin = threading.Barrier(len(works))
+
+    def run(work: Callable[[], T]) -> T:
+        begin.wait(DEADLINE_S)
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(run, works))
+
+
+def patient(call: Callable[..., T], *arguments: object) -> T:
+    """Call until the store is not busy."""
+    ends_s = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return call(*arguments)
+        except Gap:
+            raise
+        except StoreError:
+            if time.monotonic() > ends_s:
+                raise
+
+
+def test_what_a_fold_raises_leaves_everything_as_it_was(open_shared: Open) -> None:
+    one, gone = open_shared("w1"), open_shared("gone")
+    gone.flush(frame(b"x", beat=b"8"))
+
+    def broken(beat: bytes, retired: bytes | None, taken: bytes | None) -> bytes:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        one.retire("gone", broken)
+    assert one.roster().beats["gone"].data == b"8"
+    assert one.retire("gone", add)
+
+
+def test_trimming_never_takes_what_somebody_may_be_reading(open_shared: Open) -> None:
+    one, two = open_shared("w1"), open_shared("w2")
+    cursor = two.load().cursor
+    for number in range(20):
+        last = one.flush(frame(b"%d" % number)).cursor
+        one.trim(last)
+    assert len(two.read_since(cursor)) == 20
+    assert two.read_since(last) == []
+
+
+def test_a_closed_store_opens_again(open_shared: Open) -> None:
+    one = open_shared()
+    one.flush(frame(b"x"))
+    epoch = one.epoch()
+    one.leave()
+    one.leave()
+    assert one.flush(frame(b"y")).epoch == epoch
+    assert [entry.data for entry in one.load().entries] == [b"x", b"y"]
+
+
+def test_lag_is_the_time_since_the_store_last_answered(open_shared: Open) -> None:
+    one = open_shared()
+    assert one.lag_s() is None
+    one.flush(quiet())
+    lag_s = one.lag_s()
+    assert lag_s is not None
+    assert 0 <= lag_s < 20
+
+
+def test_writers_and_readers_in_many_threads_lose_nothing(open_shared: Open) -> None:
+    one, two = open_shared("w1"), open_shared("w2")
+    cursor = one.load().cursor
+
+    def write(store: Store) -> int:
+        for number in range(25):
+            patient(store.flush, frame(b"%d" % number))
+        return 25
+
+    def read(store: Store) -> int:
+        seen, at, ends_s = 0, cursor, time.monotonic() + DEADLINE_S
+        while seen < 50 and time.monotonic() < ends_s:
+            entries = patient(store.read_since, at)
+            seen += len(entries)
+            at = entries[-1].cursor if entries else at
+        return seen
+
+    done = at_once(
+        [
+            lambda work=work, store=store: work(store)
+            for work in (write, read)
+            for store in (one, two)
+        ]
+    )
+    assert done == [25, 25, 50, 50]
+
+
+def test_nothing_is_opened_before_the_first_use(open_shared: Open) -> None:
+    open_shared().leave()
+
+
+def test_the_address_is_shown_without_what_is_secret() -> None:
+    store = open_store("rediss://user:pass@host:7000/2?password=also&ssl_cert_reqs=none")
+    assert store.shown_url == "rediss://host:7000/2"
+    assert open_store("sqlite:////var/x.sqlite").shown_url == "sqlite:////var/x.sqlite"
+
+
+def test_memory_carries_nothing_and_is_its_own_picture() -> None:
+    one = MemoryStore("memory:")
+    assert not one.is_shared
+    assert one.since_at() == pytest.approx(time.time(), abs=20)
+    first, second = one.flush(frame(b"x")), one.flush(quiet(b"note"))
+    assert first.cursor == second.cursor == 1
+    assert first.epoch == one.epoch() != MemoryStore().epoch()
+    assert one.read_since(0) == one.snapshots_of(1) == []
+    assert one.load()[1:] == (1, [], [], [])
+    assert one.roster()[:3] == ({}, None, {})
+    assert not one.retire("x", add)
+    one.trim(1)
+    one.leave()
+    assert one.lag_s() is None
+    today = datetime.now(UTC).toordinal()
+    assert one.salt(today) == one.salt(today)
+
+
+def test_a_fold_is_a_plain_callable() -> None:
+    fold: Fold = add
+    assert fold(b"1", None, None) == b"1"
