@@ -211,6 +211,7 @@ class Database:
         self._file.make()
         sql = self._connect()
         try:
+            _tune(sql)
             self._write_tables(sql)
         finally:
             sql.close()
@@ -228,6 +229,7 @@ class Database:
         sql = self._connect()
         opened = None
         try:
+            _tune(sql)
             opened = self._verify(sql)
         except sqlite3.DatabaseError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -269,14 +271,9 @@ class Database:
         )
 
     def _connect(self) -> sqlite3.Connection:
-        sql = sqlite3.connect(
+        return sqlite3.connect(
             self._file.path, timeout=0, isolation_level=None, check_same_thread=False
         )
-        # The log is for the living: what the last seconds before a power cut wrote may be lost.
-        sql.execute("PRAGMA synchronous=OFF")
-        sql.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-        sql.execute("PRAGMA journal_size_limit=16777216")
-        return sql
 
     def _write_tables(self, sql: sqlite3.Connection) -> None:
         """Begin a picture.
@@ -311,6 +308,13 @@ class Database:
             opened.sql.close()
         elif opened:
             _INHERITED.append(opened.sql)
+
+
+def _tune(sql: sqlite3.Connection) -> None:
+    # The log is for the living: what the last seconds before a power cut wrote may be lost.
+    sql.execute("PRAGMA synchronous=OFF")
+    sql.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    sql.execute("PRAGMA journal_size_limit=16777216")
 
 
 def _base_s() -> float:

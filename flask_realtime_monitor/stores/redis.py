@@ -94,7 +94,7 @@ class RedisStore(Store):
         key = self._key("salt", day)
         (found,) = self._server.send(("GET", key))
         if found is None:
-            made = secrets.token_bytes(16)
+            made = self._salts.get(day) or secrets.token_bytes(16)
             _, found = self._server.send(("SET", key, made, "EX", SALT_S, "NX"), ("GET", key))
         salts = {**self._salts, day: bytes(found)}
         self._salts = {one: salt for one, salt in salts.items() if one >= day - 1}

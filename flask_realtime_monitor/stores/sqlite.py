@@ -86,7 +86,9 @@ class SQLiteStore(Store):
         """Return a day's salt; yesterday's is kept, older ones are deleted."""
         found = self._database.run(lambda db: _salt(db.sql, day))
         if found is None:
-            found = self._database.run(lambda db: _make_salt(db.sql, day), WRITE)
+            # In a new file, the one that visitors were told apart by so far.
+            made = self._database.salts.get(day) or secrets.token_bytes(16)
+            found = self._database.run(lambda db: _make_salt(db.sql, day, made), WRITE)
         salts = {**self._database.salts, day: found}
         self._database.salts = {one: salt for one, salt in salts.items() if one >= day - 1}
         return found
@@ -218,8 +220,8 @@ class SQLiteStore(Store):
             _trim_log(sql, "worker = ? AND id <= ? AND at < ?", self.worker, cursor, now - LOG_S)
             _trim_log(
                 sql,
-                "id < (SELECT id FROM log WHERE at >= ?2 ORDER BY id LIMIT 1) AND worker NOT IN "
-                "(SELECT id FROM worker WHERE beat IS NOT NULL AND at >= ?1)",
+                "id < coalesce((SELECT id FROM log WHERE at >= ?2 ORDER BY id LIMIT 1), 1 << 62) "
+                "AND worker NOT IN (SELECT id FROM worker WHERE beat IS NOT NULL AND at >= ?1)",
                 now - self.keep_s,
                 now - GONE_LOG_S,
             )
@@ -260,10 +262,10 @@ def _salt(sql: Connection, day: int) -> bytes | None:
     return found[0] if found else None
 
 
-def _make_salt(sql: Connection, day: int) -> bytes:
-    sql.execute("INSERT OR IGNORE INTO salt VALUES(?, ?)", (day, secrets.token_bytes(16)))
+def _make_salt(sql: Connection, day: int, made: bytes) -> bytes:
+    sql.execute("INSERT OR IGNORE INTO salt VALUES(?, ?)", (day, made))
     sql.execute("DELETE FROM salt WHERE day < ?", (day - 1,))
-    return _salt(sql, day) or b""
+    return _salt(sql, day) or made
 
 
 def _keep_tail(sql: Connection, worker: str, at: float) -> None:

@@ -69,8 +69,8 @@ class ValkeyServer:
     """
 
     def __init__(self, command: str, *options: str, port: int | None = None) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="frm-valkey-")
-        self.socket_path = str(Path(self._folder.name, "socket"))
+        self.folder = tempfile.mkdtemp(prefix="frm-valkey-")
+        self.socket_path = str(Path(self.folder, "socket"))
         self.options = options
         self._command, self.port = command, port or free_port()
         self.address = f"127.0.0.1:{self.port}"
@@ -80,11 +80,11 @@ class ValkeyServer:
 
     def start(self) -> None:
         """Start the server, empty, and wait until it answers."""
-        lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self._folder.name}"]
+        lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.folder}"]
         lines += ['save ""', "appendonly no", f"unixsocket {self.socket_path}", *self.options]
-        config = Path(self._folder.name, "conf")
+        config = Path(self.folder, "conf")
         config.write_text("\n".join(lines) + "\n")
-        log = Path(self._folder.name, "log")
+        log = Path(self.folder, "log")
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [self._command, str(config)], stdout=output, stderr=output
@@ -109,6 +109,7 @@ class ValkeyServer:
     def ask(self, *command: Any) -> Any:
         """Send one command past the store."""
         with self.client() as client:
+            client.response_callbacks.clear()
             return client.execute_command(*command)
 
     def freeze(self) -> None:
@@ -131,7 +132,7 @@ class ValkeyServer:
     def close(self) -> None:
         """End it for good."""
         self.kill()
-        self._folder.cleanup()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class ValkeyCluster:
@@ -160,16 +161,10 @@ class ValkeyCluster:
     def _is_whole(self) -> bool:
         return all(
             b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info
-            for info in (_bytes(node.ask("CLUSTER", "INFO")) for node in self.nodes)
+            for info in (node.ask("CLUSTER", "INFO") for node in self.nodes)
         )
 
     def close(self) -> None:
         """End it for good."""
         for node in self.nodes:
             node.close()
-
-
-def _bytes(answer: Any) -> bytes:
-    if isinstance(answer, dict):
-        return "\n".join(f"{key}:{value}" for key, value in answer.items()).encode()
-    return bytes(answer)

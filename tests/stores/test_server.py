@@ -1,0 +1,295 @@
+"""What happens to the Redis store when the server is not well."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import redis
+
+from flask_realtime_monitor.errors import ConfigError
+from flask_realtime_monitor.stores import Flush, Gap, Store, StoreError, open_store
+from flask_realtime_monitor.stores.redis import RedisStore
+from flask_realtime_monitor.stores.server import Server
+from tests.support.valkey import ValkeyCluster, ValkeyServer
+from tests.support.waiting import DEADLINE_S, wait_until
+
+pytestmark = pytest.mark.server
+
+Own = Callable[..., ValkeyServer]
+Left = Callable[[Any], Any]
+
+
+def frame(text: bytes = b"x") -> Flush:
+    return Flush(text, [(1, b"blob")], b"1")
+
+
+def went_well(store: Store, flush: Flush | None = None) -> Any:
+    """Flush; None while the store cannot."""
+    try:
+        return store.flush(flush or frame())
+    except StoreError:
+        return None
+
+
+def refused(store: Store) -> tuple[str, float]:
+    """Return what a flush is refused with, and after how many seconds."""
+    began_s = time.monotonic()
+    with pytest.raises(StoreError) as wrong:
+        store.flush(frame())
+    return str(wrong.value), time.monotonic() - began_s
+
+
+def test_a_frozen_server_costs_one_timeout_a_second_and_comes_back(
+    own_valkey: Own, left: Left
+) -> None:
+    server = own_valkey()
+    store = left(open_store(server.url, worker="w1"))
+    epoch = store.flush(frame()).epoch
+    server.freeze()
+    text, took_s = refused(store)
+    assert "did not answer within 0.5 s" in text
+    assert took_s < 0.5 + 2
+    text, took_s = refused(store)
+    assert "did not answer" in text
+    assert took_s < 0.25, "no second try within the second"
+    server.thaw()
+    assert wait_until(lambda: went_well(store), "the store works again", 5).epoch == epoch
+
+
+def test_a_server_that_lost_everything_has_a_new_epoch_the_old_beginning_and_salt(
+    own_valkey: Own, left: Left
+) -> None:
+    server = own_valkey()
+    one, two = (left(open_store(server.url, worker=name)) for name in ("w1", "w2"))
+    epoch, since_at, salt = one.flush(frame()).epoch, one.since_at(), one.salt(20_000)
+    cursor = two.load().cursor
+    server.kill()
+    assert "cannot be reached" in refused(one)[0]
+    server.start()
+    new = wait_until(lambda: went_well(one), "the store works again", 5).epoch
+    assert new != epoch
+    assert wait_until(lambda: went_well(two), "the other's too", 5).epoch == new
+    assert two.salt(20_000) == salt
+    assert two.since_at() == since_at
+    with pytest.raises(Gap):
+        two.read_since(cursor)
+    assert {worker for worker, _, _ in two.load().snapshots} == {"w1", "w2"}
+
+
+@pytest.mark.parametrize("lost", ["log", "epoch", "since"])
+def test_a_part_that_the_server_dropped_is_made_again(
+    valkey_url: str, left: Left, lost: str
+) -> None:
+    one, two = (
+        left(open_store(valkey_url, worker=name, prefix=f"lost {lost}")) for name in ("w1", "w2")
+    )
+    one.flush(frame())
+    epoch = two.flush(frame()).epoch
+    with redis.from_url(valkey_url) as client:
+        client.delete(f"{{lost {lost}}}:{lost}")
+    assert (one.flush(frame()).epoch == epoch) is (lost == "since")
+    assert one.flush(frame()).epoch == two.flush(frame()).epoch == one.epoch()
+    assert one.since_at() == two.since_at()
+    assert one.read_since(two.load().cursor) == []
+
+
+def test_a_wrong_password_is_said_without_telling_it(own_valkey: Own, left: Left) -> None:
+    server = own_valkey("requirepass right")
+    for url in (
+        server.url,
+        server.url.replace("//", "//:wr%40ng@"),
+        server.url.replace("//", "//bob:wr%40ng@"),
+    ):
+        store = left(open_store(url, worker="w1"))
+        text, _ = refused(store)
+        assert "password" in text
+        assert "wr" not in text
+        assert "wr" not in store.shown_url
+    store = left(open_store(server.url.replace("//", "//:right@"), worker="w1"))
+    store.flush(frame())
+
+
+def test_a_replica_that_takes_no_writes_is_said(own_valkey: Own, left: Left) -> None:
+    server = own_valkey()
+    store = left(open_store(server.url, worker="w1"))
+    store.flush(frame())
+    server.ask("REPLICAOF", "127.0.0.1", 1)
+    server.ask("CONFIG", "SET", "replica-serve-stale-data", "yes")
+    assert "READONLY" in refused(store)[0]
+    server.ask("REPLICAOF", "NO", "ONE")
+    store.flush(frame())
+
+
+def test_a_full_server_is_said(own_valkey: Own, left: Left) -> None:
+    server = own_valkey("maxmemory-policy noeviction")
+    store = left(open_store(server.url, worker="w1"))
+    store.flush(frame())
+    server.ask("CONFIG", "SET", "maxmemory", 1)
+    assert "out of memory" in refused(store)[0]
+    server.ask("CONFIG", "SET", "maxmemory", 0)
+    store.flush(frame())
+
+
+def test_keys_of_another_program_are_said(own_valkey: Own, left: Left) -> None:
+    server = own_valkey()
+    server.ask("SET", "{taken}:log", "x")
+    store = left(open_store(server.url, worker="w1", prefix="taken"))
+    assert "WRONGTYPE" in refused(store)[0]
+    assert "STORE_PREFIX" in refused(store)[0]
+
+
+def test_a_server_that_cannot_save_is_said(own_valkey: Own, left: Left) -> None:
+    server = own_valkey()
+    store = left(open_store(server.url, worker="w1"))
+    store.flush(frame())
+    server.ask("CONFIG", "SET", "save", "100000 100000")
+    shutil.rmtree(server.folder)
+    server.ask("BGSAVE")
+    wait_until(
+        lambda: b"rdb_last_bgsave_status:err" in server.ask("INFO", "persistence"),
+        "saving has failed",
+    )
+    assert "MISCONF" in refused(store)[0]
+
+
+def test_what_makes_no_sense_is_dropped_and_counted(valkey_url: str, left: Left) -> None:
+    store = left(open_store(valkey_url, worker="w1", prefix="odd"))
+    cursor = store.flush(frame()).cursor
+    with redis.from_url(valkey_url) as client:
+        client.xadd("{odd}:log", {"other": "x"})
+        client.hset("{odd}:beats", "short", b"x")
+        client.hset("{odd}:beats", "future", b"\x09" + bytes(40))
+        client.hset("{odd}:gone", "t:short", b"")
+    store.flush(frame(b"y"))
+    assert [entry.data for entry in store.read_since(cursor)] == [b"y"]
+    assert store.dropped == 1
+    assert set(store.roster().beats) == {"w1"}
+    assert store.dropped == 4
+    assert not store.retire("short", lambda beat, retired, taken: b"")
+
+
+def test_everything_expires_by_itself(own_valkey: Own, left: Left) -> None:
+    server = own_valkey()
+    store = left(open_store(server.url, worker="w1", keep_s=2))
+    store.salt(20_000)
+    store.flush(Flush(b"x", [(1, b"blob")], b"1", [b"note"]))
+    assert store.retire("w1", lambda beat, retired, taken: b"1")
+    keys = server.ask("KEYS", "*")
+    assert len(keys) >= 8
+    for key in keys:
+        left_s = server.ask("TTL", key)
+        assert 0 < left_s <= (172_800 if b":salt:" in key else 2), key
+    wait_until(lambda: server.ask("DBSIZE") == 1, "only the salt is left")
+
+
+@pytest.mark.parametrize("has_minid", [True, False])
+def test_the_log_is_cut_by_age_and_never_under_a_reader(
+    own_valkey: Own, left: Left, monkeypatch: pytest.MonkeyPatch, has_minid: bool
+) -> None:
+    server = own_valkey()
+    if not has_minid:
+        # As before Redis 6.2.
+        real = Server.send
+
+        def send(self: Server, *commands: Any) -> list[Any]:
+            if commands[0][0] == "XTRIM":
+                raise StoreError("answers: ERR syntax error")
+            return real(self, *commands)
+
+        monkeypatch.setattr(Server, "send", send)
+    store = left(RedisStore(server.url, worker="w1", keep_log_s=0.2))
+    first = store.load().cursor
+    numbers = itertools.count()
+
+    def shrinks() -> bool:
+        cursor = store.flush(frame(b"%d" % next(numbers))).cursor
+        store.trim(cursor)
+        assert store.read_since(cursor) == []
+        length: int = server.ask("XLEN", "{realtime-monitor}:log")
+        return length < next(numbers) / 4
+
+    wait_until(shrinks, "the log is short")
+    with pytest.raises(Gap):
+        store.read_since(first)
+
+
+def test_a_unix_socket_serves(own_valkey: Own, left: Left) -> None:
+    server = own_valkey()
+    store = left(open_store(f"unix://{quote(server.socket_path)}?db=0", worker="w1"))
+    store.flush(frame())
+    assert store.load().entries[0].data == b"x"
+
+
+@pytest.mark.parametrize("scheme", ["valkey", "redis", "redis+cluster", "valkey+cluster"])
+def test_every_scheme_reaches_the_server(valkey_url: str, left: Left, scheme: str) -> None:
+    url = valkey_url.replace("redis:", f"{scheme}:")
+    store = left(open_store(url, worker="w1", prefix=scheme))
+    store.flush(frame())
+    assert store.shown_url.startswith(f"{scheme}://")
+
+
+def test_the_other_client_serves_too(
+    valkey_url: str, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import valkey
+
+    monkeypatch.setattr("flask_realtime_monitor.stores.server._driver", lambda url: valkey)
+    store = left(open_store(valkey_url, worker="w1", prefix="other client"))
+    store.flush(frame())
+    assert store.retire("w1", lambda beat, retired, taken: b"1")
+    assert store.load().entries[0].data == b"x"
+    dead = left(open_store("redis://127.0.0.1:1", worker="w1"))
+    assert "cannot be reached" in refused(dead)[0]
+
+
+def test_without_a_client_the_app_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("redis", "valkey"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=re.escape("pip install 'Flask-Realtime-Monitor[redis]'")):
+        open_store("redis://:secret@host")
+
+
+@pytest.mark.parametrize("url", ["redis://host:port/0", "redis://:secret@host:99999", "postgres:x"])
+def test_an_address_that_is_none_is_a_wrong_setting(url: str) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        open_store(url)
+    assert "secret" not in str(wrong.value)
+
+
+def test_a_cluster_is_followed_when_the_slot_moves_and_when_nodes_go(
+    cluster: ValkeyCluster, left: Left
+) -> None:
+    prefixes = [f"p{number}" for number in range(40)]
+    for prefix in prefixes[:6]:
+        store = left(open_store(cluster.nodes[1].url, worker="w1", prefix=prefix))
+        store.flush(frame())
+        assert store.retire("w1", lambda beat, retired, taken: b"1")
+        assert store.load().entries[0].data == b"x"
+    first, second = cluster.nodes[0], cluster.nodes[1]
+    slots = {prefix: first.ask("CLUSTER", "KEYSLOT", prefix) for prefix in prefixes}
+    mine = next(prefix for prefix, slot in slots.items() if 6000 < slot < 10_000)
+    dead = f"127.0.0.1:1,{first.address}"
+    several = left(open_store(f"redis+cluster://{dead}", worker="w1", prefix=mine))
+    wait_until(lambda: went_well(several), "another node is asked", DEADLINE_S)
+    # An empty slot can be given away at once.
+    third = cluster.nodes[2]
+    keys = second.ask("KEYS", f"{{{mine}}}:*")
+    second.ask("DEL", *keys)
+    ids = {node: node.ask("CLUSTER", "MYID").decode() for node in (second, third)}
+    # With its state told, the new owner's claim counts more than what the old one still says.
+    third.ask("CLUSTER", "SETSLOT", slots[mine], "IMPORTING", ids[second])
+    second.ask("CLUSTER", "SETSLOT", slots[mine], "MIGRATING", ids[third])
+    for node in (third, second, first):
+        node.ask("CLUSTER", "SETSLOT", slots[mine], "NODE", ids[third])
+    wait_until(lambda: went_well(several), "the slot is found", DEADLINE_S)
+    assert third.ask("KEYS", f"{{{mine}}}:*")
