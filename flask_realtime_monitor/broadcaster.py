@@ -8,7 +8,6 @@ server iterates.
 from __future__ import annotations
 
 import random
-import signal
 import threading
 import time
 from collections import deque
@@ -20,7 +19,7 @@ from .config import Settings
 from .guard import Guard
 from .models import User
 from .picture import Picture
-from .worker import Worker
+from .worker import Worker, is_told_to_stop, server_worker
 
 _POLL_S = 0.1  # how soon a stop of the worker is seen
 _RING_FRAMES = 64
@@ -217,7 +216,7 @@ class Broadcaster:
                 if not self._viewers:
                     self._publisher = None
                     return
-            if _is_told_to_stop():
+            if is_told_to_stop():
                 self.stop()
                 continue
             try:
@@ -319,13 +318,16 @@ class Broadcaster:
         return encoded
 
     def _event_id(self) -> str:
-        return f"{self._picture.epoch}-{self._cursor}.{self._tick_number}"
+        return f"{self._picture.epoch}-{self._cursor}.{self._tick_number}.{self._worker.id}"
 
     def _missed(self, last_event_id: str) -> bytes | None:
         """Return the frames after an event id, None where only a snapshot will do."""
         epoch, _, rest = last_event_id.partition("-")
-        tick = rest.partition(".")[2]
-        if epoch != self._picture.epoch or not (tick.isascii() and tick.isdigit()):
+        _, _, place = rest.partition(".")
+        tick, _, worker_id = place.partition(".")
+        if epoch != self._picture.epoch or worker_id != self._worker.id:
+            return None
+        if not (tick.isascii() and tick.isdigit()):
             return None
         after = int(tick[:18])
         if after == self._tick_number:
@@ -366,22 +368,13 @@ class Broadcaster:
             self._dismiss(viewer, "unauthorized", 1000)
 
 
-def _server_worker() -> Any:
-    """Return gunicorn's worker object, found as the owner of its SIGTERM handler, or None."""
-    return getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-
-
-def _is_told_to_stop() -> bool:
-    return getattr(_server_worker(), "alive", True) is False
-
-
 def derived_limit() -> int:
     """Return how many streams leave the server enough connections or threads for the app.
 
     Half of a gevent worker's connections, a quarter of a threaded worker's threads, at least 1;
     100 where the server does not tell.
     """
-    worker = _server_worker()
+    worker = server_worker()
     config = getattr(worker, "cfg", None)
     if config is None:
         return 100

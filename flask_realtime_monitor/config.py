@@ -96,11 +96,49 @@ def _url_prefix(value: Any) -> str:
     return value.rstrip("/")
 
 
+_SCHEMES = (
+    "auto",
+    "memory:",
+    "sqlite:////path",
+    "redis://host",
+    "rediss://host",
+    "valkey://host",
+    "unix:///path",
+)
+
+
 def _store(value: Any) -> str:
-    known = 'one of "auto" and "memory:" (this release has no other store)'
-    if not isinstance(value, str) or value not in ("auto", "memory:"):
+    known = "one of " + ", ".join(f'"{one}"' for one in _SCHEMES)
+    if not isinstance(value, str):
+        raise _Wrong(known)
+    if value == "auto" or value.rstrip("/") == "memory:":
+        return "auto" if value == "auto" else "memory:"
+    scheme, _, rest = value.partition("://")
+    if scheme == "sqlite":
+        if not rest.startswith("//") or rest.endswith("/"):
+            raise _Wrong('"sqlite:////path" with the whole path of a file')
+        return value
+    if scheme not in STORE_SCHEMES or not rest.strip("/"):
         raise _Wrong(known)
     return value
+
+
+#: Of stores on a server; the client comes with the extra "redis".
+STORE_SCHEMES = (
+    "redis",
+    "rediss",
+    "valkey",
+    "valkeys",
+    "unix",
+    "redis+cluster",
+    "valkey+cluster",
+)
+
+
+def _prefix(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value.isprintable() and 0 < len(value) <= 100):
+        return value
+    raise _Wrong("None or a text of 1 to 100 printable characters")
 
 
 def _token(least: int) -> Check:
@@ -127,7 +165,15 @@ class Settings:
 
     enabled: bool = _setting(True, _boolean, "False: no hook, no route")
     url_prefix: str = _setting("/monitor", _url_prefix, "where the blueprint is mounted")
-    store: str = _setting("auto", _store, '"auto" or "memory:": each worker keeps its own picture')
+    store: str = _setting(
+        "auto",
+        _store,
+        '"auto": right with no server to start, however many workers this host runs; "memory:"; '
+        '"sqlite:////path"; "redis://..." or "valkey://..." for several hosts',
+    )
+    store_prefix: str | None = _setting(
+        None, _prefix, "keeps two apps on one Redis apart; derived from the app's import name"
+    )
     session_timeout: float = _setting(
         1800.0, _number(1, 86_400), "s without a request until a session ends"
     )
@@ -147,6 +193,9 @@ class Settings:
     )
     update_interval: float = _setting(
         1.0, _number(0.1, 60), "s between two stream updates; stretched only by a tick's own work"
+    )
+    flush_interval: float = _setting(
+        0.25, _number(0.05, 5), "s between two writes to a shared store"
     )
     heartbeat_interval: float = _setting(10.0, _number(1, 300), "s; a comment on an idle stream")
     resync_interval: float = _setting(
@@ -220,7 +269,8 @@ def load(config: Mapping[str, Any]) -> Settings:
         try:
             values[setting.name] = setting.metadata["check"](value)
         except _Wrong as wrong:
-            shown = "***" if key.endswith("TOKEN") else repr(value)[:80]
+            is_secret = key.endswith("TOKEN") or "@" in str(value)  # a URL's password
+            shown = "***" if is_secret else repr(value)[:80]
             raise ConfigError(
                 f"{key} is {shown}; write {wrong} (default {setting.default!r}: "
                 f"{setting.metadata['meaning']})"

@@ -22,6 +22,7 @@ from .errors import ConfigError
 from .identity import Identify, Person, person_of
 from .models import Activity, User
 from .recorders import connect_logins
+from .sharing import store_for
 from .state import ENTRY_KEY, EXTENSION, Hooks, Live, State
 from .web import blueprint
 from .web.answers import with_own_headers
@@ -92,6 +93,7 @@ class RealtimeMonitor:
                 "beside the other extensions"
             )
         settings = config.load(app.config)
+        store_for(settings, "", app.import_name)  # a missing client shows now, not at a request
         state = State(app, settings, self._hooks)
         if settings.enabled:
             _check_prefix(app, settings.url_prefix)
@@ -193,10 +195,11 @@ class RealtimeMonitor:
         if len(self._apps) == 1:
             only: State = self._apps[0].extensions[EXTENSION]
             return only
-        what = "several apps" if self._apps else "no app"
+        if not self._apps:
+            raise RuntimeError("this monitor has no app yet; call init_app(app) first")
         raise RuntimeError(
-            f"this monitor has {what} and none of them is current; call it inside a request or "
-            f"with app.app_context()"
+            "this monitor has several apps and none of them is current; call it inside a request "
+            "or with app.app_context()"
         )
 
 
@@ -269,6 +272,7 @@ def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..
 
 def _exclude(state: State) -> None:
     state.live.ingest.put_excluded()
+    state.live.sharing.begin()  # a worker that only shows the picture is one of it, too
 
 
 def _track(state: State, name: Any, user: Any, data: Json) -> None:

@@ -23,6 +23,7 @@ class Vitals(NamedTuple):
     limits: list[dict[str, Any]]
     store_url: str
     store_lag_s: float | None
+    sharing: list[str]
 
 
 def report(vitals: Vitals) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def memory_limit(sessions: int) -> int:
 
 
 def _problems(vitals: Vitals) -> list[str]:
-    found = []
+    found = list(vitals.sharing)
     if vitals.is_one_of_many:
         found.append(
             "several workers run and each keeps its own picture: this is one worker's part; "

@@ -60,7 +60,7 @@ class Identity:
 
 def person_of(who: Any) -> Person | None:
     """Return (id, name) for what an ``identify`` hook returned."""
-    if who is None:
+    if who is None or who is False:  # "is signed in, and who": False is nobody's id
         return None
     if isinstance(who, User):
         return None if who.id is None else (who.id, who.name)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from . import rows
 from .clock import Clock
 from .config import Settings
+from .errors import MonitorError
 from .guard import Guard
 from .models import Activity, User
 from .privacy import (
@@ -62,6 +63,10 @@ class Raw(NamedTuple):
     has_visitor: bool = True
 
 
+class NotReadyError(MonitorError):
+    """Nothing can be folded yet: there is no salt for the visitors' ids."""
+
+
 class _Who(NamedTuple):
     """What an address and an agent come to."""
 
@@ -104,10 +109,12 @@ class Ingest:
         self._exclusion = Exclusion(settings.exclude)
         #: Tells whether the view of an endpoint is never recorded.
         self.is_exempt: Callable[[str], bool] = lambda _: False
+        #: Returns the app's rules: a path that none was found for may be near one with a secret.
+        self.rules: Callable[[], list[str]] = list
         # Keyed by Python's own hash of address and agent, so that no full address is kept.
         self._who: dict[int, _Who] = {}
         self._routes: dict[tuple[str | None, str | None], _Route] = {}
-        self._paths: dict[str, str | None] = {}  # as it came: as it is kept, None = hidden
+        self._paths: dict[str, str | None] = {}  # as it came: as it is kept
         self._statuses: dict[str | None, int | None] = {None: None}
         self.queue: deque[Raw | None] = deque()
         self._folding = threading.Lock()
@@ -130,8 +137,11 @@ class Ingest:
         return self._exclusion.hides(endpoint, path, agent)
 
     def visitor(self, address: str, agent: str) -> int:
-        """Return the id of the visitor behind an address and an agent."""
-        return self._tracker.visitors.visitor(address, agent, self._clock.now_at())
+        """Return the id of the visitor behind an address and an agent; 0 while none can be made."""
+        try:
+            return self._tracker.visitors.visitor(address, agent, self._clock.now_at())
+        except MonitorError:
+            return 0
 
     def path_of(self, path: str, rule: str | None, arguments: Mapping[str, Any] | None) -> str:
         """Return a path as it may be shown."""
@@ -151,6 +161,8 @@ class Ingest:
         try:
             while self.queue:
                 self._fold_batch()
+        except NotReadyError:
+            return  # no salt: what is in the queue waits for it
         finally:
             self._folder = None
             self._folding.release()
@@ -169,8 +181,11 @@ class Ingest:
         queue = self.queue
         count = min(len(queue), QUEUE_SIZE)
         # The salt is looked at once a batch: what ended just before midnight may get today's.
-        if self._tracker.visitors.turn(self._clock.now_at()):
-            self._who.clear()
+        try:
+            if self._tracker.visitors.turn(self._clock.now_at()):
+                self._who.clear()
+        except MonitorError as error:
+            raise NotReadyError from error
         records, excluded = self._scrubbed([queue.popleft() for _ in range(count)], hook)
         if records:
             notices = self._tracker.fold(records, notice=self._wants_notices())
@@ -202,12 +217,12 @@ class Ingest:
                 if path is not None:
                     kept = paths.get(path, "")
                     if kept == "":
-                        kept = self._read(path)
+                        kept = self._read(path, rule, arguments)
                 if kind == "request" and (kept is None or who.is_hidden or route.is_hidden):
                     excluded += 1
                     continue
                 if path is not None:
-                    if route.hides_secrets or kept is None:
+                    if kept is None:
                         kept = self._redactor.path(from_wire(path), rule, arguments)
                     if query:
                         kept += self._redactor.query(query)
@@ -274,10 +289,19 @@ class Ingest:
         _keep(self._routes, (endpoint, rule), route)
         return route
 
-    def _read(self, path: str) -> str | None:
+    def _read(self, path: str, rule: str | None, arguments: Mapping[str, Any] | None) -> str | None:
+        """Return a path as it is kept, None for one that is excluded.
+
+        One that hides nothing is remembered for the next time.
+        """
         text = from_wire(path)
-        kept = None if self._exclusion.hides_path(text) else self._redactor.path(text, None, None)
-        _keep(self._paths, path, kept)
+        if self._exclusion.hides_path(text):
+            return None
+        if rule is None:
+            self._redactor.learn(self.rules)
+        kept = self._redactor.path(text, rule, arguments)
+        if kept == text:
+            _keep(self._paths, path, kept)
         return kept
 
     def _shown(self, record: Record, hook: Callable[[Activity], Activity | None]) -> Record | None:

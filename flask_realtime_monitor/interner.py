@@ -37,6 +37,10 @@ class Interner(Generic[T]):
         self._values.append(value)
         return number
 
+    def since(self, number: int) -> list[tuple[int, T]]:
+        """Return (number, value) of all values from a number on."""
+        return list(enumerate(self._values[number:], number))
+
     def value(self, number: int) -> T:
         """Return the value of a number."""
         return self._values[number] if number < len(self._values) else self._other
@@ -57,6 +61,8 @@ class PathTable:
         self._hand = 0
         self._size = size
         self.replaced = 0
+        #: Slots into which a path has moved since somebody last took note; None: nobody does.
+        self.moved: set[int] | None = None
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -83,7 +89,13 @@ class PathTable:
             self._born_ms[slot] = now_ms
             self.replaced += 1
         self.slots[path] = slot
+        if self.moved is not None:
+            self.moved.add(slot)
         return slot
+
+    def entry(self, slot: int) -> tuple[int, int, str]:
+        """Return (slot, time its path moved in, path)."""
+        return slot, self._born_ms[slot], self._paths[slot]
 
     def path(self, slot: int, seen_ms: int) -> str | None:
         """Return the path that was in the slot at that time, None if it has moved out since."""

@@ -43,12 +43,17 @@ def traffic(summaries: Sequence[Summary], now_at: float) -> Json:
     }
 
 
-def monitor(workers: Sequence[Json]) -> Json:
-    """Return what the workers serve and have thrown away, added up."""
+def monitor(workers: Sequence[Json], by_retired: Json) -> Json:
+    """Return what the workers serve and have thrown away, added up.
+
+    Args:
+        by_retired: what workers that are gone had thrown away.
+    """
     return {
         "viewers": sum(one.get("viewers", 0) for one in workers),
         "dropped": {
-            name: sum(one.get("dropped", {}).get(name, 0) for one in workers)
+            name: by_retired.get(name, 0)
+            + sum(one.get("dropped", {}).get(name, 0) for one in workers)
             for name in ("sessions", "activities", "events")
         },
     }

@@ -35,6 +35,8 @@ class Coverage(NamedTuple):
     reporting: int
     hosts: frozenset[str]
     oldest_report_s: float
+    silent: tuple[str, ...] = ()
+    is_readable: bool = True  # whether the others can be asked at all
 
 
 class Peers:
@@ -73,6 +75,10 @@ class Peers:
     def workers(self) -> Sequence[Json]:
         """Return them as the contract's ``worker``."""
         return ()
+
+    def dropped_by_retired(self) -> Json:
+        """Return what workers that are gone have thrown away."""
+        return {}
 
     def coverage(self) -> Coverage:
         """Return who has reported."""

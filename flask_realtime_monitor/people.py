@@ -16,6 +16,8 @@ class People:
         self._hashes: list[int] = []
         self._keys: list[tuple[int, ...]] = []
         self._free: list[int] = []
+        #: Numbers whose user or name is new since somebody last took note; None: nobody does.
+        self.renamed: set[int] | None = None
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -35,13 +37,27 @@ class People:
                 self._hashes.append(self._pseudonym(user_id))
                 self._keys.append(())
             self._numbers[user_id] = number
+            if self.renamed is not None:
+                self.renamed.add(number)
         elif name is not None:
-            self._names[number] = name
+            self.rename(number, name)
         return number
 
     def rename(self, number: int, name: str) -> None:
         """Keep a user's newest name."""
-        self._names[number] = name
+        if name != self._names[number]:
+            self._names[number] = name
+            if self.renamed is not None:
+                self.renamed.add(number)
+
+    def entry(self, number: int) -> tuple[int, str | None, str | None]:
+        """Return (number, id, name); no id where the number was given back."""
+        return number, self._ids[number], self._names[number]
+
+    @property
+    def size(self) -> int:
+        """How many numbers there have ever been."""
+        return len(self._ids)
 
     def find(self, user_id: str) -> int | None:
         """Return the number of a user who has one."""

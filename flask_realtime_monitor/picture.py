@@ -21,7 +21,7 @@ from .index import Index
 from .peers import Peers, There
 from .records import FeedItem, Notice
 from .shapes import Part
-from .source import OwnSource, Person, Source
+from .source import OwnSource, Source
 from .surroundings import Surroundings
 from .tracker import Tracker
 from .traffic import Summary
@@ -43,7 +43,6 @@ class Picture:
         self,
         settings: Settings,
         tracker: Tracker,
-        epoch: str,
         worker_id: str,
         host: str,
         surroundings: Surroundings,
@@ -55,7 +54,6 @@ class Picture:
         self._around = surroundings
         self._peers = peers or Peers()
         self._own = OwnSource(tracker, worker_id, host)
-        self.epoch = epoch
         self._began_at = self._clock.now_at()
         self._lock = threading.Lock()
         self._read_at_s = 0.0
@@ -71,6 +69,16 @@ class Picture:
         self._feed_cache: OrderedDict[tuple[str, int], Json] = OrderedDict()
         self._in_flight: list[There] = []
         self._busy: dict[int, int] = {}  # session key -> requests in flight
+
+    @property
+    def epoch(self) -> str:
+        """The id of the picture: it changes when the picture begins anew."""
+        return self._around.epoch()
+
+    @property
+    def cursor(self) -> int:
+        """How far the picture has been read."""
+        return self._around.cursor()
 
     @property
     def since_at(self) -> float:
@@ -174,11 +182,6 @@ class Picture:
                 "workers": self._worker_items()[:limit],
             }
 
-    @property
-    def cursor(self) -> int:
-        """How many activities this worker has seen."""
-        return self._tracker.feed_number
-
     def describe(self, notice: Notice) -> Json:
         """Return a session that a signal tells of; it may have ended."""
         key = notice.key or 0
@@ -268,23 +271,14 @@ class Picture:
 
     def _parts(self, key: int) -> list[Part]:
         """Return what every worker knows of a session, its guest part's rows too."""
-        found = []
-        joined = self._index.joined.get(key)
-        for source in self._sources:
-            row = source.rows.get(key)
-            if row is not None:
-                found.append(Part(source, key, row, rows.head_of(row)))
-            guest = None if joined is None else source.rows.get(joined)
-            if joined is not None and guest is not None:
-                found.append(Part(source, joined, guest, rows.head_of(guest)))
-        return found
+        return shapes.parts(self._sources, key, self._index.joined.get(key))
 
     def _session_json(self, key: int) -> Json | None:
         parts = self._parts(key)
         if not parts:
             return None
         is_active = self._index.sessions.is_active(key) or key in self._busy
-        person = self._person(parts)
+        person = shapes.whose(parts)
         seen = ([part.row for part in parts], [part.source.offset_ms for part in parts])
         seal = (*seen, is_active, person)
         cached = self._session_cache.get(key)
@@ -296,17 +290,6 @@ class Picture:
         self._session_cache[key] = (seal, item)
         return item
 
-    def _person(self, parts: list[Part]) -> Person | None:
-        """Return whose session it is; of several names the one that was seen last."""
-        named: tuple[int, Person] | None = None
-        for part in parts:
-            whose = part.source.user(part.head.user - 1) if part.head.user else None
-            if whose is not None:
-                rank = part.last_ms if whose[1] is not None else -1
-                if named is None or rank > named[0]:
-                    named = rank, whose
-        return None if named is None else named[1]
-
     def _user_json(self, user_id: str) -> Json | None:
         found = [self._session_json(key) for key in self._index.keys_of(user_id)]
         sessions = [one for one in found if one is not None and one["user"] is not None]
@@ -315,7 +298,7 @@ class Picture:
         sessions.sort(key=lambda one: one["last_seen_at"], reverse=True)
         names = (one["user"]["name"] for one in sessions)
         name = next((one for one in names if one is not None), None)
-        return shapes.person((user_id, name), sessions)
+        return shapes.user_of((user_id, name), sessions)
 
     def _feed(self, most: int) -> list[Json]:
         """Return the newest activities of all workers, newest first."""
@@ -343,8 +326,13 @@ class Picture:
     def _endpoint_items(self) -> list[Json]:
         return numbers.endpoints(self._summaries(), self._index)
 
+    def _workers(self) -> list[Json]:
+        """Return all workers; a shell that only reads is none."""
+        own = [self._around.worker()] if self._around.is_worker() else []
+        return [*own, *self._peers.workers()]
+
     def _worker_items(self) -> list[Json]:
-        items = [self._around.worker(), *self._peers.workers()]
+        items = self._workers()
         items.sort(key=lambda one: (one.get("started_at", 0), one["id"]))
         return items
 
@@ -355,13 +343,14 @@ class Picture:
             if now_ms - there.started_ms < older_than_ms:
                 continue
             key = self._index.session_of_visitor(there.request.visitor)
-            person = None if key is None else self._person(self._parts(key))
+            person = None if key is None else shapes.whose(self._parts(key))
             found.append(shapes.in_flight(there, key, person, now_ms))
         return found
 
     def _stats(self) -> Json:
-        workers = [self._around.worker(), *self._peers.workers()]
+        workers = self._workers()
         coverage = self._peers.coverage()
+        own = int(self._around.is_worker())
         idle_busy = [key for key in self._busy if not self._index.sessions.is_active(key)]
         in_flight = len(self._around.in_flight()) + self._peers.in_flight_count()
         return {
@@ -370,13 +359,15 @@ class Picture:
             **numbers.people(self._index, idle_busy),
             **numbers.traffic(self._summaries(), self._clock.now_at()),
             "in_flight": in_flight,
-            **numbers.monitor(workers),
+            **numbers.monitor(workers, self._peers.dropped_by_retired()),
             "coverage": {
-                "workers": 1 + coverage.workers,
-                "workers_reporting": 1 + coverage.reporting,
-                "hosts": len(coverage.hosts | {self._own.host}),
+                "workers": own + coverage.workers,
+                "workers_reporting": own + coverage.reporting,
+                "hosts": len(coverage.hosts | ({self._own.host} if own else set())),
                 "oldest_report_s": coverage.oldest_report_s,
-                "complete": self._around.is_whole() and coverage.workers == coverage.reporting,
+                "complete": self._around.is_whole()
+                and coverage.is_readable
+                and coverage.workers == coverage.reporting,
             },
         }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 import re
 import socket
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote
 
 MAX_TEXT = 256
@@ -91,6 +91,13 @@ class Names:
         return known
 
 
+class _Near(NamedTuple):
+    """A rule that hides a secret, and what every path under it looks like."""
+
+    rule: str
+    pattern: re.Pattern[str]
+
+
 class Redactor:
     """Turns what a request brought into what may be kept of it."""
 
@@ -98,12 +105,33 @@ class Redactor:
         self._secret = Names(redact)
         self._kept_query = frozenset(query_string)
         self._secret_arguments: dict[str, bool] = {}
+        self._near: list[_Near] = []
+        self._has_learnt = False
 
     def path(self, path: str, rule: str | None, arguments: Mapping[str, Any] | None) -> str:
         """Return the path to keep; a view argument with a secret's name shows as ``<name>``."""
-        if arguments and rule is not None and self.hides_in(rule):
+        if rule is None:
+            for near in self._near:
+                if near.pattern.fullmatch(path):
+                    return clean(near.rule)
+        elif arguments and self.hides_in(rule):
             path = _CONVERTER.sub(lambda found: self._value(found[1], arguments), rule)
         return clean(path)
+
+    def learn(self, rules: Callable[[], Iterable[str]]) -> None:
+        """Take note, once, of the rules with a secret.
+
+        Where Flask answers by itself (a slash that is missing, a method that is not allowed) no
+        rule is known, and the path may hold the secret all the same; it then shows as the rule.
+        """
+        if self._has_learnt:
+            return
+        self._has_learnt = True
+        for rule in rules():
+            if self.hides_in(rule):
+                parts = _CONVERTER.split(rule.rstrip("/"))
+                pattern = ".+?".join(re.escape(part) for part in parts[::2])
+                self._near.append(_Near(rule.rstrip("/"), re.compile(pattern + "/?")))
 
     def query(self, query_string: str) -> str:
         """Return "?..." of the allowed parameters, "" when there are none."""

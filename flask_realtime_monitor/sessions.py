@@ -6,8 +6,9 @@ is replaced, never changed, so reading one needs no lock.
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from . import rows
 from .config import Settings
@@ -23,6 +24,7 @@ _MAX_ENDED = 1_000
 _MAX_SIGNED_OUT = 10_000
 ROW_OVERHEAD = 33 + 48 + 52 + 8  # bytes object, key, dict slot, wheel (measured)
 _MOST_LOOKS = 200
+_LOOK_AGAIN_S = 30
 
 
 class Sessions:
@@ -50,6 +52,13 @@ class Sessions:
         self.dropped = 0
         #: Which sessions a reader must look at again; None while nobody reads.
         self.changed: dict[int, None] | None = None
+        #: Which sessions other workers must hear of, and the number of the newest activity they
+        #: know of each; None while there are no others.
+        self.dirty: dict[int, int] | None = None
+        #: Keys by their low eight bits, while there are others; those of ended sessions may stay.
+        self.buckets: list[array[int]] = []
+        #: Whether a session ends when its time here is over; other workers may know better.
+        self.ends_alone = True
         #: What signals will tell; None while nobody listens.
         self.notices: list[Notice] | None = None
 
@@ -129,6 +138,8 @@ class Sessions:
         else:
             self._due_guests.add(key, due_s)
         self._ended.pop(key, None)
+        if self.buckets:
+            self.buckets[key & 0xFF].append(key)
         agent = self.agents.number(record.agent)
         ip = record.ip
         ordinal = seen & rows.MAX_COUNT
@@ -140,6 +151,8 @@ class Sessions:
         self.row_bytes += len(row) + (ROW_OVERHEAD if before is None else -len(before))
         if self.changed is not None:
             self.changed[key] = None
+        if self.dirty is not None:
+            self.dirty.setdefault(key, rows.head_of(row).ordinal - 1)
 
     # -- joining guest and user --------------------------------------------------------------
 
@@ -199,6 +212,8 @@ class Sessions:
                 row = self.rows.get(key)
                 if row is not None:
                     due_s = self._due_s(key, row, now_ms, busy)
+                    if due_s is None and not self.ends_alone:
+                        due_s = now_ms // 1000 + _LOOK_AGAIN_S
                     if due_s is None:
                         self._end(key, row, now_ms)
                     else:
@@ -222,16 +237,59 @@ class Sessions:
             return now_ms // 1000 + 1
         return None
 
-    def sign_out(self, record: Record, now_ms: int) -> None:
-        """End the session of who signed out; the visitor's next request begins a new one."""
+    def timed_out(self, bucket: int, before_ms: int) -> set[int]:
+        """Return a bucket's sessions of which no part was seen since ``before_ms``."""
+        found = set()
+        for key in self.buckets[bucket]:
+            row = self.rows.get(key)
+            if row is not None and rows.last_ms_of(row) <= before_ms:
+                joined = self.partner(key, row)
+                if joined is None or rows.last_ms_of(joined[1]) <= before_ms:
+                    found.add(key)
+        return found
+
+    def end(self, keys: Iterable[int], now_ms: int) -> None:
+        """End some sessions, and what is joined with them."""
+        for key in keys:
+            row = self.rows.get(key)
+            if row is not None:
+                self._end(key, row, now_ms)
+
+    def sign_out(self, record: Record, now_ms: int, generation: int) -> tuple[int, ...]:
+        """End the session of who signed out; the visitor's next request begins a new one.
+
+        Args:
+            generation: tells the sessions after this sign-out from those before; it grows.
+
+        Returns:
+            the keys of what has ended, whether this worker had rows of them or not.
+        """
         visitor = record.visitor
         if not visitor:
-            return
-        key = self.key(visitor, record.user_id, record.user_name)
-        row = self.rows.get(key)
+            return ()
+        ended = (
+            self.key(visitor, record.user_id, record.user_name),
+            self.anonymous_key(visitor),
+        )
+        row = self.rows.get(ended[0])
         if row is not None:
-            self._end(key, row, now_ms)
-        generation = self.generation.pop(visitor, 0) + 1
+            self._end(ended[0], row, now_ms)
+        self._begin_generation(visitor, generation)
+        return ended
+
+    def sign_out_elsewhere(
+        self, visitor: int, keys: Iterable[int], generation: int, at_ms: int, now_ms: int
+    ) -> None:
+        """End what another worker saw sign out at ``at_ms``, if it was not seen since."""
+        for key in keys:
+            row = self.rows.get(key)
+            if row is not None and rows.last_ms_of(row) <= at_ms:
+                self._end(key, row, now_ms)
+        if self.generation.get(visitor, 0) < generation:
+            self._begin_generation(visitor, generation)
+
+    def _begin_generation(self, visitor: int, generation: int) -> None:
+        self.generation.pop(visitor, None)
         self.generation[visitor] = generation
         if len(self.generation) > _MAX_SIGNED_OUT:
             self.generation.popitem(last=False)
@@ -280,6 +338,8 @@ class Sessions:
             self._ended.popitem(last=False)
         if self.changed is not None:
             self.changed[key] = None
+        if self.dirty is not None:
+            self.dirty.setdefault(key, 0)
 
     def tell(self, what: str, key: int, row: bytes, joined: tuple[int, bytes] | None) -> None:
         """Note what a signal will tell of a session."""

@@ -10,6 +10,7 @@ from .peers import There
 from .records import FeedItem, Rare
 from .rows import Act, Head
 from .source import Person, Source
+from .traffic import UNMATCHED
 
 Json = dict[str, Any]
 
@@ -31,6 +32,29 @@ class Part(NamedTuple):
     def last_ms(self) -> int:
         """When it was last seen, in ms since the epoch."""
         return self.source.offset_ms + self.head.last_ms
+
+
+def parts(sources: Iterable[Source], key: int, guest_key: int | None) -> list[Part]:
+    """Return what every worker knows of a session, and of its guest part if it has one."""
+    found = []
+    for source in sources:
+        for one in (key, guest_key):
+            row = None if one is None else source.rows.get(one)
+            if one is not None and row is not None:
+                found.append(Part(source, one, row, rows.head_of(row)))
+    return found
+
+
+def whose(parts: Iterable[Part]) -> Person | None:
+    """Return whose session it is; of several names the one that was seen last."""
+    named: tuple[int, Person] | None = None
+    for part in parts:
+        person = part.source.user(part.head.user - 1) if part.head.user else None
+        if person is not None:
+            rank = part.last_ms if person[1] is not None else -1
+            if named is None or rank > named[0]:
+                named = rank, person
+    return None if named is None else named[1]
 
 
 def session(key: int, parts: Sequence[Part], person: Person | None, is_active: bool) -> Json:
@@ -58,7 +82,7 @@ def session(key: int, parts: Sequence[Part], person: Person | None, is_active: b
     }
 
 
-def person(whole: Person, sessions: Sequence[Json]) -> Json:
+def user_of(whole: Person, sessions: Sequence[Json]) -> Json:
     """Return a user with the numbers of their sessions, of which there is at least one."""
     newest = max(sessions, key=lambda one: (one["last_seen_at"], one["id"]))
     return {
@@ -91,6 +115,7 @@ def _act(part: Part, act: Act) -> Json:
     endpoint, path = _place(source, act)
     rare = _rare(source, part.key, act)
     is_request = not act.code & rows.OTHER_KIND
+    placed = endpoint if is_request or endpoint != UNMATCHED else None
     return {
         "id": _activity_id(source, part.key, act.ordinal),
         "at": (source.offset_ms + act.at_ms) / 1000,
@@ -98,7 +123,7 @@ def _act(part: Part, act: Act) -> Json:
         "session": session_id(part.key),
         "user": user(source.user(head.user - 1) if head.user else None),
         "method": rows.method_name(act.code),
-        "endpoint": endpoint,
+        "endpoint": placed,
         "path": path,
         "title": None if rare is None else rare.title,
         "status": act.code & rows.STATUS or None,
@@ -112,16 +137,16 @@ def _act(part: Part, act: Act) -> Json:
 def activity(source: Source, item: FeedItem) -> Json:
     """Return one line of the feed."""
     record = item.record
-    whose = None if record.user_id is None else (record.user_id, record.user_name)
+    person = None if record.user_id is None else (record.user_id, record.user_name)
     is_placed = record.kind == "request" or record.endpoint is not None
     return {
         "id": _activity_id(source, item.key, item.ordinal or item.number),
         "at": (source.offset_ms + record.at_ms) / 1000,
         "kind": record.kind,
         "session": None if item.key is None else session_id(item.key),
-        "user": user(whose),
+        "user": user(person),
         "method": rows.method_name(rows.METHOD_CODES.get(record.method, rows.OTHER_CODE)),
-        "endpoint": (record.endpoint or "(unmatched)") if is_placed else None,
+        "endpoint": (record.endpoint or UNMATCHED) if is_placed else None,
         "path": record.path,
         "title": record.title,
         "status": record.status,
@@ -132,13 +157,13 @@ def activity(source: Source, item: FeedItem) -> Json:
     }
 
 
-def in_flight(there: There, session: int | None, whose: Person | None, now_ms: int) -> Json:
+def in_flight(there: There, session: int | None, person: Person | None, now_ms: int) -> Json:
     """Return a request that has not ended; ``now_ms`` since the epoch."""
     request = there.request
     return {
         "id": request.id,
         "session": None if session is None else session_id(session),
-        "user": user(whose),
+        "user": user(person),
         "method": request.method,
         "endpoint": request.endpoint,
         "path": request.path,
@@ -173,9 +198,9 @@ def _activity_id(source: Source, key: int | None, ordinal: int) -> str:
     return f"{source.worker_id}-{where}-{ordinal}"
 
 
-def user(whose: Person | None) -> Json | None:
+def user(person: Person | None) -> Json | None:
     """Return who it is, None for nobody."""
-    return None if whose is None else {"id": whose[0], "name": whose[1]}
+    return None if person is None else {"id": person[0], "name": person[1]}
 
 
 def session_id(key: int) -> str:

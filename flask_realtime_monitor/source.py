@@ -47,9 +47,6 @@ class Source(Protocol):
     def rare(self, key: int, ordinal: int) -> Rare | None:
         """Return what few activities have."""
 
-    def summary(self) -> Summary:
-        """Return the worker's counters."""
-
     def feed(self) -> Sequence[FeedItem]:
         """Return the newest activities, oldest first."""
 

@@ -23,7 +23,7 @@ from .privacy import clean
 from .recorders import LoginRecorder, RequestRecorder
 from .records import Notice
 from .sessions import MAX_AGENTS
-from .stores import open_store
+from .sharing import Sharing, store_for
 from .surroundings import Surroundings
 from .tracker import MAX_PATHS, MAX_RARE, MAX_ROUTES, Tracker
 from .traffic import MAX_ENDPOINTS
@@ -84,13 +84,18 @@ class Live:
         settings, guard = state.settings, state.guard
         self.state = state
         self.settings = settings
-        self.store = open_store(settings.store)
         clock = self.clock = Clock()
         self.worker = worker.Worker(clock)
+        self.store = store_for(settings, self.worker.id, state.app.import_name)
         self.tracker = Tracker(
             settings,
             clock,
-            Visitors(self.store.salt, settings.session_timeout, self._knows_visitor),
+            Visitors(
+                self.store.salt,
+                settings.session_timeout,
+                self._knows_visitor,
+                self.store.secret,
+            ),
         )
         self.ingest = Ingest(
             settings, self.tracker, guard, lambda: state.hooks.before_record, self._is_heard
@@ -105,10 +110,20 @@ class Live:
             self.worker.id,
         )
         self.logins = LoginRecorder(guard, self.requests.current, state.identity)
+        self.sharing = Sharing(
+            settings,
+            self.store,
+            self.tracker,
+            self.worker,
+            guard,
+            self._worker_item,
+            self.requests.in_flight,
+            self.ingest.fold,
+            self._hear,
+        )
         self.picture = Picture(
             settings,
             self.tracker,
-            self.store.epoch(),
             self.worker.id,
             self.worker.host,
             Surroundings(
@@ -117,9 +132,13 @@ class Live:
                 worker=self._worker_item,
                 health=self._health,
                 events_dropped=lambda: self.broadcaster.events_dropped,
-                is_whole=lambda: not state.is_one_of_many,
+                is_whole=self._is_whole,
+                is_worker=lambda: self.sharing.is_worker,
                 fold=self.ingest.fold,
+                epoch=self.sharing.epoch,
+                cursor=self.sharing.cursor,
             ),
+            self.sharing.peers,
         )
         self.broadcaster = Broadcaster(
             settings, self.picture, self.worker, guard, self._tell_viewer
@@ -143,6 +162,8 @@ class Live:
             self._beating.release()
 
     def _beat(self) -> None:
+        if self.ingest.queue:
+            self.sharing.begin()
         self.ingest.fold()
         self.clock.follow()
         busy = {one.visitor for one in self.requests.in_flight()}
@@ -234,6 +255,17 @@ class Live:
             or signals.session_ended.receivers
         )
 
+    def _is_whole(self) -> bool:
+        """Whether this picture is that of all workers."""
+        return self.store.is_shared or not self.state.is_one_of_many
+
+    def _hear(self, note: dict[str, Any]) -> None:
+        """Do what another worker's note means for the streams."""
+        if note["kind"] == "forget":
+            self.broadcaster.forget()
+        elif note.get("user") is not None:
+            self.broadcaster.sign_out(str(note["user"]))
+
     def _worker_item(self) -> dict[str, Any]:
         p50, p99 = self.tracker.lock_wait_us.read(0.5, 0.99)
         return self.worker.item(
@@ -274,11 +306,12 @@ class Live:
                 sessions=len(tracker.sessions),
                 lock_wait_p99_us=tracker.lock_wait_us.read(0.99)[0],
                 cpu_share=self.worker.cpu_share(),
-                is_one_of_many=self.state.is_one_of_many,
+                is_one_of_many=not self._is_whole(),
                 errors=self.state.guard.failures.total(),
                 limits=[{"name": n, "used": used, "limit": limit} for n, used, limit in uses],
                 store_url=self.store.shown_url,
-                store_lag_s=self.store.lag_s(),
+                store_lag_s=self.sharing.lag_s(),
+                sharing=self.sharing.problems(),
             )
         )
 

@@ -19,4 +19,7 @@ class Surroundings(NamedTuple):
     health: Callable[[], Json]
     events_dropped: Callable[[], int]
     is_whole: Callable[[], bool]
+    is_worker: Callable[[], bool]
     fold: Callable[[], None]
+    epoch: Callable[[], str]
+    cursor: Callable[[], int]

@@ -9,9 +9,10 @@ import secrets
 import threading
 import time
 from bisect import bisect_left
-from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from . import rows
 from .clock import Clock
@@ -57,17 +58,25 @@ class Tracker:
             settings.session_timeout,
             lambda visitor: self.sessions.knows_visitor(visitor),  # noqa: PLW0108 (made below)
         )
-        self._history = settings.session_history_size * ACT_SIZE
+        #: How many activities a row holds.
+        self.history = settings.session_history_size
         self.sessions = Sessions(settings, self.visitors)
         self.routes: Interner[tuple[str, str | None]] = Interner(MAX_ROUTES, ("(other)", None))
         self._places: dict[tuple[str | None, str | None], tuple[int, int]] = {}
         self.paths = PathTable(MAX_PATHS)
-        self._rare: OrderedDict[tuple[int, int], Rare] = OrderedDict()
+        #: What few activities have, by session's low eight bits, then (session, ordinal).
+        self.rare_of: list[dict[tuple[int, int], Rare]] = [{} for _ in range(256)]
+        self._rare_order: deque[tuple[int, int]] = deque()
+        #: Of which activities other workers have not heard; None while there are none.
+        self.fresh_rare: list[tuple[int, int]] | None = None
         self.traffic = Traffic()
         self.feed: deque[FeedItem] = deque(maxlen=settings.history_size)
         self.feed_number = 0
         self.dropped_activities = 0
         self._forgotten = False
+        #: What other workers must be told by name; None while there are none.
+        self.notes: list[dict[str, Any]] | None = None
+        self.ended_notices: list[Notice] = []
 
     # -- recording ---------------------------------------------------------------------------
 
@@ -90,10 +99,11 @@ class Tracker:
         out in it: a call costs as much as ten of these lines.
         """
         sessions, table, people = self.sessions, self.sessions.rows, self.sessions.people
-        generation, of_visitor, changed = sessions.generation, sessions.of_visitor, sessions.changed
+        generation, of_visitor = sessions.generation, sessions.of_visitor
+        changed, dirty = sessions.changed, sessions.dirty
         paths, places = self.paths, self._places
         slot_of, is_used = paths.slots.get, paths.used
-        codes, history = rows.METHOD_CODES, self._history - ACT_SIZE
+        codes, history = rows.METHOD_CODES, (self.history - 1) * ACT_SIZE
         unpack, pack, pack_act, join = HEAD.unpack_from, HEAD.pack, ACT.pack, b"".join
         feed, number = self.feed, self.feed_number
         grown_bytes = 0
@@ -162,6 +172,8 @@ class Tracker:
                 grown_bytes += len(grown)
                 if changed is not None:
                     changed[key] = None
+                if dirty is not None and key not in dirty:
+                    dirty[key] = ordinal - 1
                 if before is None and sessions.partner(key, grown) is None:
                     sessions.tell("started", key, grown, None)
                 # -- the counters
@@ -185,7 +197,7 @@ class Tracker:
             if sessions.notices is not None:
                 sessions.notices.append(Notice("activity", key, None, item))
             if kind == "logout":
-                sessions.sign_out(record, at_ms)
+                self._sign_out(record)
         self.feed_number = number
         sessions.row_bytes += grown_bytes
         self.traffic.add(batch)
@@ -197,6 +209,15 @@ class Tracker:
         if len(self._places) < MAX_ROUTES:
             self._places[endpoint, rule] = place
         return place
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock: nothing changes meanwhile, and nothing within may switch."""
+        self._acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def exclude(self, n: int = 1) -> None:
         """Count requests that are not recorded."""
@@ -236,18 +257,23 @@ class Tracker:
                 HEAD.pack(*head._replace(ordinal=ordinal)),
                 row[HEAD_SIZE:start],
                 act,
-                row[start : start + self._history - ACT_SIZE],
+                row[start : start + (self.history - 1) * ACT_SIZE],
             )
         )
         sessions.put(found, sessions.row(found), grown)
         return found, ordinal
 
     def _keep_rare(self, key: int, ordinal: int, record: Record) -> None:
-        rare = self._rare
-        rare[key, ordinal] = Rare(record.kind, record.title, record.error, record.name, record.data)
-        if len(rare) > MAX_RARE:
-            rare.popitem(last=False)
-            self.dropped_activities += 1
+        self.rare_of[key & 0xFF][key, ordinal] = Rare(
+            record.kind, record.title, record.error, record.name, record.data
+        )
+        self._rare_order.append((key, ordinal))
+        if self.fresh_rare is not None:
+            self.fresh_rare.append((key, ordinal))
+        if len(self._rare_order) > MAX_RARE:
+            oldest = self._rare_order.popleft()
+            if self.rare_of[oldest[0] & 0xFF].pop(oldest, None) is not None:
+                self.dropped_activities += 1
 
     def _counted_key(self, key: int, row: bytes, batch: Batch) -> int:
         """The key a session is counted by in its minute: the user's, also for the guest part."""
@@ -273,7 +299,7 @@ class Tracker:
         sessions = self.sessions
         self._acquire()
         try:
-            notices: list[Notice] = []
+            notices, self.ended_notices = self.ended_notices, []
             sessions.notices = notices
             now_ms = self.clock.now_ms()
             self.traffic.expire(now_ms)
@@ -284,6 +310,11 @@ class Tracker:
 
     def forget(self, user_id: str) -> int:
         """Erase a user: sessions (with the guest part), feed and side table; return how many."""
+        if self.notes is not None:
+            self.put_back_notes([{"kind": "forget", "user": user_id}])
+        return self._forget(user_id)
+
+    def _forget(self, user_id: str) -> int:
         self._acquire()
         try:
             gone = self.sessions.forget(user_id, self.clock.now_ms())
@@ -294,12 +325,60 @@ class Tracker:
             ]
             self.feed.clear()
             self.feed.extend(kept)
-            for rare in [pair for pair in self._rare if pair[0] in gone]:
-                del self._rare[rare]
+            for table in self.rare_of:
+                for rare in [pair for pair in table if pair[0] in gone]:
+                    del table[rare]
             self._forgotten = True
             return len(gone)
         finally:
             self._lock.release()
+
+    def _sign_out(self, record: Record) -> None:
+        at_ms = record.at_ms + self.clock.offset_ms
+        keys = self.sessions.sign_out(record, record.at_ms, at_ms)
+        if keys and self.notes is not None:
+            note = {"kind": "out", "visitor": record.visitor, "user": record.user_id}
+            self.notes.append({**note, "keys": keys, "at_ms": at_ms})
+
+    def take_note(self, note: Mapping[str, Any]) -> None:
+        """Do what another worker's note says."""
+        with self.locked():
+            if note["kind"] == "out":
+                at_ms = int(note["at_ms"])
+                self.sessions.sign_out_elsewhere(
+                    int(note["visitor"]),
+                    [int(key) for key in note["keys"]],
+                    at_ms,
+                    at_ms - self.clock.offset_ms,
+                    self.clock.now_ms(),
+                )
+        if note["kind"] == "forget":
+            self._forget(str(note["user"]))
+
+    def take_notes(self) -> list[dict[str, Any]]:
+        """Take what other workers must be told by name: sign-outs and erasures."""
+        with self.locked():
+            notes, self.notes = self.notes or [], []
+        return notes
+
+    def put_back_notes(self, notes: list[dict[str, Any]]) -> None:
+        """They could not be told: they are to be taken again."""
+        with self.locked():
+            self.notes = notes + (self.notes or [])
+
+    def timed_out(self, bucket: int, before_ms: int) -> set[int]:
+        """Return a bucket's sessions that were not seen since ``before_ms``."""
+        with self.locked():
+            return self.sessions.timed_out(bucket, before_ms)
+
+    def end(self, keys: Iterable[int]) -> None:
+        """End some sessions; signals tell of it when next something is folded."""
+        with self.locked():
+            ended: list[Notice] = []
+            self.sessions.notices = ended
+            self.sessions.end(keys, self.clock.now_ms())
+            self.sessions.notices = None
+            self.ended_notices += ended
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -326,18 +405,18 @@ class Tracker:
     @property
     def rare_count(self) -> int:
         """How many activities have details in the side table."""
-        return len(self._rare)
+        return len(self._rare_order)
 
     def rare(self, key: int, ordinal: int) -> Rare | None:
         """Return what the side table still has of an activity."""
-        return self._rare.get((key, ordinal))
+        return self.rare_of[key & 0xFF].get((key, ordinal))
 
     def size_bytes(self) -> int:
         """Return what the tracker holds, by its own count (rows, tables, feed)."""
         return (
             self.sessions.size_bytes()
             + 120 * len(self.paths)
-            + 250 * len(self._rare)
+            + 250 * len(self._rare_order)
             + 600 * len(self.feed)
         )
 

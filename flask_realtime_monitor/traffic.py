@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .interner import Interner
 
@@ -119,6 +120,47 @@ class Summary:
     endpoints: dict[str, EndpointTraffic]
     minutes: list[Minute]
 
+    def without_totals(self) -> Summary:
+        """Return only what is recent."""
+        return self.minus(self)
+
+    def negated(self) -> Summary:
+        """Return the totals below zero, to be added to others."""
+        return Summary(
+            -self.requests,
+            -self.errors,
+            -self.excluded,
+            0,
+            0,
+            {},
+            0,
+            {
+                name: EndpointTraffic(-one.requests, -one.errors)
+                for name, one in self.endpoints.items()
+            },
+            [],
+        )
+
+    def minus(self, other: Summary) -> Summary:
+        """Return the same with another's totals taken off; what is recent stays."""
+        endpoints = {
+            name: replace(
+                one,
+                requests=one.requests - other.endpoints[name].requests,
+                errors=one.errors - other.endpoints[name].errors,
+            )
+            if name in other.endpoints
+            else one
+            for name, one in self.endpoints.items()
+        }
+        return replace(
+            self,
+            requests=self.requests - other.requests,
+            errors=self.errors - other.errors,
+            excluded=self.excluded - other.excluded,
+            endpoints=endpoints,
+        )
+
 
 class Batch:
     """Requests of one second, counted on their way into the tracker.
@@ -162,7 +204,8 @@ class Traffic:
         self.latency: dict[int, int] = {}
         self.timed = 0
         self.minutes: deque[Minute] = deque(maxlen=HISTORY_MINUTES)
-        self.changed_endpoints: set[int] = set()
+        #: Batches since somebody last took note; None: nobody does.
+        self.fresh: list[Batch] | None = None
         self._seconds: deque[list[int]] = deque()  # [second, requests, errors]
         self._slots: deque[tuple[int, dict[int, int]]] = deque()  # (slot, {endpoint|bucket: n})
 
@@ -170,6 +213,8 @@ class Traffic:
         """Count the requests of a batch; all of them ended in one second."""
         if not batch.cells:
             return
+        if self.fresh is not None:
+            self.fresh.append(batch)
         second = batch.second
         requests, errors = sum(batch.cells.values()), sum(batch.endpoint_errors.values())
         self.requests += requests
@@ -198,7 +243,6 @@ class Traffic:
             one.timed += n
             one.latency[bucket] = one.latency.get(bucket, 0) + n
             total[bucket] = total.get(bucket, 0) + n
-            self.changed_endpoints.add(endpoint)
         self.timed += requests
         for endpoint, n in batch.endpoint_errors.items():
             endpoints[endpoint].errors += n
@@ -243,6 +287,56 @@ class Traffic:
             list(self.minutes),
         )
 
+    def report(self, batches: list[Batch] | None) -> dict[str, Any]:
+        """Return, as plain JSON data, what some batches have changed; all there is for None.
+
+        Every number is absolute, so that a report may be read twice, or after a later one of the
+        same moment: ``t`` totals, ``e`` endpoints, ``s`` seconds, ``l`` latencies by slot and
+        cell, ``m`` minutes with the hashes of those seen, which are to be united.
+        """
+        seconds = cells = minutes = None
+        if batches is not None:
+            seconds = {one.second for one in batches}
+            cells = {(one.second // _LATENCY_SLOT_S, cell) for one in batches for cell in one.cells}
+            minutes = {int(one.at) // 60 * 60: (set[int](), set[int]()) for one in batches}
+            for one in batches:
+                users, sessions = minutes[int(one.at) // 60 * 60]
+                users |= one.users
+                sessions |= one.sessions
+        touched = self.endpoints if cells is None else {cell >> 8 for _, cell in cells}
+        return {
+            "t": [self.requests, self.errors, self.excluded],
+            "e": [
+                [number, self.names.value(number), one.requests, one.errors]
+                for number, one in self.endpoints.items()
+                if number in touched
+            ],
+            "s": [one for one in self._seconds if seconds is None or one[0] in seconds],
+            "l": [
+                [
+                    slot,
+                    [
+                        part
+                        for cell, n in counts.items()
+                        if cells is None or (slot, cell) in cells
+                        for part in (cell, n)
+                    ],
+                ]
+                for slot, counts in self._slots
+            ],
+            "m": [
+                [
+                    one.at,
+                    one.requests,
+                    one.errors,
+                    list(one.users.hashes if minutes is None else minutes[one.at][0]),
+                    list(one.sessions.hashes if minutes is None else minutes[one.at][1]),
+                ]
+                for one in self.minutes
+                if minutes is None or one.at in minutes
+            ],
+        }
+
     def rates(self, now_ms: int) -> tuple[int, int]:
         """Return requests and errors of the last 60 s."""
         oldest = now_ms // 1000 - RATE_WINDOW_S
@@ -269,7 +363,92 @@ class Traffic:
                 one.timed -= n
                 _take(self.latency, bucket, n)
                 self.timed -= n
-                self.changed_endpoints.add(endpoint)
+
+
+class ReportedTraffic:
+    """Another worker's counters, put together from its reports."""
+
+    def __init__(self) -> None:
+        self._totals = (0, 0, 0)
+        self._names: dict[int, str] = {}
+        self._endpoints: dict[int, tuple[int, int]] = {}
+        self._seconds: dict[int, tuple[int, int]] = {}
+        self._slots: dict[int, dict[int, int]] = {}
+        self._minutes: dict[int, Minute] = {}
+        self._summary: Summary | None = None
+        self._summed_s = -1
+
+    def take(self, report: Mapping[str, Any]) -> None:
+        """Take in a report.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is none.
+        """
+        self._summary = None
+        requests, errors, excluded = report["t"]
+        self._totals = (
+            max(self._totals[0], int(requests)),
+            max(self._totals[1], int(errors)),
+            max(self._totals[2], int(excluded)),
+        )
+        for number, name, requests, errors in report["e"]:
+            self._names[number] = str(name)
+            before = self._endpoints.get(number, (0, 0))
+            self._endpoints[number] = max(before[0], int(requests)), max(before[1], int(errors))
+        for second, requests, errors in report["s"]:
+            before = self._seconds.get(second, (0, 0))
+            self._seconds[second] = max(before[0], int(requests)), max(before[1], int(errors))
+        for slot, cells in report["l"]:
+            counts = self._slots.setdefault(slot, {})
+            for cell, n in zip(cells[::2], cells[1::2], strict=True):
+                counts[cell] = max(counts.get(cell, 0), int(n))
+        for at, requests, errors, users, sessions in report["m"]:
+            minute = self._minutes.setdefault(at, Minute(int(at)))
+            minute.requests = max(minute.requests, int(requests))
+            minute.errors = max(minute.errors, int(errors))
+            minute.users.update(users)
+            minute.sessions.update(sessions)
+
+    def summary(self, now_ms: int) -> Summary:
+        """Return the counters at a moment of the worker's own clock."""
+        now_s = now_ms // 1000
+        if self._summary is None or self._summed_s != now_s:
+            self._forget(now_s)
+            self._summary, self._summed_s = self._sum(), now_s
+        return self._summary
+
+    def _forget(self, now_s: int) -> None:
+        for second in [one for one in self._seconds if one <= now_s - RATE_WINDOW_S]:
+            del self._seconds[second]
+        for slot in [s for s in self._slots if s <= now_s // _LATENCY_SLOT_S - _LATENCY_SLOTS]:
+            del self._slots[slot]
+        for at in sorted(self._minutes)[:-HISTORY_MINUTES]:
+            del self._minutes[at]
+
+    def _sum(self) -> Summary:
+        latency: dict[int, int] = {}
+        endpoints = {
+            number: EndpointTraffic(requests, errors)
+            for number, (requests, errors) in self._endpoints.items()
+        }
+        timed = 0
+        for counts in self._slots.values():
+            for cell, n in counts.items():
+                bucket, one = cell & 0xFF, endpoints.get(cell >> 8)
+                latency[bucket] = latency.get(bucket, 0) + n
+                timed += n
+                if one is not None:
+                    one.latency[bucket] = one.latency.get(bucket, 0) + n
+                    one.timed += n
+        return Summary(
+            *self._totals,
+            sum(requests for requests, _ in self._seconds.values()),
+            sum(errors for _, errors in self._seconds.values()),
+            latency,
+            timed,
+            {self._names[number]: one for number, one in endpoints.items()},
+            [self._minutes[at] for at in sorted(self._minutes)],
+        )
 
 
 def _take(counts: dict[int, int], bucket: int, n: int) -> None:

@@ -22,6 +22,8 @@ class Visitors:
         salt: returns the salt of a day (days since the epoch); the same in every worker.
         timeout_s: a visitor seen within it under yesterday's salt keeps its id.
         is_known: tells whether a visitor has a session here.
+        secret: returns the key of what is no visitor; the same in every worker, for as long as
+            the picture lives.
     """
 
     def __init__(
@@ -29,14 +31,16 @@ class Visitors:
         salt: Callable[[int], bytes],
         timeout_s: float,
         is_known: Callable[[int], bool],
+        secret: Callable[[], bytes] = lambda: secrets.token_bytes(16),
     ) -> None:
         self._salt = salt
+        self._read_secret = secret
         self._timeout_s = timeout_s
         self._is_known = is_known
         self._day = -1
         self._key = b""
         self._old_key: bytes | None = None
-        self._secret = secrets.token_bytes(16)
+        self._secret = b""
 
     def visitor(self, address: str, agent: str, at: float) -> int:
         """Return the 64-bit id of a visitor; ``at`` in seconds since the epoch."""
@@ -50,11 +54,17 @@ class Visitors:
         return _digest(what, self._key)
 
     def turn(self, at: float) -> bool:
-        """Change the salt when the day has changed, drop the old one when it may go; tell so."""
+        """Change the salt when the day has changed, drop the old one when it may go; tell so.
+
+        Raises:
+            MonitorError: the salt cannot be had now; nothing has changed.
+        """
+        if not self._secret:
+            self._secret = self._read_secret()
         day = int(at // _DAY_S)
         if day > self._day:
-            self._old_key = self._key or None
-            self._day, self._key = day, self._salt(day)
+            key = self._salt(day)
+            self._old_key, self._key, self._day = self._key or None, key, day
             return True
         if self._old_key is not None and at % _DAY_S > self._timeout_s:
             self._old_key = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -86,6 +87,16 @@ class Worker:
         if now_s >= self._rss_until_s:
             self._rss_bytes, self._rss_until_s = rss_bytes(), now_s + 1
         return self._rss_bytes
+
+
+def server_worker() -> Any:
+    """Return gunicorn's worker object, found as the owner of its SIGTERM handler, or None."""
+    return getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+
+
+def is_told_to_stop() -> bool:
+    """Tell whether the server has told this process to end."""
+    return getattr(server_worker(), "alive", True) is False
 
 
 def start_loop(beat: Callable[[], None], name: str) -> threading.Thread:

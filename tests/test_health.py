@@ -16,6 +16,7 @@ WELL = Vitals(
     limits=[{"name": "sessions", "used": 100, "limit": 100_000}],
     store_url="memory:",
     store_lag_s=None,
+    sharing=[],
 )
 
 

@@ -79,6 +79,7 @@ class RequestRecorder:
         self.end = guard.wrap(self._end)
         self.look_late = guard.wrap(self._look_late)
         ingest.is_exempt = self._is_exempt
+        ingest.rules = self._rules
 
     # -- the WSGI side -----------------------------------------------------------------------
 
@@ -95,8 +96,12 @@ class RequestRecorder:
         return entry
 
     def crashed(self, entry: Entry, error: BaseException) -> None:
-        """The app raised through the WSGI call."""
-        entry.fail(error)
+        """The app raised through the WSGI call.
+
+        A websocket of flask-sock's ends by StopIteration, which tells gunicorn to send nothing.
+        """
+        if not isinstance(error, StopIteration):
+            entry.fail(error)
         self._end(entry)
 
     def answered(self, entry: Entry, body: Iterable[bytes]) -> Iterable[bytes]:
@@ -266,6 +271,9 @@ class RequestRecorder:
     def _is_exempt(self, endpoint: str) -> bool:
         view = self._app.view_functions.get(endpoint)
         return bool(getattr(view, "_realtime_monitor_exempt", False))
+
+    def _rules(self) -> list[str]:
+        return [rule.rule for rule in self._app.url_map.iter_rules()]
 
     # -- in flight -----------------------------------------------------------------------------
 

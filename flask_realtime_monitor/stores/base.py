@@ -152,6 +152,10 @@ class Store(ABC):
         """Return the salt of a day (days since the epoch): 16 random bytes, made when missing."""
 
     @abstractmethod
+    def secret(self) -> bytes:
+        """Return the picture's own key: 16 random bytes, made when missing, kept as it is."""
+
+    @abstractmethod
     def flush(self, flush: Flush) -> Flushed:
         """Write, and learn what has changed; writing the same again does no harm."""
 

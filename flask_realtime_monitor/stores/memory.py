@@ -19,6 +19,7 @@ class MemoryStore(Store):
         self._epoch = secrets.token_hex(4)
         self._since_at = time.time()
         self._salts: dict[int, bytes] = {}
+        self._secret = secrets.token_bytes(16)
         self._cursor = 0
 
     def epoch(self) -> str:
@@ -35,6 +36,10 @@ class MemoryStore(Store):
         for old in [known for known in self._salts if known < day - 1]:
             self._salts.pop(old, None)
         return salt
+
+    def secret(self) -> bytes:
+        """Return the key made with the process."""
+        return self._secret
 
     def flush(self, flush: Flush) -> Flushed:
         """Count the frame."""

@@ -70,9 +70,8 @@ class RedisStore(Store):
         self._ahead_s: float | None = None
         self._since_at: float | None = None
         self._salts: dict[int, bytes] = {}
-        self._newest = 0
-        self._covered = 0
-        self._told = 0
+        self._secret: bytes | None = None
+        self._newest = self._covered = self._told = 0
         self._renew_at_s = self._cut_at_s = float("-inf")
         self._cut_up_to = 0
 
@@ -99,6 +98,13 @@ class RedisStore(Store):
         salts = {**self._salts, day: bytes(found)}
         self._salts = {one: salt for one, salt in salts.items() if one >= day - 1}
         return bytes(found)
+
+    def secret(self) -> bytes:
+        """Return the key on the server; one that lost everything gets the one known so far."""
+        key, made = self._key("secret"), self._secret or secrets.token_bytes(16)
+        _, found = self._server.send(("SET", key, made, "EX", self._keep, "NX"), ("GET", key))
+        self._secret = bytes(found)
+        return self._secret
 
     def flush(self, flush: Flush) -> Flushed:
         """Write everything in one round trip."""
@@ -300,7 +306,7 @@ class RedisStore(Store):
 
     def _renewals(self) -> list[Command]:
         """Return the commands that keep the picture from expiring while somebody lives."""
-        names = ("log", "notes", "beats", "gone", "epoch", "since", "ids")
+        names = ("log", "notes", "beats", "gone", "epoch", "since", "secret", "ids")
         renewals: list[Command] = [("EXPIRE", self._key(name), self._keep) for name in names]
         if self.worker:
             renewals.insert(0, ("ZADD", self._key("ids"), self._now(), self.worker))

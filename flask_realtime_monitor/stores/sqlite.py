@@ -73,6 +73,7 @@ class SQLiteStore(Store):
             )
         self._database = Database(StoreFile(path), lives_with_master=lives_with_master)
         self._notes: tuple[str, int] | None = None
+        self._secret: bytes | None = None
 
     def epoch(self) -> str:
         """Return the id of the picture in the file; a new file has a new one."""
@@ -91,6 +92,15 @@ class SQLiteStore(Store):
             found = self._database.run(lambda db: _make_salt(db.sql, day, made), WRITE)
         salts = {**self._database.salts, day: found}
         self._database.salts = {one: salt for one, salt in salts.items() if one >= day - 1}
+        return found
+
+    def secret(self) -> bytes:
+        """Return the key in the file; a new file gets the one that was known so far."""
+        found = self._database.run(lambda db: _secret(db.sql))
+        if found is None:
+            made = self._secret or secrets.token_bytes(16)
+            found = self._database.run(lambda db: _make_secret(db.sql, made), WRITE)
+        self._secret = found
         return found
 
     def flush(self, flush: Flush) -> Flushed:
@@ -260,6 +270,16 @@ def _retired(sql: Connection) -> bytes | None:
 def _salt(sql: Connection, day: int) -> bytes | None:
     found = sql.execute("SELECT value FROM salt WHERE day = ?", (day,)).fetchone()
     return found[0] if found else None
+
+
+def _secret(sql: Connection) -> bytes | None:
+    found = sql.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()
+    return found[0] if found else None
+
+
+def _make_secret(sql: Connection, made: bytes) -> bytes:
+    sql.execute("INSERT OR IGNORE INTO meta VALUES('secret', ?)", (made,))
+    return _secret(sql) or made
 
 
 def _make_salt(sql: Connection, day: int, made: bytes) -> bytes:

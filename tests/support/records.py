@@ -49,9 +49,12 @@ class Bench:
             health=dict,
             events_dropped=lambda: 0,
             is_whole=lambda: True,
+            is_worker=lambda: True,
             fold=lambda: None,
+            epoch=lambda: "epoch",
+            cursor=lambda: self.tracker.feed_number,
         )
-        return Picture(self.settings, self.tracker, "epoch", "worker", "host", around)
+        return Picture(self.settings, self.tracker, "worker", "host", around)
 
     def record(self, visitor: int = 1, user: str | None = None, **fields: Any) -> Record:
         """Return a request at the present moment."""

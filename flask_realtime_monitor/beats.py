@@ -1,0 +1,131 @@
+"""The small row by which a worker says that it lives, what it is doing, and what it has counted.
+
+``{"host", "boot", "pid", "born", "sent_at", "at", "o", "item", "totals", "in_flight"}``: where it
+runs, when it was written (``sent_at`` by its wall clock), how its rows' clock relates to that, the
+contract's ``worker``, its totals since it began, and its requests in flight. The row in which the
+totals of workers that are gone are kept has only ``totals``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from .traffic import EndpointTraffic, Summary
+
+Json = dict[str, Any]
+
+#: How long another host's worker may say nothing until it does not count as reporting.
+SILENT_S = 5.0
+#: And until it counts as gone.
+GONE_S = 30.0
+
+
+def encode(beat: Mapping[str, Any]) -> bytes:
+    """Return a beat as bytes."""
+    return json.dumps(beat, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def decode(data: bytes | None) -> Json:
+    """Return a beat, an empty one for what makes no sense."""
+    try:
+        beat = json.loads(data or b"{}")
+    except ValueError:
+        return {}
+    return beat if isinstance(beat, dict) else {}
+
+
+def totals_of(summary: Summary, dropped: Mapping[str, int]) -> Json:
+    """Return a worker's totals: what must never fall, whatever becomes of the worker."""
+    return {
+        "requests": summary.requests,
+        "errors": summary.errors,
+        "excluded": summary.excluded,
+        "dropped": dict(dropped),
+        "endpoints": {name: [one.requests, one.errors] for name, one in summary.endpoints.items()},
+    }
+
+
+def fold(beat: bytes, retired: bytes | None, taken: bytes | None) -> bytes:
+    """Return the row of the retired with a gone worker's totals added.
+
+    Args:
+        taken: what was taken over from that same worker before, when it was gone only seemingly.
+    """
+    totals = decode(retired).get("totals") or {}
+    totals = _added(totals, decode(beat).get("totals") or {}, 1)
+    if taken is not None:
+        totals = _added(totals, decode(taken).get("totals") or {}, -1)
+    return encode({"totals": totals})
+
+
+def summary_of(totals: Mapping[str, Any]) -> Summary:
+    """Return totals as counters that have nothing recent in them."""
+    endpoints = {
+        str(name): EndpointTraffic(int(pair[0]), int(pair[1]))
+        for name, pair in (totals.get("endpoints") or {}).items()
+    }
+    return Summary(
+        int(totals.get("requests", 0)),
+        int(totals.get("errors", 0)),
+        int(totals.get("excluded", 0)),
+        0,
+        0,
+        {},
+        0,
+        endpoints,
+        [],
+    )
+
+
+def _added(to: Mapping[str, Any], more: Mapping[str, Any], sign: int) -> Json:
+    dropped = dict(to.get("dropped") or {})
+    for name, n in (more.get("dropped") or {}).items():
+        dropped[name] = dropped.get(name, 0) + sign * n
+    endpoints = dict(to.get("endpoints") or {})
+    for name, (requests, errors) in (more.get("endpoints") or {}).items():
+        before = endpoints.get(name, (0, 0))
+        endpoints[name] = [before[0] + sign * requests, before[1] + sign * errors]
+    return {
+        **{
+            name: to.get(name, 0) + sign * more.get(name, 0)
+            for name in ("requests", "errors", "excluded")
+        },
+        "dropped": dropped,
+        "endpoints": endpoints,
+    }
+
+
+# -- the living and the dead ---------------------------------------------------------------------
+
+
+@cache
+def machine() -> str:
+    """Return what processes that can see each other have in common: the boot, the pid namespace."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+        return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def born_at(pid: int) -> int | None:
+    """Return a number that tells a process from a later one with its pid; None: there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def is_gone(beat: Mapping[str, Any], age_s: float) -> bool:
+    """Tell whether a worker is no more: at once on this machine, after 30 s on another."""
+    boot = beat.get("boot")
+    if boot and boot == machine():
+        return born_at(int(beat.get("pid", 0))) != beat.get("born")
+    return age_s > GONE_S

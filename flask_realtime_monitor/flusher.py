@@ -1,0 +1,218 @@
+"""Writes what this worker saw to a shared store, a few times a second, off the request path.
+
+One background loop per process does all of it: what has changed, one bucket of sessions whole, the
+beat, notes to all workers; it looks after workers that are gone and lets the log go behind itself.
+The store may fail at any time: everything is kept and written when it is back.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import beats
+from .config import Settings
+from .frames import FrameError, decode
+from .guard import Guard
+from .outbox import BUCKETS, COUNTERS, Outbox
+from .rows import last_ms_of
+from .stores import Flush, Store, StoreError
+from .tracker import Tracker
+
+logger = logging.getLogger("flask_realtime_monitor")
+
+Json = dict[str, Any]
+
+_HOUSEKEEPING_S = 1.0
+_WARN_EVERY_S = 60.0
+#: How long after its time-out a row is kept, so that every other worker's snapshot has been
+#: written since and can say whether its session lives on there.
+GRACE_S = 80.0
+_RESEND_BUCKETS = 16  # with each flush, after the store has lost what it had
+_LAST_TRIES = 5
+
+
+class Flusher:
+    """Keeps a store up to date with this worker.
+
+    Args:
+        tracker: what this worker saw.
+        beat: returns what the beat says beside its totals (``beats.py``).
+        take_note: called with each note of another worker.
+        fold: brings the tracker up to date with what has been recorded.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tracker: Tracker,
+        store: Store,
+        guard: Guard,
+        beat: Callable[[], Json],
+        take_note: Callable[[Json], None],
+        fold: Callable[[], None],
+    ) -> None:
+        self._tracker = tracker
+        self._store = store
+        self._guard = guard
+        self._beat = beat
+        self._take_note = take_note
+        self._fold = fold
+        self._timeout_ms = int(settings.session_timeout * 1000)
+        self.outbox = Outbox(tracker, {"host": beat()["host"], "boot": beats.machine()})
+        self._interval_s = settings.flush_interval
+        # A round of all buckets takes about a minute, however often one flushes.
+        self._buckets_due = 0.0
+        self._buckets_per_s = BUCKETS / 64
+        self._bucket = 0
+        self._round_cursor: int | None = None  # the log's end when this round began
+        self._resend_left = 0
+        self._epoch: str | None = None
+        self._next_housekeeping_s = 0.0
+        self._warned_s: float | None = None
+        #: Why the store cannot be written, for the health card; None while it can.
+        self.trouble: str | None = None
+        self._written_s = time.monotonic()
+        self._last_s = time.monotonic()
+
+    @property
+    def lag_s(self) -> float:
+        """How old what the others know of this worker is."""
+        return max(0.0, time.monotonic() - self._written_s)
+
+    def flush(self) -> bool:
+        """Write once; tell whether there is more to write at once. It never raises."""
+        try:
+            is_more = self._flush()
+        except StoreError as error:
+            self.outbox.unwritten()
+            self._failed(error)
+            return False
+        except Exception as error:  # the loop must go on
+            self.outbox.unwritten()
+            self._guard.failed("flush", error)
+            return False
+        self.trouble = self._warned_s = None
+        self._written_s = time.monotonic()
+        return is_more
+
+    def last(self) -> None:
+        """Write all there is: the process ends."""
+        for _ in range(_LAST_TRIES):
+            if not self.flush() and self.trouble is None:
+                return
+
+    def _flush(self) -> bool:
+        self._fold()
+        now_s = time.monotonic()
+        elapsed_s, self._last_s = now_s - self._last_s, now_s
+        frame = self.outbox.pack()
+        buckets = self._next_buckets(elapsed_s)
+        snapshots = [(bucket, self.outbox.snapshot(bucket)) for bucket in buckets]
+        if buckets and buckets[-1] == BUCKETS - 1:
+            snapshots.append((COUNTERS, self.outbox.counters()))
+        notes = self._tracker.take_notes()
+        try:
+            flushed = self._store.flush(
+                Flush(frame, snapshots, self._encoded_beat(), [beats.encode(one) for one in notes])
+            )
+        except BaseException:
+            self._tracker.put_back_notes(notes)
+            self._buckets_due += len(buckets)
+            self._bucket = (self._bucket - len(buckets)) % BUCKETS
+            raise
+        is_more = self.outbox.written()
+        for _, note in flushed.notes:
+            self._take_note(beats.decode(note))
+        if self._epoch is not None and flushed.epoch != self._epoch:
+            # The store has lost everything, this frame aside.
+            self._store.secret()
+            self.outbox.resend()
+            self._resend_left = BUCKETS
+            self._round_cursor = None
+            is_more = True
+        self._epoch = flushed.epoch
+        if buckets and buckets[-1] == BUCKETS - 1:
+            self._end_round(flushed.cursor)
+        if now_s >= self._next_housekeeping_s:
+            self._next_housekeeping_s = now_s + _HOUSEKEEPING_S
+            self._retire_the_gone()
+        for bucket in buckets:
+            self._sweep(bucket)
+        return is_more
+
+    def _encoded_beat(self) -> bytes:
+        tracker = self._tracker
+        beat = self._beat()
+        with tracker.locked():
+            summary = tracker.traffic.summary(tracker.clock.now_ms())
+        totals = beats.totals_of(summary, beat["item"].get("dropped") or {})
+        return beats.encode({**beat, "totals": totals})
+
+    # -- rounds of the buckets -----------------------------------------------------------------
+
+    def _next_buckets(self, elapsed_s: float) -> list[int]:
+        """Return the buckets to write with this flush; a round ends with the last of them."""
+        if self._resend_left:
+            count = min(_RESEND_BUCKETS, self._resend_left)
+            self._resend_left -= count
+        else:
+            self._buckets_due = min(self._buckets_due + elapsed_s * self._buckets_per_s, 16.0)
+            count = int(self._buckets_due)
+            self._buckets_due -= count
+        count = min(count, BUCKETS - self._bucket)
+        found = list(range(self._bucket, self._bucket + count))
+        self._bucket = (self._bucket + count) % BUCKETS
+        return found
+
+    def _end_round(self, cursor: int) -> None:
+        """A round is over: what was in the log when it began is in the snapshots now."""
+        if self._round_cursor is not None:
+            self._store.trim(self._round_cursor)
+        self._round_cursor = cursor
+
+    # -- sessions that have timed out ----------------------------------------------------------
+
+    def _sweep(self, bucket: int) -> None:
+        """End the bucket's sessions that have timed out everywhere."""
+        now_ms = self._tracker.clock.now_ms()
+        due = self._tracker.timed_out(bucket, now_ms - self._timeout_ms - int(GRACE_S * 1000))
+        if not due:
+            return
+        offset_ms = self._tracker.clock.offset_ms
+        alive_ms = now_ms + offset_ms - self._timeout_ms
+        living: set[int] = set()
+        for _, blob in self._store.snapshots_of(bucket):
+            try:
+                frame = decode(blob)
+                their_offset_ms = int(frame.head.get("o", offset_ms))
+            except (FrameError, TypeError, ValueError):
+                continue  # the readers count what makes no sense
+            living.update(
+                key
+                for key, row in frame.rows
+                if key in due and last_ms_of(row) + their_offset_ms > alive_ms
+            )
+        self._tracker.end([key for key in due if key not in living])
+
+    # -- the gone ------------------------------------------------------------------------------
+
+    def _retire_the_gone(self) -> None:
+        roster = self._store.roster()
+        for worker, beat in roster.beats.items():
+            is_other = worker != self._store.worker
+            if is_other and beats.is_gone(beats.decode(beat.data), roster.now - beat.at):
+                self._store.retire(worker, beats.fold)
+
+    def _failed(self, error: StoreError) -> None:
+        self.trouble = str(error)
+        now_s = time.monotonic()
+        if self._warned_s is None or now_s - self._warned_s >= _WARN_EVERY_S:
+            self._warned_s = now_s
+            logger.warning(
+                "the store does not take what this worker saw: %s; requests are not affected, and "
+                "it is written as soon as the store is back",
+                error,
+            )

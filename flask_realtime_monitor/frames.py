@@ -1,0 +1,79 @@
+"""What workers write for each other: a head in JSON, then packed rows.
+
+::
+
+    frame  "RM" | version u8 | size of the head u32 | head | rows
+    row    key u64 | size u16 | the first bytes of a packed session (``rows.py``)
+
+A row in a frame of the log has only the activities that are new; one in a snapshot has all. The
+head has numbers' meanings (``strings``), what few activities have (``rare``), counters, and the
+sessions that are gone. A reader takes of a head what it knows, so that the releases before and
+after can read it; what does not parse is refused whole.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+VERSION = 1
+_MAGIC = b"RM"
+_START = struct.Struct("<2sBI")
+_ROW = struct.Struct("<QH")
+
+Head = dict[str, Any]
+
+
+class FrameError(ValueError):
+    """Bytes that are no frame of ours, or of a release that is not read any more."""
+
+
+class Frame(NamedTuple):
+    """A frame, taken apart; ``rows`` are (session key, row or the newest part of it)."""
+
+    head: Head
+    rows: list[tuple[int, bytes]]
+
+
+def encode(head: Head, rows: Iterable[tuple[int, bytes]] = ()) -> bytes:
+    """Return a head and rows as one frame."""
+    text = json.dumps(head, separators=(",", ":"), allow_nan=False).encode("ascii")
+    parts = [_START.pack(_MAGIC, VERSION, len(text)), text]
+    pack = _ROW.pack
+    for key, row in rows:
+        parts.append(pack(key, len(row)))
+        parts.append(row)
+    return b"".join(parts)
+
+
+def decode(data: bytes) -> Frame:
+    """Take a frame apart.
+
+    Raises:
+        FrameError: it is none.
+    """
+    try:
+        magic, version, size = _START.unpack_from(data)
+        if magic != _MAGIC or version != VERSION:
+            raise FrameError(f"not a frame of version {VERSION}")
+        start = _START.size + size
+        head = json.loads(data[_START.size : start])
+        if not isinstance(head, dict):
+            raise FrameError("the head of a frame is no object")
+        return Frame(head, list(_rows(data, start)))
+    except (struct.error, ValueError, RecursionError) as error:
+        raise FrameError(f"not a frame: {error}") from None
+
+
+def _rows(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    end, unpack, size_of = len(data), _ROW.unpack_from, _ROW.size
+    while at < end:
+        key, size = unpack(data, at)
+        at += size_of
+        row = data[at : at + size]
+        if len(row) != size:
+            raise FrameError("a row is cut off")
+        yield key, row
+        at += size

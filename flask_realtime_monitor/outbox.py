@@ -1,0 +1,256 @@
+"""What this worker has to tell the others: changes since the last time, and whole snapshots.
+
+Every row it writes is its own and absolute, so that anything may be written twice. The rows are
+spread over 256 buckets; one of them is written whole with each flush, so that after a round of
+all of them the log before it may go.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from . import rows
+from .frames import Head, encode
+from .records import FeedItem
+from .rows import ACT_SIZE, HEAD, HEAD_SIZE
+from .tracker import Tracker
+from .traffic import Batch
+
+BUCKETS = 256
+#: The bucket of a worker's counters, beside those of its sessions.
+COUNTERS = 257
+_MOST_ROWS = 2_000  # in one frame
+_MOST_BATCHES = 2_000
+
+
+class Taken(NamedTuple):
+    """Changes that were packed and are not yet written."""
+
+    dirty: dict[int, int]
+    rare: list[tuple[int, int]]
+    paths: set[int]
+    people: set[int]
+    batches: list[Batch] | None
+    marks: tuple[int, int, int, int]
+
+
+class Outbox:
+    """Packs a tracker's changes and snapshots. Made once, before the first request is folded.
+
+    Args:
+        tracker: whose changes they are; it begins to take note of them.
+        about: goes into every frame: where the worker runs.
+    """
+
+    def __init__(self, tracker: Tracker, about: Head) -> None:
+        self._tracker = tracker
+        self._about = about
+        self._sequence = 0
+        self._marks = (0, 0, 0, 0)  # agents, routes, excluded, feed
+        self._taken: Taken | None = None
+        self._batches_lost = False
+        with tracker.locked():
+            sessions = tracker.sessions
+            sessions.buckets = [array("Q") for _ in range(BUCKETS)]
+            for key in sessions.rows:
+                sessions.buckets[key & 0xFF].append(key)
+            tracker.fresh_rare = []
+            tracker.paths.moved = set()
+            sessions.people.renamed = set()
+            tracker.traffic.fresh = []
+            sessions.dirty = {}
+            sessions.ends_alone = False
+            tracker.notes = []
+        self.resend()
+
+    def resend(self) -> None:
+        """Take everything for unwritten: the store has lost what it had."""
+        tracker = self._tracker
+        with tracker.locked():
+            tracker.sessions.dirty = dict.fromkeys(tracker.sessions.rows, 0)
+            tracker.fresh_rare = [pair for table in tracker.rare_of for pair in table]
+            tracker.paths.moved = set(range(len(tracker.paths)))
+            tracker.sessions.people.renamed = set(range(tracker.sessions.people.size))
+            self._batches_lost = True
+            self._marks = (0, 0, 0, 0)
+
+    def pack(self) -> bytes | None:
+        """Return a frame of what has changed, None where nothing has.
+
+        Until ``written`` is called it counts as unwritten; ``unwritten`` puts it back.
+        """
+        tracker = self._tracker
+        with tracker.locked():
+            taken = self._take()
+            people, paths = tracker.sessions.people, tracker.paths
+            agents = tracker.sessions.agents.since(self._marks[0])
+            routes = tracker.routes.since(self._marks[1])
+            rare = self._rare(taken.rare)
+            is_new = taken.batches is None or taken.batches or taken.marks[2] != self._marks[2]
+            report = tracker.traffic.report(taken.batches) if is_new else None
+            gone, packed, overflow = self._rows(taken.dirty)
+            loose = self._loose(overflow)
+            named = [people.entry(number) for number in taken.people]
+            moved = [paths.entry(slot) for slot in taken.paths]
+            now_ms, offset_ms = tracker.clock.now_ms(), tracker.clock.offset_ms
+        self._taken = taken
+        head: Head = {"q": self._sequence + 1, "at": now_ms, "o": offset_ms}
+        for name, value in (
+            ("a", agents),
+            ("r", routes),
+            ("u", named),
+            ("p", moved),
+            ("gone", gone),
+            ("rare", rare),
+            ("loose", loose),
+            ("c", report),
+        ):
+            if value:
+                head[name] = value
+        if len(head) == 3 and not packed:
+            return None
+        self._sequence += 1
+        return encode({**head, **self._about}, packed)
+
+    def written(self) -> bool:
+        """The packed frame is in the store; tell whether there is more to pack."""
+        if self._taken is not None:
+            self._marks = self._taken.marks
+            self._taken = None
+        return bool(self._tracker.sessions.dirty) or self._batches_lost
+
+    def unwritten(self) -> None:
+        """The packed frame could not be written: what was in it is to be packed again."""
+        taken, self._taken = self._taken, None
+        if taken is None:
+            return
+        tracker = self._tracker
+        with tracker.locked():
+            dirty = tracker.sessions.dirty
+            for key, ordinal in taken.dirty.items():
+                dirty[key] = min(ordinal, dirty.get(key, ordinal))  # type: ignore[index,union-attr]
+            tracker.fresh_rare = taken.rare + (tracker.fresh_rare or [])
+            tracker.paths.moved = taken.paths | (tracker.paths.moved or set())
+            people = tracker.sessions.people
+            people.renamed = taken.people | (people.renamed or set())
+            fresh = tracker.traffic.fresh or []
+            if taken.batches is None or len(taken.batches) + len(fresh) > _MOST_BATCHES:
+                self._batches_lost = True
+            else:
+                tracker.traffic.fresh = taken.batches + fresh
+
+    def snapshot(self, bucket: int) -> bytes:
+        """Return all of one bucket's sessions, and the strings whose numbers fall into it."""
+        tracker = self._tracker
+        with tracker.locked():
+            sessions, people, paths = tracker.sessions, tracker.sessions.people, tracker.paths
+            keys = dict.fromkeys(sessions.buckets[bucket])
+            packed = [(key, row) for key in keys if (row := sessions.rows.get(key)) is not None]
+            sessions.buckets[bucket] = array("Q", (key for key, _ in packed))
+            head: Head = {
+                "q": self._sequence,
+                "at": tracker.clock.now_ms(),
+                "o": tracker.clock.offset_ms,
+                "a": sessions.agents.since(0)[bucket::BUCKETS],
+                "r": tracker.routes.since(0)[bucket::BUCKETS],
+                "u": [people.entry(n) for n in range(bucket, people.size, BUCKETS)],
+                "p": [paths.entry(slot) for slot in range(bucket, len(paths), BUCKETS)],
+                "rare": self._rare(tracker.rare_of[bucket]),
+            }
+        return encode({**head, **self._about}, packed)
+
+    def counters(self) -> bytes:
+        """Return all counters, as the blob of the bucket COUNTERS."""
+        tracker = self._tracker
+        with tracker.locked():
+            report = tracker.traffic.report(None)
+        head = {
+            "q": self._sequence,
+            "at": tracker.clock.now_ms(),
+            "o": tracker.clock.offset_ms,
+            "c": report,
+        }
+        return encode({**head, **self._about})
+
+    # -- parts of a frame ----------------------------------------------------------------------
+
+    def _take(self) -> Taken:
+        """Take the changes there are; what comes from now on is the next frame's."""
+        tracker = self._tracker
+        sessions, people = tracker.sessions, tracker.sessions.people
+        dirty = sessions.dirty or {}
+        left: dict[int, int] = {}
+        if len(dirty) > _MOST_ROWS:
+            pairs = list(dirty.items())
+            dirty, left = dict(pairs[:_MOST_ROWS]), dict(pairs[_MOST_ROWS:])
+        batches = None if self._batches_lost else tracker.traffic.fresh
+        taken = Taken(
+            dirty,
+            tracker.fresh_rare or [],
+            tracker.paths.moved or set(),
+            people.renamed or set(),
+            batches,
+            (
+                len(sessions.agents),
+                len(tracker.routes),
+                tracker.traffic.excluded,
+                tracker.feed_number,
+            ),
+        )
+        sessions.dirty, tracker.fresh_rare, tracker.traffic.fresh = left, [], []
+        tracker.paths.moved, people.renamed = set(), set()
+        self._batches_lost = False
+        return taken
+
+    def _rows(self, dirty: dict[int, int]) -> tuple[list[int], list[tuple[int, bytes]], bool]:
+        """Return who is gone, the newest part of every other row, and if that is not all new."""
+        table, unpack = self._tracker.sessions.rows, HEAD.unpack_from
+        history = self._tracker.history
+        gone: list[int] = []
+        packed: list[tuple[int, bytes]] = []
+        is_cut = False
+        for key, known in dirty.items():
+            row = table.get(key)
+            if row is None:
+                gone.append(key)
+                continue
+            fields = unpack(row)
+            new = fields[6] - known
+            if new > history and known:
+                is_cut = True
+            packed.append((key, row[: HEAD_SIZE + fields[8] + new * ACT_SIZE]))
+        return gone, packed, is_cut or bool(gone)
+
+    def _loose(self, is_cut: bool) -> list[list[Any]]:
+        """Return the new activities that no row tells.
+
+        They have no session, or one that has ended since, or are more than its row holds.
+        """
+        found = []
+        table, history = self._tracker.sessions.rows, self._tracker.history
+        for item in reversed(self._tracker.feed):
+            if item.number <= self._marks[3]:
+                break
+            if item.key is not None and not is_cut:
+                continue
+            row = None if item.key is None else table.get(item.key)
+            if row is None or item.ordinal <= rows.head_of(row).ordinal - history:
+                found.append(_plain(item))
+        found.reverse()
+        return found
+
+    def _rare(self, pairs: Iterable[tuple[int, int]]) -> list[list[Any]]:
+        found = []
+        for key, ordinal in pairs:
+            rare = self._tracker.rare(key, ordinal)
+            if rare is not None:
+                found.append([key, ordinal, *rare])
+        return found
+
+
+def _plain(item: FeedItem) -> list[Any]:
+    """Return a line of the feed as plain data; an address or an agent is not in it."""
+    record = item.record._replace(ip=b"", agent="")
+    return [item.key, item.ordinal or item.number, *record[:5], *record[7:]]

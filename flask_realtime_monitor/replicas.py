@@ -1,0 +1,342 @@
+"""The other workers of one picture, read from a shared store while somebody reads the picture."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from . import beats
+from .clock import Clock
+from .config import Settings
+from .frames import Frame, FrameError, decode
+from .peers import Changes, Coverage, Peers, There
+from .records import InFlight
+from .replica import Replica
+from .source import Source
+from .stores import TAIL, Beat, Gap, Load, Roster, Store, StoreError
+from .traffic import Summary
+
+logger = logging.getLogger("flask_realtime_monitor")
+
+Json = dict[str, Any]
+
+_ROSTER_S = 0.2  # how old what is known of the workers' beats may be
+_SLICE_S = 0.002
+_JUMP_MS = 2_000
+_MOST_ENTRIES = 1_000
+
+
+class Replicas(Peers):
+    """Reads the other workers' rows out of the store.
+
+    Args:
+        settings: bounds.
+        clock: this worker's.
+        store: where the others write.
+        worker_id: this worker's, whose own entries are passed over.
+        host: this worker's.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Clock, store: Store, worker_id: str, host: str
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._store = store
+        self._worker_id = worker_id
+        self._replicas: dict[str, Replica] = {}
+        self._cursor = 0
+        self._since_at: float | None = None
+        #: The picture's id; None until it has been read.
+        self.epoch: str | None = None
+        self._roster = Roster({}, None, {}, 0.0)
+        self._beats: dict[str, Json] = {}
+        self._roster_at_s = 0.0
+        self._forgotten: list[str] = []
+        #: How many frames made no sense.
+        self.refused = 0
+        #: Why the store cannot be read, and since when (monotonic); None while it can.
+        self.trouble: str | None = None
+        self.failed_at_s: float | None = None
+
+    @property
+    def sources(self) -> Sequence[Source]:  # type: ignore[override]
+        """Their rows."""
+        return list(self._replicas.values())
+
+    @property
+    def cursor(self) -> int:
+        """How far the log has been read."""
+        return self._cursor
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def read(self) -> Changes:
+        """Take in what they have written since; the store's trouble is kept for the coverage."""
+        try:
+            changes = self._read()
+        except StoreError as error:
+            self.trouble = str(error)
+            if self.failed_at_s is None:
+                self.failed_at_s = time.monotonic()
+            return Changes((), False)
+        self.trouble = self.failed_at_s = None
+        return changes
+
+    def _read(self) -> Changes:
+        if self.epoch is None:
+            self._load()
+            return Changes((), True)
+        self._read_roster()
+        changed: list[int] = []
+        is_new = False
+        try:
+            while True:
+                entries = self._store.read_since(self._cursor, _MOST_ENTRIES)
+                until_s = time.monotonic() + _SLICE_S
+                for entry in entries:
+                    self._cursor = entry.cursor
+                    if entry.worker != self._worker_id:
+                        is_new |= entry.worker not in self._replicas
+                        changed += self._take(entry.worker, entry.data, entry.at)
+                    if time.monotonic() > until_s:
+                        time.sleep(0)  # somebody else's turn
+                        until_s = time.monotonic() + _SLICE_S
+                if len(entries) < _MOST_ENTRIES:
+                    break
+        except Gap:
+            self._load()
+            is_new = True
+        is_new |= self._forget()
+        return Changes(changed, is_new)
+
+    def _load(self) -> None:
+        """Read everything anew."""
+        load: Load = self._store.load()
+        self._replicas = {}
+        self._since_at = self._store.since_at()
+        self.epoch, self._cursor = load.epoch, load.cursor
+        tails: list[tuple[str, bytes]] = []
+        for worker, bucket, blob in load.snapshots:
+            if worker == self._worker_id:
+                continue
+            if bucket == TAIL:
+                tails.append((worker, blob))
+                continue
+            frame = self._decoded(blob)
+            if frame is not None:
+                self._guarded(self._replica(worker).take_snapshot, bucket, frame)
+            time.sleep(0)
+        for replica in self._replicas.values():
+            replica.begin_feed()
+        for worker, blob in tails:
+            at = 0
+            while at + 4 <= len(blob):
+                size = int.from_bytes(blob[at : at + 4], "little")
+                self._take(worker, blob[at + 4 : at + 4 + size], None)
+                at += 4 + size
+        for entry in load.entries:
+            if entry.worker != self._worker_id:
+                self._take(entry.worker, entry.data, entry.at)
+        for _, note in load.notes:
+            self.take_note(beats.decode(note))
+        self._roster_at_s = 0.0
+        self._read_roster()
+        self._forget()
+
+    def _take(self, worker: str, data: bytes, at: float | None) -> Iterable[int]:
+        frame = self._decoded(data)
+        if frame is None:
+            return ()
+        replica = self._replica(worker)
+        changed = self._guarded(replica.take, frame) or ()
+        self._set_offset(replica, frame, at)
+        return changed
+
+    def _decoded(self, data: bytes) -> Frame | None:
+        try:
+            return decode(data)
+        except FrameError as error:
+            self._refuse(error)
+            return None
+
+    def _guarded(self, take: Any, *args: Any) -> Any:
+        try:
+            return take(*args)
+        except FrameError as error:
+            self._refuse(error)
+            return None
+
+    def _refuse(self, error: FrameError) -> None:
+        self.refused += 1
+        if self.refused == 1:
+            logger.warning("a frame of another worker is passed over: %s", error)
+
+    def _replica(self, worker: str) -> Replica:
+        replica = self._replicas.get(worker)
+        if replica is None:
+            replica = self._replicas[worker] = Replica(
+                worker, self._settings.session_history_size, self._settings.history_size
+            )
+        return replica
+
+    def _set_offset(self, replica: Replica, frame: Frame, at: float | None) -> None:
+        """Translate a worker's clock into ours.
+
+        On this machine it is the same monotonic clock. Another host's wall clock is believed, but
+        where it is over 2 s away from the time of arrival by the store's.
+        """
+        if replica.boot and replica.boot.partition(":")[0] == beats.machine().partition(":")[0]:
+            replica.offset_ms = self._clock.offset_ms
+            return
+        offset_ms = replica.wall_offset_ms
+        if at is not None:
+            arrived_ms = round(at * 1000) - int(frame.head.get("at", 0))
+            if abs(arrived_ms - offset_ms) > _JUMP_MS:
+                offset_ms = arrived_ms
+                if abs(offset_ms - replica.offset_ms) <= _JUMP_MS:
+                    return  # within what was found before
+        replica.offset_ms = offset_ms
+
+    def _read_roster(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._roster_at_s < _ROSTER_S:
+            return
+        self._roster = self._store.roster()
+        self._beats = {
+            worker: beats.decode(beat.data)
+            for worker, beat in self._roster.beats.items()
+            if worker != self._worker_id
+        }
+        self._roster_at_s = now_s
+
+    def rest(self) -> None:
+        """Let everything go: nobody reads."""
+        self._replicas = {}
+        self.epoch = None
+
+    # -- notes ---------------------------------------------------------------------------------
+
+    def take_note(self, note: Json) -> None:
+        """Do what a note to all workers says, to what is known of the others."""
+        if note.get("kind") == "forget":
+            self._forgotten.append(str(note.get("user")))
+        elif note.get("kind") == "out":
+            keys = [int(key) for key in note.get("keys", ())]
+            for replica in self._replicas.values():
+                replica.end_before(keys, int(note.get("at_ms", 0)))
+
+    def _forget(self) -> bool:
+        """Drop who was erased; tell whether there was anybody."""
+        if not self._forgotten:
+            return False
+        forgotten, self._forgotten = self._forgotten, []
+        for user_id in forgotten:
+            for replica in self._replicas.values():
+                replica.forget(user_id)
+        return True
+
+    # -- what is known of the workers ----------------------------------------------------------
+
+    def _living(self) -> list[tuple[str, Json, Beat]]:
+        """Return those of the roster that are not gone."""
+        return [
+            (worker, self._beats.get(worker, {}), beat)
+            for worker, beat in self._roster.beats.items()
+            if worker != self._worker_id
+            and not beats.is_gone(self._beats.get(worker, {}), self._age_s(beat))
+        ]
+
+    def _age_s(self, beat: Beat) -> float:
+        return max(0.0, self._roster.now - beat.at + time.monotonic() - self._roster_at_s)
+
+    def since_at(self) -> float | None:
+        """Return when the picture began."""
+        return self._since_at
+
+    def summaries(self) -> Sequence[Summary]:
+        """Return their counters, and what those that are gone have left."""
+        now_ms = self._clock.now_ms() + self._clock.offset_ms
+        roster = self._roster
+        found = []
+        for worker, replica in self._replicas.items():
+            recent = replica.summary_at(now_ms)
+            # The totals of one that is gone are among the retired; what was recent still is.
+            found.append(recent if worker in roster.beats else recent.without_totals())
+        for worker, beat in self._beats.items():
+            if worker not in self._replicas:
+                found.append(beats.summary_of(beat.get("totals") or {}))
+        found.append(beats.summary_of(_totals(roster.retired)))
+        # Who was only frozen is back with all it counted, and what was taken for it is too much.
+        found += (
+            beats.summary_of(_totals(taken)).negated()
+            for worker, taken in roster.taken.items()
+            if worker in roster.beats or worker == self._worker_id
+        )
+        return found
+
+    def busy(self) -> Iterable[int]:
+        """Return the visitors with a request in flight there."""
+        return {there.request.visitor for there in self.in_flight()}
+
+    def in_flight(self) -> Sequence[There]:
+        """Return their requests in flight."""
+        found = []
+        for worker, beat, _ in self._living():
+            replica = self._replicas.get(worker)
+            offset_ms = self._clock.offset_ms if replica is None else replica.offset_ms
+            for fields in beat.get("in_flight", ()):
+                id, visitor, method, endpoint, path, started_ms = fields
+                request = InFlight(id, visitor, method, endpoint, path, started_ms, True)
+                found.append(
+                    There(request, started_ms + offset_ms, worker, str(beat.get("host", "")))
+                )
+        return found
+
+    def in_flight_count(self) -> int:
+        """Return how many requests they have in flight."""
+        return sum(int(beat.get("in_flight_count", 0)) for _, beat, _ in self._living())
+
+    def workers(self) -> Sequence[Json]:
+        """Return them as the contract's ``worker``."""
+        found = []
+        for _, beat, row in self._living():
+            age_s = self._age_s(row)
+            found.append(
+                {
+                    **beat.get("item", {}),
+                    "last_report_at": round(self._clock.now_at() - age_s, 3),
+                    "is_reporting": age_s <= beats.SILENT_S,
+                }
+            )
+        return found
+
+    def dropped_by_retired(self) -> Json:
+        """Return what workers that are gone have thrown away."""
+        dropped: Json = _totals(self._roster.retired).get("dropped") or {}
+        return dropped
+
+    def coverage(self) -> Coverage:
+        """Return who has reported."""
+        living = self._living()
+        ages = [self._age_s(row) for _, _, row in living]
+        silent = tuple(
+            worker
+            for (worker, _, _), age_s in zip(living, ages, strict=True)
+            if age_s > beats.SILENT_S
+        )
+        return Coverage(
+            workers=len(living),
+            reporting=len(living) - len(silent),
+            hosts=frozenset(str(beat.get("host", "")) for _, beat, _ in living),
+            oldest_report_s=round(max(ages, default=0.0), 3),
+            silent=silent,
+            is_readable=self.failed_at_s is None,
+        )
+
+
+def _totals(data: bytes | None) -> Json:
+    totals = beats.decode(data).get("totals")
+    return totals if isinstance(totals, dict) else {}

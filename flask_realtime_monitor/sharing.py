@@ -1,0 +1,197 @@
+"""What this process shares with the other workers of its picture: the store, and who uses it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakMethod, ref
+
+from . import beats
+from .clock import Clock
+from .config import Settings
+from .flusher import GRACE_S, Flusher
+from .guard import Guard
+from .peers import Peers
+from .records import InFlight
+from .replicas import Replicas
+from .stores import Store, open_store
+from .tracker import Tracker
+from .worker import Worker, is_told_to_stop
+
+Json = dict[str, Any]
+
+_MOST_IN_FLIGHT = 200
+_HURRY_S = 0.05  # between two writes once the worker is told to stop
+
+
+def store_for(settings: Settings, worker_id: str, app_name: str) -> Store:
+    """Return the store of an app, for this process; it opens nothing yet."""
+    return open_store(
+        settings.store,
+        worker=worker_id,
+        app_name=app_name,
+        prefix=settings.store_prefix or "",
+        keep_s=settings.session_timeout + GRACE_S + 120,
+    )
+
+
+class Sharing:
+    """Keeps the store up to date once this process serves requests, and reads it for the picture.
+
+    Args:
+        item: returns this worker as the contract's ``worker``.
+        in_flight: returns its requests in flight.
+        fold: brings the tracker up to date.
+        told: called with what another worker tells all: a sign-out, an erasure.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        tracker: Tracker,
+        worker: Worker,
+        guard: Guard,
+        item: Callable[[], Json],
+        in_flight: Callable[[], list[InFlight]],
+        fold: Callable[[], None],
+        told: Callable[[Json], None],
+    ) -> None:
+        self._settings = settings
+        self.store = store
+        self._tracker = tracker
+        self._clock: Clock = tracker.clock
+        self._worker = worker
+        self._guard = guard
+        self._item = item
+        self._in_flight = in_flight
+        self._fold = fold
+        self._told = told
+        self._flusher: Flusher | None = None
+        self._began = threading.Lock()
+        self._epoch = worker.id
+        self._replicas: Replicas | None = None
+        if store.is_shared:
+            self._replicas = Replicas(settings, self._clock, store, worker.id, worker.host)
+        self.peers: Peers = self._replicas or Peers()
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this process is one of the workers: one that only reads is none."""
+        return not self.store.is_shared or self._flusher is not None
+
+    def epoch(self) -> str:
+        """Return the id of the picture; the last one known while the store cannot tell."""
+        read = None if self._replicas is None else self._replicas.epoch
+        if read is not None:
+            self._epoch = read
+        elif self._replicas is None:
+            self._epoch = self.store.epoch()
+        return self._epoch
+
+    def cursor(self) -> int:
+        """Return how far the picture has been read."""
+        return self._tracker.feed_number if self._replicas is None else self._replicas.cursor
+
+    def lag_s(self) -> float | None:
+        """Return how old what the others know of this worker is; None where nothing is shared."""
+        return None if self._flusher is None else round(self._flusher.lag_s, 3)
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the sharing, in plain words."""
+        found = []
+        if self.store.reason is not None:
+            found.append(self.store.reason)
+        trouble = self._flusher.trouble if self._flusher is not None else None
+        if trouble is None and self._replicas is not None:
+            trouble = self._replicas.trouble
+        if trouble is not None:
+            found.append(f"the store cannot be used: {trouble}; other workers' part may be missing")
+        silent = self.peers.coverage().silent
+        if silent:
+            found.append(f"{len(silent)} workers do not report: {', '.join(silent[:5])}")
+        if self._replicas is not None and self._replicas.refused:
+            found.append(f"{self._replicas.refused} frames of other workers made no sense")
+        return found
+
+    def begin(self) -> None:
+        """This process serves requests: tell the others what it sees, from now on."""
+        if self._flusher is not None or not self.store.is_shared or self.store.is_guest:
+            return
+        with self._began:
+            if self.is_worker:
+                return
+            self._flusher = Flusher(
+                self._settings,
+                self._tracker,
+                self.store,
+                self._guard,
+                self._beat,
+                self._take_note,
+                self._fold,
+            )
+        flush = WeakMethod(self._flush)
+        threading.Thread(
+            target=_loop,
+            args=(flush, self._settings.flush_interval),
+            name="realtime-monitor-flush",
+            daemon=True,
+        ).start()
+        atexit.register(_at_exit, ref(self), os.getpid())
+
+    def _flush(self) -> bool:
+        """Write once; tell whether there is more to write at once."""
+        if self._flusher is None:
+            return False
+        with self._worker.own_work():
+            return self._flusher.flush()
+
+    def last(self) -> None:
+        """Write all there is: the process ends."""
+        if self._flusher is not None:
+            self._flusher.last()
+
+    def _beat(self) -> Json:
+        flying = self._in_flight()
+        return {
+            "host": self._worker.host,
+            "boot": beats.machine(),
+            "pid": self._worker.pid,
+            "born": beats.born_at(self._worker.pid),
+            "at": self._clock.now_ms(),
+            "o": self._clock.offset_ms,
+            "item": self._item(),
+            "in_flight_count": len(flying),
+            "in_flight": [one[:6] for one in flying[:_MOST_IN_FLIGHT]],
+        }
+
+    def _take_note(self, note: Json) -> None:
+        try:
+            self._tracker.take_note(note)
+            if self._replicas is not None:
+                self._replicas.take_note(note)
+            self._told(note)
+        except (KeyError, TypeError, ValueError) as error:
+            self._guard.failed("note", error)
+
+
+def _loop(find: WeakMethod[Callable[[], bool]], interval_s: float) -> None:
+    is_more = False
+    while True:
+        hurry = is_more or is_told_to_stop()
+        time.sleep(_HURRY_S if hurry else interval_s)
+        flush = find()
+        if flush is None:
+            return
+        is_more = flush()
+        del flush
+
+
+def _at_exit(find: ref[Sharing], pid: int) -> None:
+    sharing = find()
+    if sharing is not None and os.getpid() == pid:
+        sharing.last()
