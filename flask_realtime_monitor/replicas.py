@@ -89,7 +89,6 @@ class Replicas(Peers):
         if self.epoch is None:
             self._load()
             return Changes((), True)
-        self._read_roster()
         changed: list[int] = []
         is_new = False
         try:
@@ -109,6 +108,9 @@ class Replicas(Peers):
         except Gap:
             self._load()
             is_new = True
+        if is_new:
+            self._roster_at_s = 0.0  # somebody new is at work
+        self._read_roster()
         is_new |= self._forget()
         return Changes(changed, is_new)
 
