@@ -239,11 +239,12 @@ def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..
     hooks, guard = state.hooks, state.guard
     prefix = state.settings.url_prefix
     below = prefix + "/"
+    maybe_ours = (prefix, "//")  # Werkzeug takes several leading slashes for one
     lives = state.lives
 
     def monitored(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if path.startswith(prefix) and (path == prefix or path.startswith(below)):
+        if path.startswith(maybe_ours) and ("/" + path.lstrip("/") + "/").startswith(below):
             if hooks.enabled:
                 guard.wrap(_exclude)(state)
             return inner(environ, with_own_headers(environ, start_response))

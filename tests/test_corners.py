@@ -86,3 +86,11 @@ def test_an_activity_s_id_is_never_given_twice(user: str | None) -> None:
     bench.visit(4, user)
     first, second = bench.picture.activities()["items"]
     assert first["id"] != second["id"]
+
+
+def test_a_doubled_slash_before_the_prefix_changes_nothing() -> None:
+    app, monitor = monitored()
+    environ = {"PATH_INFO": "//monitor/api/v1/stats"}
+    found = app.test_client().get("/", environ_overrides=environ)
+    assert found.headers.get("Cache-Control") == "no-store"
+    assert monitor.get_activities() == []

@@ -29,6 +29,8 @@ class GunicornServer:
     def __init__(self, app: str, *options: str, worker: str = "gevent", **environ: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
+        #: How many workers it is told to run.
+        self.worker_count = int(dict(zip(options, options[1:], strict=False)).get("--workers", 1))
         self.url = f"http://127.0.0.1:{self.port}"
         config = ["--config", "python:tests.support.gevent_config"] if worker == "gevent" else []
         self._command = [sys.executable, "-m", "gunicorn", *config, "--worker-class", worker]

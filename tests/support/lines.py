@@ -59,7 +59,8 @@ def line_to_each(server: GunicornServer) -> list[Line]:
             line.close()
         else:
             lines[line.pid] = line
-        return set(lines) >= set(server.workers())
+        pids = server.workers()
+        return len(pids) == server.worker_count and set(lines) >= set(pids)
 
     wait_until(has_all, f"a line to each of {server.workers()}")
     return [lines[pid] for pid in sorted(lines)]
