@@ -8,6 +8,7 @@ The store may fail at any time: everything is kept and written when it is back.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -62,7 +63,7 @@ class Flusher:
         self._fold = fold
         self._timeout_ms = int(settings.session_timeout * 1000)
         self.outbox = Outbox(tracker, {"host": beat()["host"], "boot": beats.machine()})
-        self._interval_s = settings.flush_interval
+        self._lock = threading.Lock()  # held across I/O: only writers wait for it
         # A round of all buckets takes about a minute, however often one flushes.
         self._buckets_due = 0.0
         self._buckets_per_s = BUCKETS / 64
@@ -82,8 +83,18 @@ class Flusher:
         """How old what the others know of this worker is."""
         return max(0.0, time.monotonic() - self._written_s)
 
-    def flush(self) -> bool:
-        """Write once; tell whether there is more to write at once. It never raises."""
+    def flush(self, is_beat: bool = True) -> bool:
+        """Write once; tell whether there is more to write at once. It never raises.
+
+        Args:
+            is_beat: whether to write even if nothing has changed.
+        """
+        with self._lock:
+            if is_beat or self.outbox.has_changes:
+                return self._try()
+            return False
+
+    def _try(self) -> bool:
         try:
             is_more = self._flush()
         except StoreError as error:

@@ -65,6 +65,17 @@ class Outbox:
             tracker.notes = []
         self.resend()
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is anything that the others have not been told."""
+        tracker = self._tracker
+        return bool(
+            tracker.sessions.dirty
+            or tracker.traffic.fresh
+            or tracker.traffic.excluded != self._marks[2]
+            or tracker.feed_number != self._marks[3]
+        )
+
     def resend(self) -> None:
         """Take everything for unwritten: the store has lost what it had."""
         tracker = self._tracker

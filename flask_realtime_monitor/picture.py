@@ -210,6 +210,7 @@ class Picture:
     def _reading(self) -> Iterator[None]:
         """One read: everything this process has seen before it is in the picture."""
         self._around.fold()
+        self._around.tell()
         with self._lock:
             self._read_at_s = self._clock.monotonic()
             if not self._index.is_loaded:

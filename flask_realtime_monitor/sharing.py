@@ -150,6 +150,15 @@ class Sharing:
         with self._worker.own_work():
             return self._flusher.flush()
 
+    def tell(self) -> None:
+        """Write what has changed, before it is shown here.
+
+        Else a total would fall for who asks this worker and then another.
+        """
+        if self._flusher is not None and self._flusher.trouble is None:
+            with self._worker.own_work():
+                self._flusher.flush(is_beat=False)
+
     def last(self) -> None:
         """Write all there is: the process ends."""
         if self._flusher is not None:

@@ -135,6 +135,7 @@ class Live:
                 is_whole=self._is_whole,
                 is_worker=lambda: self.sharing.is_worker,
                 fold=self.ingest.fold,
+                tell=self.sharing.tell,
                 epoch=self.sharing.epoch,
                 cursor=self.sharing.cursor,
             ),

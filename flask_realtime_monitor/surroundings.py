@@ -21,5 +21,6 @@ class Surroundings(NamedTuple):
     is_whole: Callable[[], bool]
     is_worker: Callable[[], bool]
     fold: Callable[[], None]
+    tell: Callable[[], None]
     epoch: Callable[[], str]
     cursor: Callable[[], int]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from http.client import HTTPConnection, HTTPResponse
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class GunicornServer:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         #: How many workers it is told to run.
-        self.worker_count = int(dict(zip(options, options[1:], strict=False)).get("--workers", 1))
+        self.worker_count = int(dict(pairwise(options)).get("--workers", 1))
         self.url = f"http://127.0.0.1:{self.port}"
         config = ["--config", "python:tests.support.gevent_config"] if worker == "gevent" else []
         self._command = [sys.executable, "-m", "gunicorn", *config, "--worker-class", worker]
