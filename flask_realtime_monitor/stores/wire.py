@@ -74,3 +74,28 @@ def seconds_of(moment: list[bytes]) -> float:
 def pairs_of(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield the fields and values of a hash."""
     return zip(flat[::2], flat[1::2], strict=True)
+
+
+def read_gone(flat: list[bytes]) -> tuple[bytes | None, dict[str, Row], int]:
+    """Read what is kept of workers that are gone.
+
+    Returns:
+        The row of the retired, what was taken over of each, and how much made no sense.
+    """
+    retired, taken, dropped = None, {}, 0
+    for field, written in pairs_of(flat):
+        if field == b"retired":
+            retired = written
+        elif field.startswith(b"t:"):
+            row = unpack_row(written)
+            dropped += row is None
+            if row:
+                taken[text_of(field[2:])] = row
+    return retired, taken, dropped
+
+
+def outlived(taken: dict[str, Row], living: set[str], oldest_at: float, most: int) -> list[str]:
+    """Return who was gone too long ago, or is one too many; who came back is kept."""
+    gone = sorted((row.at, id) for id, row in taken.items() if id not in living)
+    first = max(0, len(gone) - most)
+    return [id for number, (at, id) in enumerate(gone) if at < oldest_at or number < first]

@@ -84,7 +84,7 @@ def test_a_server_that_lost_everything_has_a_new_epoch_the_old_beginning_and_sal
     assert {worker for worker, _, _ in two.load().snapshots} == {"w1", "w2"}
 
 
-@pytest.mark.parametrize("lost", ["log", "epoch", "since"])
+@pytest.mark.parametrize("lost", ["log", "epoch", "since", "cut"])
 def test_a_part_that_the_server_dropped_is_made_again(
     valkey_url: str, left: Left, lost: str
 ) -> None:
@@ -95,7 +95,7 @@ def test_a_part_that_the_server_dropped_is_made_again(
     epoch = two.flush(frame()).epoch
     with redis.from_url(valkey_url) as client:
         client.delete(f"{{lost {lost}}}:{lost}")
-    assert (one.flush(frame()).epoch == epoch) is (lost == "since")
+    assert (one.flush(frame()).epoch == epoch) is (lost in ("since", "cut"))
     assert one.flush(frame()).epoch == two.flush(frame()).epoch == one.epoch()
     assert one.since_at() == two.since_at()
     assert one.read_since(two.load().cursor) == []
@@ -293,3 +293,47 @@ def test_a_cluster_is_followed_when_the_slot_moves_and_when_nodes_go(
         node.ask("CLUSTER", "SETSLOT", slots[mine], "NODE", ids[third])
     wait_until(lambda: went_well(several), "the slot is found", DEADLINE_S)
     assert third.ask("KEYS", f"{{{mine}}}:*")
+
+
+def test_a_reader_that_finds_no_log_has_everything_resent(valkey_url: str, left: Left) -> None:
+    one, two = (left(open_store(valkey_url, worker=name, prefix="no log")) for name in ("w1", "w2"))
+    epoch = one.flush(frame()).epoch
+    with redis.from_url(valkey_url) as client:
+        client.delete("{no log}:log")
+    assert two.load().epoch != epoch
+    assert one.flush(frame()).epoch == two.epoch() != epoch
+
+
+def test_an_idle_reader_is_not_sent_what_it_has(own_valkey: Own, left: Left) -> None:
+    server = own_valkey()
+    store = left(open_store(server.url, worker="w1"))
+    store.flush(Flush(b"x" * 100_000, [], b"1"))
+    cursor = store.load().cursor
+
+    def sent() -> int:
+        (line,) = [
+            line
+            for line in server.ask("INFO", "stats").splitlines()
+            if line.startswith(b"total_net_output_bytes:")
+        ]
+        return int(line.partition(b":")[2])
+
+    before = sent()
+    for _ in range(10):
+        assert store.read_since(cursor) == []
+    assert sent() - before < 50_000
+
+
+def test_only_so_many_gone_workers_are_remembered(
+    valkey_url: str, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_realtime_monitor.stores.redis.MOST_TAKEN", 2)
+    one, *gone = (
+        left(open_store(valkey_url, worker=name, prefix="many gone"))
+        for name in ("w1", "g1", "g2", "g3")
+    )
+    one.flush(frame())
+    for store in gone:
+        store.flush(frame())
+        assert one.retire(store.worker, lambda beat, retired, taken: b"1")
+    assert set(one.roster().taken) == {"g2", "g3"}
