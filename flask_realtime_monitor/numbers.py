@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from .crowd import united
 from .histogram import percentiles
 from .index import Index
-from .traffic import HISTORY_MINUTES, RATE_WINDOW_S, EndpointTraffic, Minute, Summary, united
+from .traffic import HISTORY_MINUTES, RATE_WINDOW_S, EndpointTraffic, Minute, Summary
 
 Json = dict[str, Any]
 

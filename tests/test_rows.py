@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from flask_realtime_monitor import rows
 from flask_realtime_monitor.agents import describe
 from flask_realtime_monitor.clock import Clock
+from flask_realtime_monitor.crowd import Crowd
 from flask_realtime_monitor.histogram import Histogram
 from flask_realtime_monitor.interner import Interner, PathTable
 from flask_realtime_monitor.privacy import masked, pack_ip
-from flask_realtime_monitor.traffic import Crowd
 
 from .support.records import Time
 
