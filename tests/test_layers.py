@@ -13,7 +13,8 @@ import flask_realtime_monitor
 PACKAGE = Path(flask_realtime_monitor.__file__).parent
 #: Each line may import from the lines above it, and from its own.
 LAYERS = (
-    "errors models signals sse records clock histogram interner rows wheel crowd agents wording recency",
+    "errors models signals sse records clock histogram interner rows wheel crowd",
+    "agents wording recency",
     "config privacy guard people traffic visitors",
     "sessions",
     "tracker stores",
