@@ -16,7 +16,7 @@ bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
 # A greenlet per connection: an open dashboard or a slow page keeps nobody else waiting.
 worker_class = "gevent"
 
-# Each worker keeps its own picture, so one worker shows the whole.
+# The workers share one picture; one is enough for the example.
 workers = 1
 
 # Every open connection takes one of these, each dashboard included; when they are all taken,
