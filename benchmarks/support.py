@@ -180,7 +180,26 @@ def share(values: list[float], part: float) -> float:
 def start_case(case: str, quick: bool) -> subprocess.Popen[str]:
     """Start this very benchmark for one case in a process of its own."""
     command = [sys.executable, sys.argv[0], "--case", case, *(["--quick"] if quick else [])]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def await_start() -> None:
+    """In a case: say that all is prepared, and wait until the others have said so too."""
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
+def start_together(children: Iterable[subprocess.Popen[str]]) -> None:
+    """Wait until all cases are prepared, then let them go."""
+    crew = list(children)
+    for child in crew:
+        assert child.stdout is not None
+        if child.stdout.readline() != "ready\n":
+            result_of(child)
+    for child in crew:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
 
 
 def result_of(child: subprocess.Popen[str]) -> Any:
