@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 VERSION = 1
@@ -62,18 +62,19 @@ def decode(data: bytes) -> Frame:
         head = json.loads(data[_START.size : start])
         if not isinstance(head, dict):
             raise FrameError("the head of a frame is no object")
-        return Frame(head, list(_rows(data, start)))
+        return Frame(head, _rows(data, start))
     except (struct.error, ValueError, RecursionError) as error:
         raise FrameError(f"not a frame: {error}") from None
 
 
-def _rows(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+def _rows(data: bytes, at: int) -> list[tuple[int, bytes]]:
+    found = []
     end, unpack, size_of = len(data), _ROW.unpack_from, _ROW.size
     while at < end:
         key, size = unpack(data, at)
-        at += size_of
-        row = data[at : at + size]
-        if len(row) != size:
-            raise FrameError("a row is cut off")
-        yield key, row
-        at += size
+        start = at + size_of
+        at = start + size
+        found.append((key, data[start:at]))
+    if at > end:
+        raise FrameError("a row is cut off")
+    return found

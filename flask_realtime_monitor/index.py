@@ -10,12 +10,11 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from . import rows
 from .interner import Interner
 from .recency import Recency
-from .rows import ACT, HEAD, HEAD_SIZE
+from .rows import ACT, HEAD, HEAD_SIZE, OTHER_KIND
 from .source import Source
 from .wheel import Wheel
 
@@ -25,17 +24,11 @@ _MAX_ENDED = 1_000
 
 
 _unpack = HEAD.unpack_from
-_new_merged = tuple.__new__  # the class called with its fields would cost twice as much
+_unpack_act = ACT.unpack_from
 
-
-class Merged(NamedTuple):
-    """All parts of one session (but for its guest part); times in ms since the epoch."""
-
-    visitor: int
-    user_id: str | None
-    first_ms: int
-    last_ms: int
-    endpoint: int
+#: All parts of one session (but for its guest part): visitor, user id, when first and last seen
+#: (ms since the epoch), endpoint. A plain tuple, which the garbage collector need not look into.
+Merged = tuple[int, str | None, int, int, int]
 
 
 class Index:
@@ -75,7 +68,7 @@ class Index:
         self.joined: dict[int, int] = {}  # a user's session -> its guest part
         self._merged: dict[int, Merged] = {}
         self._of_visitor: dict[int, tuple[int, ...]] = {}  # keys of the visitor's users
-        self._of_user: dict[str, dict[int, None]] = {}
+        self._of_user: dict[str, tuple[int, ...]] = {}
         self._due = Wheel()
         self._offsets: list[tuple[str, int]] = []
         self._tables: list[tuple[Source, Mapping[int, bytes], int]] = []
@@ -91,20 +84,116 @@ class Index:
         now_ms = self._now_ms()
         self.sessions.settle(now_ms)
         self.users.settle(now_ms)
-        first, *others = self._sources
-        keys: Iterable[int] = list(first.rows)
-        if others:
-            keys = set(keys).union(*(list(source.rows) for source in others))
-        missed = []
-        for number, key in enumerate(keys):
-            if number % _SLICE == _SLICE - 1:
-                time.sleep(0)  # somebody else's turn
-            self.look_at(key, now_ms)
-            if key not in self._merged:
-                missed.append(key)
-        for key in missed:
-            self.look_at(key, now_ms)  # kept, maybe, by the other part of its session
+        missed: list[int] = []
+        for source, table, offset_ms in self._tables:
+            missed += self._gather(source, table, offset_ms)
+        missed += self._take_out(missed, now_ms)
+        self._show_gathered()
+        for _ in range(2):  # some are kept, maybe, by the other part of their session
+            for key in missed:
+                self.look_at(key, now_ms)
         self.is_loaded = True
+
+    def _gather(self, source: Source, table: Mapping[int, bytes], offset_ms: int) -> list[int]:
+        """Put one source's rows to what is known of their sessions; return what went meanwhile.
+
+        As ``_merge`` for each, but written out: with many sessions this is what a first read waits
+        for.
+        """
+        merged, worker_id = self._merged, source.worker_id
+        endpoint_of: dict[int, int] = {}
+        people: dict[int, str] = {}
+        gone: list[int] = []
+        until = _SLICE
+        for number, (key, row) in enumerate(list(table.items())):
+            if number == until:
+                until += _SLICE
+                time.sleep(0)  # somebody else's turn
+            (visitor, first_ms, last, _, _, user, _, _, ip_size) = _unpack(row)
+            first_ms += offset_ms
+            last_ms = first_ms + last
+            user_id = None
+            if user:
+                user_id = people.get(user)
+                if user_id is None:
+                    person = source.user(user - 1)
+                    if person is None:
+                        gone.append(key)
+                        continue
+                    user_id = people[user] = person[0]
+            known = merged.get(key)
+            if known is not None:
+                user_id = known[1] or user_id
+                first_ms = min(first_ms, known[2])
+                if last_ms <= known[3]:
+                    merged[key] = (visitor, user_id, first_ms, known[3], known[4])
+                    continue
+            start = HEAD_SIZE + ip_size
+            route = -1
+            if len(row) > start:
+                _, route, _, code, _ = _unpack_act(row, start)
+                if code & OTHER_KIND:
+                    route = -1
+            if route < 0:
+                route = last_request(row)
+            endpoint = endpoint_of.get(route, -1)
+            if endpoint < 0:
+                endpoint = endpoint_of[route] = self._endpoint(worker_id, source, route)
+            merged[key] = (visitor, user_id, first_ms, last_ms, endpoint)
+        return gone
+
+    def _take_out(self, gone: Iterable[int], now_ms: int) -> list[int]:
+        """Take out of what was gathered what is gone, and return whose time is over."""
+        merged, busy, timed_out_ms = self._merged, self._busy, now_ms - self._timeout_ms
+        for key in gone:
+            merged.pop(key, None)
+        missed = [
+            key
+            for key, (visitor, _, _, last_ms, _) in merged.items()
+            if last_ms <= timed_out_ms and visitor not in busy
+        ]
+        for key in missed:
+            del merged[key]
+        return missed
+
+    def _show_gathered(self) -> None:
+        """Show all that was gathered."""
+        merged, of_visitor, of_user = self._merged, self._of_visitor, self._of_user
+        shown: dict[int, int] = {}
+        newest: dict[str, int] = {}
+        due: dict[int, list[int]] = {}
+        timeout_ms = self._timeout_ms
+        for key, (visitor, user_id, _, last_ms, endpoint) in merged.items():
+            due_s = (last_ms + timeout_ms) // 1000 + 1
+            keys = due.get(due_s)
+            if keys is None:
+                keys = due[due_s] = []
+            keys.append(key)
+            value = shown[key] = last_ms << 16 | endpoint
+            if user_id is not None:
+                of_visitor[visitor] = (
+                    (*of_visitor[visitor], key) if visitor in of_visitor else (key,)
+                )
+                if user_id in of_user:
+                    of_user[user_id] += (key,)
+                    newest[user_id] = max(newest[user_id], value)
+                else:
+                    of_user[user_id] = (key,)
+                    newest[user_id] = value
+        for due_s, keys in due.items():
+            self._due.add_all(keys, due_s)
+        time.sleep(0)
+        users = sum(map(len, of_user.values()))
+        self.anonymous = len(shown) - users
+        self.sessions.fill(shown)
+        time.sleep(0)
+        self.users.fill(newest)
+        time.sleep(0)
+        for visitor, found in of_visitor.items():
+            if self._anonymous_key(visitor) in merged:
+                self._arrange(visitor, found)
+        for key in [one for one in self.ended if one in merged]:
+            del self.ended[key]
 
     def unload(self) -> None:
         """Drop the index."""
@@ -131,7 +220,7 @@ class Index:
                 self.look_at(key, now_ms)
                 still = self._merged.get(key)
                 if still is not None:
-                    due_s = (still.last_ms + self._timeout_ms) // 1000 + 1
+                    due_s = (still[3] + self._timeout_ms) // 1000 + 1
                     self._due.add(key, max(due_s, now_ms // 1000 + 1))
         self.sessions.settle(now_ms)
         self.users.settle(now_ms)
@@ -140,18 +229,18 @@ class Index:
 
     def keys_of(self, user_id: str) -> tuple[int, ...]:
         """Return the sessions of a user."""
-        return tuple(self._of_user.get(user_id, ()))
+        return self._of_user.get(user_id, ())
 
     def user_of(self, key: int) -> str | None:
         """Return the id of the user whose session this is."""
         merged = self._merged.get(key)
-        return None if merged is None else merged.user_id
+        return None if merged is None else merged[1]
 
     def shown(self, key: int) -> int:
         """Return the key a session is shown under: a guest part's is that of its user."""
         merged = self._merged.get(key)
-        if merged is not None and merged.user_id is None:
-            for user_key in self._of_visitor.get(merged.visitor, ()):
+        if merged is not None and merged[1] is None:
+            for user_key in self._of_visitor.get(merged[0], ()):
                 if self.joined.get(user_key) == key:
                     return user_key
         return key
@@ -174,34 +263,38 @@ class Index:
             if before is None:
                 return
             self._end(key, before, now_ms)
-            visitor = before.visitor
+            visitor = before[0]
         else:
             self._merged[key] = merged
-            visitor = merged.visitor
+            visitor, user_id, _, last_ms, endpoint = merged
             if before is None:
-                self._due.add(key, (merged.last_ms + self._timeout_ms) // 1000 + 1)
+                self._due.add(key, (last_ms + self._timeout_ms) // 1000 + 1)
                 self.ended.pop(key, None)
-                if merged.user_id is not None:
+                if user_id is not None:
                     self._of_visitor[visitor] = (*self._of_visitor.get(visitor, ()), key)
         users = self._of_visitor.get(visitor)
-        if users is None and merged is not None:
-            self._show(key, merged, merged.last_ms, merged.endpoint)  # by far the most
+        if merged is not None and (
+            users is None or (users == (key,) and self._anonymous_key(visitor) not in self._merged)
+        ):
+            self.joined.pop(key, None)
+            self._show(key, user_id, last_ms, endpoint)  # by far the most
         else:
             self._arrange(visitor, users or ())
 
     def _end(self, key: int, merged: Merged, now_ms: int) -> None:
+        visitor, user_id, _, last_ms, _ = merged
         del self._merged[key]
-        if merged.user_id is not None:
-            left = tuple(one for one in self._of_visitor[merged.visitor] if one != key)
+        if user_id is not None:
+            left = tuple(one for one in self._of_visitor[visitor] if one != key)
             if left:
-                self._of_visitor[merged.visitor] = left
+                self._of_visitor[visitor] = left
             else:
-                del self._of_visitor[merged.visitor]
+                del self._of_visitor[visitor]
         if key in self.sessions:
-            self.ended[key] = min(now_ms, merged.last_ms + self._timeout_ms)
+            self.ended[key] = min(now_ms, last_ms + self._timeout_ms)
             if len(self.ended) > _MAX_ENDED:
                 self.ended.popitem(last=False)
-        self._hide(key, merged.user_id)
+        self._hide(key, user_id)
 
     def _merge(self, key: int, now_ms: int) -> Merged | None:
         """Put the parts of a session together; None where there are none or it has ended."""
@@ -233,8 +326,11 @@ class Index:
             and self._last_of_other_part(visitor, user_id, first_ms, last_ms) <= timed_out_ms
         ):
             return None
-        endpoint = self._endpoint(newest, newest_source)
-        return _new_merged(Merged, (visitor, user_id, first_ms, last_ms, endpoint))
+        route, worker_id = last_request(newest), newest_source.worker_id
+        endpoint = self._endpoint_of.get((worker_id, route), -1)
+        if endpoint < 0:
+            endpoint = self._endpoint(worker_id, newest_source, route)
+        return visitor, user_id, first_ms, last_ms, endpoint
 
     def _last_of_other_part(
         self, visitor: int, user_id: str | None, first_ms: int, last_ms: int
@@ -243,12 +339,13 @@ class Index:
         users = self._of_visitor.get(visitor, ())
         if user_id is not None:
             guest = self._merged.get(self._anonymous_key(visitor)) if len(users) <= 1 else None
-            is_one = guest is not None and guest.last_ms >= first_ms - self._active_ms
-            return guest.last_ms if guest is not None and is_one else 0
+            if guest is None:
+                return 0
+            return guest[3] if guest[3] >= first_ms - self._active_ms else 0
         if len(users) != 1:
             return 0
         user = self._merged[users[0]]
-        return user.last_ms if last_ms >= user.first_ms - self._active_ms else 0
+        return user[3] if last_ms >= user[2] - self._active_ms else 0
 
     def _arrange(self, visitor: int, users: tuple[int, ...]) -> None:
         """Show the sessions of a visitor who is, or was, a user.
@@ -260,28 +357,33 @@ class Index:
         guest_key = self._anonymous_key(visitor)
         guest = merged.get(guest_key)
         for key in users:
-            user = merged[key]
-            last_ms, endpoint = user.last_ms, user.endpoint
+            _, user_id, first_ms, last_ms, endpoint = merged[key]
             self.joined.pop(key, None)
             is_alone = len(users) == 1
-            if guest and is_alone and guest.last_ms >= user.first_ms - self._active_ms:
+            if guest and is_alone and guest[3] >= first_ms - self._active_ms:
                 self.joined[key] = guest_key
-                if guest.last_ms > last_ms:
-                    last_ms, endpoint = guest.last_ms, guest.endpoint
+                if guest[3] > last_ms:
+                    last_ms, endpoint = guest[3:]
                 guest = None
                 self._hide(guest_key, None)
-            self._show(key, user, last_ms, endpoint)
+            self._show(key, user_id, last_ms, endpoint)
         if guest is not None:
-            self._show(guest_key, guest, guest.last_ms, guest.endpoint)
+            self._show(guest_key, None, *guest[3:])
 
-    def _show(self, key: int, merged: Merged, last_ms: int, endpoint: int) -> None:
-        user_id = merged.user_id
+    def _show(self, key: int, user_id: str | None, last_ms: int, endpoint: int) -> None:
         if user_id is None:
             self.anonymous += key not in self.sessions
             self.sessions.put(key, last_ms, endpoint)
             return
         self.sessions.put(key, last_ms, endpoint)
-        self._of_user.setdefault(user_id, {})[key] = None
+        keys = self._of_user.get(user_id)
+        if keys is None:
+            self._of_user[user_id] = (key,)
+        elif key not in keys:
+            self._of_user[user_id] = (*keys, key)
+        elif len(keys) == 1:
+            self.users.put(user_id, last_ms, endpoint)
+            return
         self._see_user(user_id)
 
     def _hide(self, key: int, user_id: str | None) -> None:
@@ -292,9 +394,9 @@ class Index:
         if user_id is None:
             self.anonymous -= 1
             return
-        keys = self._of_user[user_id]
-        del keys[key]
+        keys = tuple(one for one in self._of_user[user_id] if one != key)
         if keys:
+            self._of_user[user_id] = keys
             self._see_user(user_id)
         else:
             del self._of_user[user_id]
@@ -305,15 +407,11 @@ class Index:
         newest = max(values[key] for key in self._of_user[user_id])
         self.users.put(user_id, newest >> 16, newest & 0xFFFF)
 
-    def _endpoint(self, row: bytes, source: Source) -> int:
-        """Return the number, in this index, of the endpoint of a row's last request."""
-        route = last_request(row)
-        known = self._endpoint_of.get((source.worker_id, route))
-        if known is None:
-            name = source.route(route)[0]
-            known = self.endpoints.number(name)
-            self._endpoint_of[source.worker_id, route] = known
-        return known
+    def _endpoint(self, worker_id: str, source: Source, route: int) -> int:
+        """Return, and remember, the number in this index of the endpoint of a source's route."""
+        number = self.endpoints.number(source.route(route)[0])
+        self._endpoint_of[worker_id, route] = number
+        return number
 
     def _seen_offsets(self) -> list[tuple[str, int]]:
         return [(source.worker_id, source.offset_ms) for source in self._sources]
@@ -323,10 +421,10 @@ def last_request(row: bytes) -> int:
     """Return the route of the newest activity of a row that is a request."""
     start = HEAD_SIZE + row[HEAD_SIZE - 1]
     if len(row) > start:
-        _, route, _, code, _ = ACT.unpack_from(row, start)
-        if not code & rows.OTHER_KIND:
+        _, route, _, code, _ = _unpack_act(row, start)
+        if not code & OTHER_KIND:
             return int(route)
     for act in rows.acts_of(row, rows.head_of(row)):
-        if not act.code & rows.OTHER_KIND:
+        if not act.code & OTHER_KIND:
             return act.route
     return 0

@@ -223,7 +223,7 @@ class Picture:
             if own.forgotten or theirs.is_new_picture or not self._index.is_loaded:
                 self._forget_cached()
                 self._index.load(busy)
-            self._index.catch_up([*own.sessions, *theirs.keys], busy)
+            self._index.catch_up(own.sessions | dict.fromkeys(theirs.keys), busy)
             self._busy = {}
             for there in self._in_flight:
                 key = self._index.session_of_visitor(there.request.visitor)

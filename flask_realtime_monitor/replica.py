@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import struct
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from heapq import nlargest
 from typing import Any
 
 from . import rows
 from .frames import Frame, FrameError, Head
 from .records import FeedItem, Rare, Record
-from .rows import ACT_SIZE, HEAD, HEAD_SIZE
+from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .source import Person
 from .traffic import UNMATCHED, ReportedTraffic, Summary
 
+_unpack, _unpack_act = HEAD.unpack_from, ACT.unpack_from
+_unpack_times = struct.Struct("<8xqI").unpack_from  # of a row's head: base and last
+_new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
+
 _UNKNOWN = ("(other)", None)
+_NOTHING = (None, None, None, None)
+_METHODS = tuple(rows.method_name(number << 10) for number in range(16))
 _MOST_RARE = 20_000
 
 
@@ -110,7 +117,7 @@ class Replica:
         changed = []
         fresh: list[FeedItem] = []
         for key, row in frame.rows:
-            if key & 0xFF not in newer:
+            if not newer or key & 0xFF not in newer:
                 self._take_row(key, row, fresh)
                 changed.append(key)
         for key in frame.head.get("gone", ()):
@@ -125,20 +132,22 @@ class Replica:
             self._feed.clear()
         for item in fresh:
             self._feed_number += 1
-            self._feed.append(item._replace(number=self._feed_number))
+            self._feed.append(_new(FeedItem, (self._feed_number, *item[1:])))
         return changed
 
     def begin_feed(self) -> None:
         """Make the feed out of the rows: after the snapshots, before the log."""
         most = self._feed.maxlen or 0
-        found = [
-            (act.at_ms, act.ordinal, key, row, act)
-            for key, row in nlargest(most, self.rows.items(), key=_last_ms)
-            for act in rows.acts_of(row, rows.head_of(row))
-        ]
-        for _, _, key, row, act in sorted(nlargest(most, found, key=lambda one: one[:2])):
+        seen = [(sum(_unpack_times(row)), key) for key, row in self.rows.items()]
+        found: list[FeedItem] = []
+        for _, key in nlargest(most, seen):
+            row = self.rows[key]
+            fields = _unpack(row)
+            start = HEAD_SIZE + fields[8]
+            self._feed_acts(key, fields, ACT.iter_unpack(row[start:]), found)
+        for item in sorted(nlargest(most, found, key=_place), key=_place):
             self._feed_number += 1
-            self._feed.append(self._item(key, row, act))
+            self._feed.append(item._replace(number=self._feed_number))
 
     def forget(self, user_id: str) -> list[int]:
         """Drop what is known of a person; return the keys."""
@@ -193,15 +202,15 @@ class Replica:
     def _take_row(self, key: int, new: bytes, fresh: list[FeedItem]) -> None:
         """Put a row's newest part before what is known of it, and its activities into the feed."""
         try:
-            fields = HEAD.unpack_from(new)
-        except Exception as error:
+            fields = _unpack(new)
+        except struct.error as error:
             raise FrameError(f"a row makes no sense: {error}") from None
         ordinal, start = fields[6], HEAD_SIZE + fields[8]
         count = (len(new) - start) // ACT_SIZE
         row, is_new = new, count
         known = self.rows.get(key)
         if known is not None:
-            before = HEAD.unpack_from(known)
+            before = _unpack(known)
             if before[1] == fields[1]:  # the same session, not one that began since
                 # Of a part that reaches back behind what is known, only the rest is new.
                 is_new = min(count, ordinal - before[6])
@@ -211,42 +220,39 @@ class Replica:
                 room = (self._history - count) * ACT_SIZE
                 row = new + known[kept : kept + room] if room > 0 else new
         self.rows[key] = row
-        if is_new:
-            head = rows.head_of(row)
-            for act in rows.acts_of(row, head):
-                if act.ordinal <= ordinal - is_new:
-                    break
-                fresh.append(self._item(key, row, act))
+        if is_new == 1:
+            self._feed_acts(key, fields, (_unpack_act(new, start),), fresh)
+        elif is_new:
+            acts = ACT.iter_unpack(new[start : start + is_new * ACT_SIZE])
+            self._feed_acts(key, fields, acts, fresh)
 
-    def _item(self, key: int, row: bytes, act: rows.Act) -> FeedItem:
-        """Return a row's activity as a line of the feed."""
-        head = rows.head_of(row)
-        endpoint, rule = self.route(act.route)
-        path = rule if act.path == rows.NO_PATH else self.path(act.path, act.at_ms) or rule
-        rare = self._rare.get((key, act.ordinal)) if act.code & rows.RARE else None
-        whose = self.user(head.user - 1) if head.user else None
-        is_request = not act.code & rows.OTHER_KIND
-        placed = endpoint if is_request or endpoint != UNMATCHED else None
-        record = Record(
-            kind="request" if is_request else ("custom" if rare is None else rare.kind),
-            at_ms=act.at_ms,
-            visitor=head.visitor,
-            user_id=None if whose is None else whose[0],
-            user_name=None if whose is None else whose[1],
-            ip=b"",
-            agent="",
-            method=rows.method_name(act.code),
-            endpoint=placed,
-            rule=rule,
-            path=path,
-            title=None if rare is None else rare.title,
-            status=act.code & rows.STATUS or None,
-            duration_ms=act.duration_ms,
-            error=None if rare is None else rare.error,
-            name=None if rare is None else rare.name,
-            data=None if rare is None else rare.data,
-        )
-        return FeedItem(self._feed_number, key, act.ordinal, record)
+    def _feed_acts(
+        self, key: int, head: tuple[Any, ...], acts: Iterable[tuple[Any, ...]], to: list[FeedItem]
+    ) -> None:
+        """Append a row's activities, newest first, as lines of the feed without their numbers."""
+        visitor, base_ms, _, _, _, user, ordinal, _, _ = head
+        whose = self._people.get(user - 1) if user else None
+        user_id, user_name = whose or (None, None)
+        for offset, route, slot, code, duration in acts:
+            at_ms = base_ms + offset
+            endpoint, rule = self._routes.get(route, _UNKNOWN)
+            path = rule if slot == rows.NO_PATH else self.path(slot, at_ms) or rule
+            rare = self._rare.get((key, ordinal)) if code & rows.RARE else None
+            kind: str = "request"
+            placed: str | None = endpoint
+            if code & rows.OTHER_KIND:
+                kind = "custom" if rare is None else rare.kind
+                placed = endpoint if endpoint != UNMATCHED else None
+            title, error, name, data = rare[1:] if rare is not None else _NOTHING
+            method, status = _METHODS[code >> 10 & 0xF], code & rows.STATUS or None
+            duration_ms = duration if duration >= 0 else rows.unpacked_ms(duration)
+            record = _new(
+                Record,
+                (kind, at_ms, visitor, user_id, user_name, b"", "", method, placed, rule, path,
+                 title, status, duration_ms, error, name, data),
+            )  # fmt: skip
+            to.append(_new(FeedItem, (0, key, ordinal, record)))
+            ordinal -= 1
 
     def _loose(self, plain: list[Any]) -> FeedItem:
         try:
@@ -261,5 +267,5 @@ def _at_ms(item: FeedItem) -> int:
     return item.record.at_ms
 
 
-def _last_ms(pair: tuple[int, bytes]) -> int:
-    return rows.last_ms_of(pair[1])
+def _place(item: FeedItem) -> tuple[int, int]:
+    return item.record.at_ms, item.ordinal
