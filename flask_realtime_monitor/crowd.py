@@ -15,12 +15,15 @@ class Crowd:
     (k minimum values; Bar-Yossef et al., RANDOM 2002). Sets of several workers can be united.
     """
 
-    __slots__ = ("_count", "_cut", "hashes")
+    __slots__ = ("_count", "_cut", "changes", "hashes", "united")
 
     def __init__(self) -> None:
         self.hashes: set[int] = set()
         self._count: int | None = 0
         self._cut = 0  # above it nobody is among the smallest
+        self.changes = 0
+        #: With whom this crowd was united last, each with its changes then, and the number.
+        self.united: tuple[list[tuple[Crowd, int]], int] | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -31,6 +34,7 @@ class Crowd:
         """See some people."""
         cut = self._cut
         self._count = None
+        self.changes += 1
         self.hashes.update((one for one in values if one < cut) if cut else values)
         if len(self.hashes) >= 2 * _SMALLEST:
             self.shrink()
@@ -39,6 +43,7 @@ class Crowd:
         """Take back somebody who was seen."""
         self.hashes.discard(value)
         self._count = None
+        self.changes += 1
 
     def shrink(self) -> None:
         """Keep only the 1,024 smallest hashes."""
@@ -61,8 +66,12 @@ def united(crowds: Iterable[Crowd]) -> int:
         return 0
     if not others:
         return first.count()
-    hashes = first.hashes.union(*(one.hashes for one in others))
-    return _distinct(hashes, first.is_cut or any(one.is_cut for one in others))
+    seal = [(one, one.changes) for one in (first, *others)]
+    if first.united is None or first.united[0] != seal:
+        hashes = first.hashes.union(*(one.hashes for one in others))
+        is_cut = first.is_cut or any(one.is_cut for one in others)
+        first.united = seal, _distinct(hashes, is_cut)
+    return first.united[1]
 
 
 def _distinct(hashes: set[int], is_cut: bool) -> int:

@@ -51,10 +51,11 @@ def update(before: Json, after: Json, rode: Json | None = None) -> Json | None:
             removed[name] = gone
     if removed:
         changed["removed"] = removed
-    known = {item["id"] for item in before["activities"]}
-    activities = [item for item in reversed(after["activities"]) if item["id"] not in known]
-    if activities:
-        changed["activities"] = activities
+    if before["activities"] is not after["activities"]:
+        known = {item["id"] for item in before["activities"]}
+        activities = [item for item in reversed(after["activities"]) if item["id"] not in known]
+        if activities:
+            changed["activities"] = activities
     stats = _stats(before["stats"], after["stats"])
     if stats:
         changed["stats"] = stats
@@ -88,6 +89,8 @@ def _history(before: list[Json], after: list[Json]) -> list[Json]:
 
 def _items(before: list[Json], after: list[Json], key: str) -> tuple[list[Json], list[str]]:
     """Return the changed items and the keys of those gone."""
+    if before is after:
+        return [], []
     known = {item[key]: item for item in before}
     changed = []
     for item in after:

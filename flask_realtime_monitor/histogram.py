@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from functools import cache
 
 _GAMMA = 1.1
 _SHIFT = 97  # bucket 0 ends at 1.1 ** -97, about 0.0001 of the unit
@@ -48,6 +49,7 @@ def percentiles(
     return found + [None] * (len(shares) - len(found))
 
 
+@cache
 def _middle(bucket: int) -> float:
     upper = _GAMMA ** (bucket - _SHIFT)
     # The point that is at most (gamma - 1) / (gamma + 1) away from both ends of the bucket.

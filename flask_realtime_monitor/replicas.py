@@ -54,6 +54,8 @@ class Replicas(Peers):
         self._roster = Roster({}, None, {}, 0.0)
         self._beats: dict[str, Json] = {}
         self._roster_at_s = 0.0
+        self._alive: list[tuple[str, Json, Beat]] = []
+        self._alive_at_s = 0.0
         self._forgotten: list[str] = []
         #: How many frames made no sense.
         self.refused = 0
@@ -213,6 +215,7 @@ class Replicas(Peers):
             if worker != self._worker_id
         }
         self._roster_at_s = now_s
+        self._alive_at_s = 0.0
 
     def rest(self) -> None:
         """Let everything go: nobody reads."""
@@ -243,13 +246,18 @@ class Replicas(Peers):
     # -- what is known of the workers ----------------------------------------------------------
 
     def _living(self) -> list[tuple[str, Json, Beat]]:
-        """Return those of the roster that are not gone."""
-        return [
+        """Return those of the roster that are not gone; looked up at most five times a second."""
+        now_s = time.monotonic()
+        if now_s - self._alive_at_s < _ROSTER_S:
+            return self._alive
+        self._alive_at_s = now_s
+        self._alive = [
             (worker, self._beats.get(worker, {}), beat)
             for worker, beat in self._roster.beats.items()
             if worker != self._worker_id
             and not beats.is_gone(self._beats.get(worker, {}), self._age_s(beat))
         ]
+        return self._alive
 
     def _age_s(self, beat: Beat) -> float:
         return max(0.0, self._roster.now - beat.at + time.monotonic() - self._roster_at_s)
