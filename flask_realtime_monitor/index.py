@@ -200,15 +200,17 @@ class Index:
         self._clear()
         self.is_loaded = False
 
-    def catch_up(self, changed: Iterable[int], busy: Collection[int]) -> None:
-        """Take in what has changed, and what time has ended.
+    def catch_up(self, changed: Collection[int], busy: Collection[int]) -> bool:
+        """Take in what has changed, and what time has ended; tell whether there was anything.
 
         Args:
             changed: keys of sessions to look at again.
             busy: visitors with a request in flight; their sessions do not end.
         """
+        has_moved = bool(changed)
         if self._offsets != self._seen_offsets():
             self.load(busy)  # a clock was set, or a worker came: begin anew
+            has_moved = True
         now_ms = self._now_ms()
         self._busy = busy
         for number, key in enumerate(changed):
@@ -218,12 +220,14 @@ class Index:
         for key in self._due.due(now_ms // 1000):
             if key in self._merged:
                 self.look_at(key, now_ms)
+                has_moved = True
                 still = self._merged.get(key)
                 if still is not None:
                     due_s = (still[3] + self._timeout_ms) // 1000 + 1
                     self._due.add(key, max(due_s, now_ms // 1000 + 1))
-        self.sessions.settle(now_ms)
-        self.users.settle(now_ms)
+        has_moved |= self.sessions.settle(now_ms)
+        has_moved |= self.users.settle(now_ms)
+        return has_moved
 
     # -- asking --------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from .config import Settings
 from .index import Index
 from .peers import Peers, There
 from .records import FeedItem, Notice
+from .search import Search
 from .shapes import Part
 from .source import OwnSource, Source
 from .surroundings import Surroundings
@@ -67,6 +68,9 @@ class Picture:
         )
         self._session_cache: dict[int, tuple[Any, Json]] = {}
         self._feed_cache: OrderedDict[tuple[str, int], Json] = OrderedDict()
+        #: The snapshot's lists, for as long as nothing has changed; nobody changes them.
+        self._firsts: dict[tuple[str, int], list[Json]] = {}
+        self._stamp: tuple[Any, ...] = ()
         self._in_flight: list[There] = []
         self._busy: dict[int, int] = {}  # session key -> requests in flight
 
@@ -96,7 +100,9 @@ class Picture:
     def users(self, limit: int = 100, q: str = "") -> Json:
         """Return signed-in users with a session, last seen first."""
         with self._reading():
-            return self._page(self._user_items, limit, len(self._index.users), q)
+            if q:
+                return self._found_users(limit, q)
+            return self._page(self._user_items, limit, len(self._index.users), "")
 
     def active_users(self, limit: int = 100) -> list[Json]:
         """Return the users who are active, last seen first."""
@@ -106,7 +112,9 @@ class Picture:
     def sessions(self, limit: int = 100, q: str = "") -> Json:
         """Return the sessions not yet ended, last seen first."""
         with self._reading():
-            return self._page(self._session_items, limit, len(self._index.sessions), q)
+            if q:
+                return self._found_sessions(limit, q)
+            return self._page(self._session_items, limit, len(self._index.sessions), "")
 
     def active_sessions(self, limit: int = 100) -> list[Json]:
         """Return the sessions that are active, last seen first."""
@@ -174,9 +182,11 @@ class Picture:
             return {
                 "as_of": self._clock.now_at(),
                 "stats": self._stats(),
-                "users": list(self._user_items(limit)),
-                "sessions": list(self._session_items(limit)),
-                "activities": self._feed(limit),
+                "users": self._first("users", limit, lambda: list(self._user_items(limit))),
+                "sessions": self._first(
+                    "sessions", limit, lambda: list(self._session_items(limit))
+                ),
+                "activities": self._first("activities", limit, lambda: self._feed(limit)),
                 "endpoints": self._endpoint_items()[:limit],
                 "in_flight": self._in_flight_items(1000)[:limit],
                 "workers": self._worker_items()[:limit],
@@ -223,12 +233,16 @@ class Picture:
             if own.forgotten or theirs.is_new_picture or not self._index.is_loaded:
                 self._forget_cached()
                 self._index.load(busy)
-            self._index.catch_up(own.sessions | dict.fromkeys(theirs.keys), busy)
+            has_moved = self._index.catch_up(own.sessions | dict.fromkeys(theirs.keys), busy)
             self._busy = {}
             for there in self._in_flight:
                 key = self._index.session_of_visitor(there.request.visitor)
                 if key is not None:
                     self._busy[key] = self._busy.get(key, 0) + 1
+            stamp = (self._around.cursor(), self._tracker.feed_number, self._busy)
+            if has_moved or stamp != self._stamp:
+                self._stamp = stamp
+                self._firsts = {}
             yield
 
     def _look_around(self) -> None:
@@ -242,6 +256,7 @@ class Picture:
     def _forget_cached(self) -> None:
         self._session_cache = {}
         self._feed_cache = OrderedDict()
+        self._firsts = {}
 
     def _now_ms(self) -> int:
         return self._clock.now_ms() + self._clock.offset_ms
@@ -255,6 +270,32 @@ class Picture:
     def _user_items(self, most: int) -> Iterator[Json]:
         """Yield users likewise."""
         return self._rendered(self._index.users.newest(most), self._user_json, most)
+
+    def _first(self, name: str, limit: int, items: Callable[[], list[Json]]) -> list[Json]:
+        """Return a list of the snapshot; the same as last time if nothing has changed."""
+        found = self._firsts.get((name, limit))
+        if found is None:
+            found = self._firsts[name, limit] = items()
+        return found
+
+    def _found_sessions(self, limit: int, q: str) -> Json:
+        """Return the page of those sessions whose items hold a text."""
+        sessions = self._index.sessions
+        keys = sessions.ordered(self._search(q).sessions(sessions.values))
+        return self._found(self._rendered(keys, self._session_json, limit), len(keys))
+
+    def _found_users(self, limit: int, q: str) -> Json:
+        """Return the page of those users whose items hold a text."""
+        users = self._index.users
+        found = self._search(q).users(users.values, self._index.keys_of, self._user_json)
+        keys = users.ordered(found)
+        return self._found(self._rendered(keys, self._user_json, limit), len(keys))
+
+    def _search(self, q: str) -> Search:
+        return Search(self._sources, q.casefold(), self._index.joined.get)
+
+    def _found(self, items: Iterator[Json], total: int) -> Json:
+        return {"items": list(items), "total": total, "as_of": self._clock.now_at()}
 
     def _rendered(
         self, keys: list[Any], render: Callable[[Any], Json | None], most: int

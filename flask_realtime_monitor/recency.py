@@ -8,7 +8,7 @@ what falls behind them is found again when it is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from heapq import nlargest
 from typing import Generic, TypeVar
 
@@ -97,14 +97,15 @@ class Recency(Generic[K]):
         """Tell whether a key was seen within the window."""
         return (self.values.get(key, 0) >> 16) // 1000 > self._cut_s
 
-    def settle(self, now_ms: int) -> None:
-        """Let time pass: what was last seen before the window is active no more."""
+    def settle(self, now_ms: int) -> bool:
+        """Let time pass: what was last seen before the window is active no more; tell of any."""
         cut_s = (now_ms - self._window_ms) // 1000
         if cut_s == self._cut_s:
-            return
+            return False
         if cut_s < self._cut_s:
             self._recount(cut_s)
-            return
+            return True
+        active = self.active
         passed = range(self._cut_s + 1, cut_s + 1)
         seconds = self._seconds
         due = [one for one in seconds if one <= cut_s] if len(passed) > len(seconds) else passed
@@ -113,6 +114,7 @@ class Recency(Generic[K]):
             for endpoint, n in seconds.pop(second, {}).items():
                 self.active_at[endpoint] -= n
                 self.active -= n
+        return self.active != active
 
     def newest(self, most: int) -> list[K]:
         """Return the keys that were last seen last, newest first; at least ``most`` if there are.
@@ -125,17 +127,18 @@ class Recency(Generic[K]):
             if most > _KEPT:
                 found = set(nlargest(most, values, key=values.__getitem__))
                 floor = min((values[key] >> 16 for key in found), default=0)
-                return self._ordered(key for key in values if values[key] >> 16 >= floor)
+                return self.ordered(key for key in values if values[key] >> 16 >= floor)
             found = self._newest = set(values)
             self._floor = 0
             if len(found) > _MOST_KEPT:
                 self._keep(found)
                 found = self._newest
-        return self._ordered(found)
+        return self.ordered(found)
 
-    def _ordered(self, keys: object) -> list[K]:
+    def ordered(self, keys: Iterable[K]) -> list[K]:
+        """Return some of the keys, newest first."""
         values = self.values
-        return sorted(keys, key=lambda key: (-(values[key] >> 16), key))  # type: ignore
+        return sorted(keys, key=lambda key: (-(values[key] >> 16), key))
 
     def _keep(self, newest: set[K]) -> None:
         """Keep the newest few hundred, and all that were seen in the same moment as the last."""

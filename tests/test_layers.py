@@ -21,7 +21,7 @@ LAYERS = (
     "source delta health frames",
     "peers surroundings outbox replica beats worker",
     "index shapes replicas flusher",
-    "numbers sharing",
+    "numbers sharing search",
     "picture ingest identity access",
     "recorders cards metrics",
     "broadcaster",

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask_realtime_monitor.clock import Clock
 from flask_realtime_monitor.config import Settings
+from flask_realtime_monitor.peers import Peers
 from flask_realtime_monitor.picture import Picture
 from flask_realtime_monitor.records import InFlight, Record
 from flask_realtime_monitor.surroundings import Surroundings
@@ -37,7 +38,7 @@ class Bench:
         self.in_flight: list[InFlight] = []
         self.picture = self.new_picture()
 
-    def new_picture(self) -> Picture:
+    def new_picture(self, peers: Peers | None = None) -> Picture:
         """Return a picture that has seen nothing yet."""
         around = Surroundings(
             in_flight=lambda: self.in_flight,
@@ -55,7 +56,7 @@ class Bench:
             epoch=lambda: "epoch",
             cursor=lambda: self.tracker.feed_number,
         )
-        return Picture(self.settings, self.tracker, "worker", "host", around)
+        return Picture(self.settings, self.tracker, "worker", "host", around, peers)
 
     def record(self, visitor: int = 1, user: str | None = None, **fields: Any) -> Record:
         """Return a request at the present moment."""
