@@ -40,12 +40,9 @@ class Frame(NamedTuple):
 def encode(head: Head, rows: Iterable[tuple[int, bytes]] = ()) -> bytes:
     """Return a head and rows as one frame."""
     text = json.dumps(head, separators=(",", ":"), allow_nan=False).encode("ascii")
-    parts = [_START.pack(_MAGIC, VERSION, len(text)), text]
     pack = _ROW.pack
-    for key, row in rows:
-        parts.append(pack(key, len(row)))
-        parts.append(row)
-    return b"".join(parts)
+    packed = [pack(key, len(row)) + row for key, row in rows]
+    return b"".join((_START.pack(_MAGIC, VERSION, len(text)), text, *packed))
 
 
 def decode(data: bytes) -> Frame:

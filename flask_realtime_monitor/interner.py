@@ -41,6 +41,10 @@ class Interner(Generic[T]):
         """Return (number, value) of all values from a number on."""
         return list(enumerate(self._values[number:], number))
 
+    def each(self, first: int, step: int) -> list[tuple[int, T]]:
+        """Return (number, value) of every so many values."""
+        return [(number, self._values[number]) for number in range(first, len(self), step)]
+
     def value(self, number: int) -> T:
         """Return the value of a number."""
         return self._values[number] if number < len(self._values) else self._other

@@ -7,6 +7,7 @@ all of them the log before it may go.
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from . import rows
 from .frames import Head, encode
 from .records import FeedItem
-from .rows import ACT_SIZE, HEAD, HEAD_SIZE
+from .rows import ACT_SIZE, HEAD_SIZE
 from .tracker import Tracker
 from .traffic import Batch
 
@@ -23,6 +24,7 @@ BUCKETS = 256
 COUNTERS = 257
 _MOST_ROWS = 2_000  # in one frame
 _MOST_BATCHES = 2_000
+_unpack_sizes = struct.Struct("<32xI2xB").unpack_from  # of a row's head: ordinal and size of the ip
 
 
 class Taken(NamedTuple):
@@ -157,15 +159,16 @@ class Outbox:
         tracker = self._tracker
         with tracker.locked():
             sessions, people, paths = tracker.sessions, tracker.sessions.people, tracker.paths
-            keys = dict.fromkeys(sessions.buckets[bucket])
-            packed = [(key, row) for key in keys if (row := sessions.rows.get(key)) is not None]
-            sessions.buckets[bucket] = array("Q", (key for key, _ in packed))
+            keys, table = sessions.buckets[bucket], sessions.rows
+            packed = [(key, table[key]) for key in dict.fromkeys(keys) if key in table]
+            if len(packed) != len(keys):
+                sessions.buckets[bucket] = array("Q", (key for key, _ in packed))
             head: Head = {
                 "q": self._sequence,
                 "at": tracker.clock.now_ms(),
                 "o": tracker.clock.offset_ms,
-                "a": sessions.agents.since(0)[bucket::BUCKETS],
-                "r": tracker.routes.since(0)[bucket::BUCKETS],
+                "a": sessions.agents.each(bucket, BUCKETS),
+                "r": tracker.routes.each(bucket, BUCKETS),
                 "u": [people.entry(n) for n in range(bucket, people.size, BUCKETS)],
                 "p": [paths.entry(slot) for slot in range(bucket, len(paths), BUCKETS)],
                 "rare": self._rare(tracker.rare_of[bucket]),
@@ -217,7 +220,7 @@ class Outbox:
 
     def _rows(self, dirty: dict[int, int]) -> tuple[list[int], list[tuple[int, bytes]], bool]:
         """Return who is gone, the newest part of every other row, and if that is not all new."""
-        table, unpack = self._tracker.sessions.rows, HEAD.unpack_from
+        table = self._tracker.sessions.rows
         history = self._tracker.history
         gone: list[int] = []
         packed: list[tuple[int, bytes]] = []
@@ -227,11 +230,11 @@ class Outbox:
             if row is None:
                 gone.append(key)
                 continue
-            fields = unpack(row)
-            new = fields[6] - known
+            ordinal, ip_size = _unpack_sizes(row)
+            new = ordinal - known
             if new > history and known:
                 is_cut = True
-            packed.append((key, row[: HEAD_SIZE + fields[8] + new * ACT_SIZE]))
+            packed.append((key, row[: HEAD_SIZE + ip_size + new * ACT_SIZE]))
         return gone, packed, is_cut or bool(gone)
 
     def _loose(self, is_cut: bool) -> list[list[Any]]:

@@ -16,7 +16,6 @@ from .source import Person
 from .traffic import UNMATCHED, ReportedTraffic, Summary
 
 _unpack, _unpack_act = HEAD.unpack_from, ACT.unpack_from
-_unpack_times = struct.Struct("<8xqI").unpack_from  # of a row's head: base and last
 _new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
 
 _UNKNOWN = ("(other)", None)
@@ -138,7 +137,7 @@ class Replica:
     def begin_feed(self) -> None:
         """Make the feed out of the rows: after the snapshots, before the log."""
         most = self._feed.maxlen or 0
-        seen = [(sum(_unpack_times(row)), key) for key, row in self.rows.items()]
+        seen = [(sum(rows.unpack_times(row)), key) for key, row in self.rows.items()]
         found: list[FeedItem] = []
         for _, key in nlargest(most, seen):
             row = self.rows[key]

@@ -240,9 +240,10 @@ class Sessions:
     def timed_out(self, bucket: int, before_ms: int) -> set[int]:
         """Return a bucket's sessions of which no part was seen since ``before_ms``."""
         found = set()
+        find, times = self.rows.get, rows.unpack_times
         for key in self.buckets[bucket]:
-            row = self.rows.get(key)
-            if row is not None and rows.last_ms_of(row) <= before_ms:
+            row = find(key)
+            if row is not None and sum(times(row)) <= before_ms:
                 joined = self.partner(key, row)
                 if joined is None or rows.last_ms_of(joined[1]) <= before_ms:
                     found.add(key)

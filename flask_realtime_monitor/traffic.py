@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -229,22 +229,26 @@ class Traffic:
         same moment: ``t`` totals, ``e`` endpoints, ``s`` seconds, ``l`` latencies by slot and
         cell, ``m`` minutes with the hashes of those seen, which are to be united.
         """
-        seconds = cells = minutes = None
+        seconds = minutes = None
+        cells: dict[int, set[int]] | None = None  # by slot
+        touched: Collection[int] = self.endpoints
         if batches is not None:
             seconds = {one.second for one in batches}
-            cells = {(one.second // _LATENCY_SLOT_S, cell) for one in batches for cell in one.cells}
+            cells = {one.second // _LATENCY_SLOT_S: set() for one in batches}
+            for one in batches:
+                cells[one.second // _LATENCY_SLOT_S].update(one.cells)
+            touched = {cell >> 8 for some in cells.values() for cell in some}
             minutes = {int(one.at) // 60 * 60: (set[int](), set[int]()) for one in batches}
             for one in batches:
                 users, sessions = minutes[int(one.at) // 60 * 60]
                 users |= one.users
                 sessions |= one.sessions
-        touched = self.endpoints if cells is None else {cell >> 8 for _, cell in cells}
         return {
             "t": [self.requests, self.errors, self.excluded],
             "e": [
                 [number, self.names.value(number), one.requests, one.errors]
-                for number, one in self.endpoints.items()
-                if number in touched
+                for number in touched
+                for one in (self.endpoints[number],)
             ],
             "s": [one for one in self._seconds if seconds is None or one[0] in seconds],
             "l": [
@@ -252,12 +256,12 @@ class Traffic:
                     slot,
                     [
                         part
-                        for cell, n in counts.items()
-                        if cells is None or (slot, cell) in cells
-                        for part in (cell, n)
+                        for cell in (counts if cells is None else cells[slot])
+                        for part in (cell, counts.get(cell, 0))
                     ],
                 ]
                 for slot, counts in self._slots
+                if cells is None or slot in cells
             ],
             "m": [
                 [
@@ -306,7 +310,9 @@ class ReportedTraffic:
     def __init__(self) -> None:
         self._totals = (0, 0, 0)
         self._names: dict[int, str] = {}
-        self._endpoints: dict[int, tuple[int, int]] = {}
+        self._endpoints: dict[int, EndpointTraffic] = {}
+        self._latency: dict[int, int] = {}
+        self._timed = 0
         self._seconds: dict[int, tuple[int, int]] = {}
         self._slots: dict[int, dict[int, int]] = {}
         self._minutes: dict[int, Minute] = {}
@@ -328,15 +334,19 @@ class ReportedTraffic:
         )
         for number, name, requests, errors in report["e"]:
             self._names[number] = str(name)
-            before = self._endpoints.get(number, (0, 0))
-            self._endpoints[number] = max(before[0], int(requests)), max(before[1], int(errors))
+            one = self._endpoints.setdefault(number, EndpointTraffic())
+            one.requests = max(one.requests, int(requests))
+            one.errors = max(one.errors, int(errors))
         for second, requests, errors in report["s"]:
             before = self._seconds.get(second, (0, 0))
             self._seconds[second] = max(before[0], int(requests)), max(before[1], int(errors))
         for slot, cells in report["l"]:
             counts = self._slots.setdefault(slot, {})
             for cell, n in zip(cells[::2], cells[1::2], strict=True):
-                counts[cell] = max(counts.get(cell, 0), int(n))
+                more = int(n) - counts.get(cell, 0)
+                if more > 0:
+                    counts[cell] = int(n)
+                    self._count(cell, more)
         for at, requests, errors, users, sessions in report["m"]:
             minute = self._minutes.setdefault(at, Minute(int(at)))
             minute.requests = max(minute.requests, int(requests))
@@ -356,38 +366,37 @@ class ReportedTraffic:
         for second in [one for one in self._seconds if one <= now_s - RATE_WINDOW_S]:
             del self._seconds[second]
         for slot in [s for s in self._slots if s <= now_s // _LATENCY_SLOT_S - _LATENCY_SLOTS]:
-            del self._slots[slot]
+            for cell, n in self._slots.pop(slot).items():
+                self._count(cell, -n)
         for at in sorted(self._minutes)[:-HISTORY_MINUTES]:
             del self._minutes[at]
 
+    def _count(self, cell: int, n: int) -> None:
+        """Add to, or take from, the latencies of an endpoint and of all."""
+        bucket, one = cell & 0xFF, self._endpoints.setdefault(cell >> 8, EndpointTraffic())
+        _take(one.latency, bucket, -n)
+        one.timed += n
+        _take(self._latency, bucket, -n)
+        self._timed += n
+
     def _sum(self) -> Summary:
-        latency: dict[int, int] = {}
-        endpoints = {
-            number: EndpointTraffic(requests, errors)
-            for number, (requests, errors) in self._endpoints.items()
-        }
-        timed = 0
-        for counts in self._slots.values():
-            for cell, n in counts.items():
-                bucket, one = cell & 0xFF, endpoints.get(cell >> 8)
-                latency[bucket] = latency.get(bucket, 0) + n
-                timed += n
-                if one is not None:
-                    one.latency[bucket] = one.latency.get(bucket, 0) + n
-                    one.timed += n
         return Summary(
             *self._totals,
             sum(requests for requests, _ in self._seconds.values()),
             sum(errors for _, errors in self._seconds.values()),
-            latency,
-            timed,
-            {self._names[number]: one for number, one in endpoints.items()},
+            self._latency,
+            self._timed,
+            {
+                self._names[number]: one
+                for number, one in self._endpoints.items()
+                if number in self._names
+            },
             [self._minutes[at] for at in sorted(self._minutes)],
         )
 
 
 def _take(counts: dict[int, int], bucket: int, n: int) -> None:
-    left = counts[bucket] - n
+    left = counts.get(bucket, 0) - n
     if left:
         counts[bucket] = left
     else:
