@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 from . import rows
@@ -160,7 +161,9 @@ class Outbox:
         with tracker.locked():
             sessions, people, paths = tracker.sessions, tracker.sessions.people, tracker.paths
             keys, table = sessions.buckets[bucket], sessions.rows
-            packed = [(key, table[key]) for key in dict.fromkeys(keys) if key in table]
+            packed = [
+                (key, row) for key in dict.fromkeys(keys) if (row := table.get(key)) is not None
+            ]
             if len(packed) != len(keys):
                 sessions.buckets[bucket] = array("Q", (key for key, _ in packed))
             head: Head = {
@@ -244,11 +247,11 @@ class Outbox:
         """
         found = []
         table, history = self._tracker.sessions.rows, self._tracker.history
-        for item in reversed(self._tracker.feed):
-            if item.number <= self._marks[3]:
+        told = self._marks[3]
+        newest = islice(reversed(self._tracker.feed), self._tracker.feed_number - told)
+        for item in [one for one in newest if one.key is None or is_cut]:
+            if item.number <= told:
                 break
-            if item.key is not None and not is_cut:
-                continue
             row = None if item.key is None else table.get(item.key)
             if row is None or item.ordinal <= rows.head_of(row).ordinal - history:
                 found.append(_plain(item))

@@ -72,6 +72,7 @@ class Sharing:
         self._fold = fold
         self._told = told
         self._flusher: Flusher | None = None
+        self._born = beats.born_at(worker.pid)
         self._began = threading.Lock()
         self._epoch = worker.id
         self._replicas: Replicas | None = None
@@ -170,7 +171,7 @@ class Sharing:
             "host": self._worker.host,
             "boot": beats.machine(),
             "pid": self._worker.pid,
-            "born": beats.born_at(self._worker.pid),
+            "born": self._born,
             "at": self._clock.now_ms(),
             "o": self._clock.offset_ms,
             "item": self._item(),
