@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TypeVar
 
 from . import rows
 from .interner import Interner
@@ -17,6 +19,8 @@ from .recency import Recency
 from .rows import ACT, HEAD, HEAD_SIZE, OTHER_KIND
 from .source import Source
 from .wheel import Wheel
+
+T = TypeVar("T")
 
 MAX_ENDPOINTS = 0xFFFF
 _SLICE = 500
@@ -104,11 +108,7 @@ class Index:
         endpoint_of: dict[int, int] = {}
         people: dict[int, str] = {}
         gone: list[int] = []
-        until = _SLICE
-        for number, (key, row) in enumerate(list(table.items())):
-            if number == until:
-                until += _SLICE
-                time.sleep(0)  # somebody else's turn
+        for key, row in chain.from_iterable(_slices(table.items())):
             (visitor, first_ms, last, _, _, user, _, _, ip_size) = _unpack(row)
             first_ms += offset_ms
             last_ms = first_ms + last
@@ -162,18 +162,20 @@ class Index:
         shown: dict[int, int] = {}
         newest: dict[str, int] = {}
         due: dict[int, list[int]] = {}
-        timeout_ms = self._timeout_ms
-        for key, (visitor, user_id, _, last_ms, endpoint) in merged.items():
-            due_s = (last_ms + timeout_ms) // 1000 + 1
-            keys = due.get(due_s)
-            if keys is None:
-                keys = due[due_s] = []
-            keys.append(key)
-            value = shown[key] = last_ms << 16 | endpoint
-            if user_id is not None:
-                of_visitor[visitor] = (
-                    (*of_visitor[visitor], key) if visitor in of_visitor else (key,)
-                )
+        users = 0
+        after_ms = self._timeout_ms + 1000
+        for part in _slices(merged.items()):
+            for key, (visitor, user_id, _, last_ms, endpoint) in part:
+                due_s = (last_ms + after_ms) // 1000
+                if due_s in due:
+                    due[due_s].append(key)
+                else:
+                    due[due_s] = [key]
+                value = shown[key] = last_ms << 16 | endpoint
+                if user_id is None:
+                    continue
+                users += 1
+                of_visitor[visitor] = (*of_visitor.get(visitor, ()), key)
                 if user_id in of_user:
                     of_user[user_id] += (key,)
                     newest[user_id] = max(newest[user_id], value)
@@ -182,14 +184,12 @@ class Index:
                     newest[user_id] = value
         for due_s, keys in due.items():
             self._due.add_all(keys, due_s)
-        time.sleep(0)
-        users = sum(map(len, of_user.values()))
         self.anonymous = len(shown) - users
         self.sessions.fill(shown)
         time.sleep(0)
         self.users.fill(newest)
         time.sleep(0)
-        for visitor, found in of_visitor.items():
+        for visitor, found in chain.from_iterable(_slices(of_visitor.items())):
             if self._anonymous_key(visitor) in merged:
                 self._arrange(visitor, found)
         for key in [one for one in self.ended if one in merged]:
@@ -419,6 +419,14 @@ class Index:
 
     def _seen_offsets(self) -> list[tuple[str, int]]:
         return [(source.worker_id, source.offset_ms) for source in self._sources]
+
+
+def _slices(items: Iterable[T]) -> Iterator[list[T]]:
+    """Return what there is now in parts; between two of them it is somebody else's turn."""
+    found = list(items)
+    for begin in range(0, len(found), _SLICE):
+        yield found[begin : begin + _SLICE]
+        time.sleep(0)
 
 
 def last_request(row: bytes) -> int:

@@ -128,11 +128,11 @@ class Recency(Generic[K]):
                 found = set(nlargest(most, values, key=values.__getitem__))
                 floor = min((values[key] >> 16 for key in found), default=0)
                 return self.ordered(key for key in values if values[key] >> 16 >= floor)
-            found = self._newest = set(values)
             self._floor = 0
-            if len(found) > _MOST_KEPT:
-                self._keep(found)
-                found = self._newest
+            if len(values) > _MOST_KEPT:
+                self._floor = nlargest(_KEPT, values.values())[-1] >> 16 << 16
+            floor = self._floor
+            found = self._newest = {key for key, value in values.items() if value >= floor}
         return self.ordered(found)
 
     def ordered(self, keys: Iterable[K]) -> list[K]:

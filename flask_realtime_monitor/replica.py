@@ -99,8 +99,11 @@ class Replica:
         self._take_head(frame.head, None)
         self.rows.update(frame.rows)
 
-    def take(self, frame: Frame) -> Collection[int]:
+    def take(self, frame: Frame, is_shown: bool = True) -> Collection[int]:
         """Take in a frame of the log; return the keys of the sessions that it changes.
+
+        Args:
+            is_shown: whether its activities are to be in the feed; not where later ones fill it.
 
         Raises:
             FrameError: what is in it makes no sense.
@@ -114,7 +117,7 @@ class Replica:
             self._bucket_sequences = {}
         self._take_head(frame.head, newer)
         changed = []
-        fresh: list[FeedItem] = []
+        fresh: list[FeedItem] | None = [] if is_shown else None
         for key, row in frame.rows:
             if not newer or key & 0xFF not in newer:
                 self._take_row(key, row, fresh)
@@ -123,7 +126,13 @@ class Replica:
             if key & 0xFF not in newer:
                 self.rows.pop(key, None)
                 changed.append(key)
-        fresh += (self._loose(item) for item in frame.head.get("loose", ()))
+        if fresh is not None:
+            fresh += (self._loose(item) for item in frame.head.get("loose", ()))
+            self._show(fresh)
+        return changed
+
+    def _show(self, fresh: list[FeedItem]) -> None:
+        """Put new activities at the end of the feed."""
         fresh.sort(key=_at_ms)
         if fresh and self._feed and fresh[0].record.at_ms < self._feed[-1].record.at_ms:
             # Written again, after the store had lost it: what is older must not push out newer.
@@ -132,7 +141,6 @@ class Replica:
         for item in fresh:
             self._feed_number += 1
             self._feed.append(_new(FeedItem, (self._feed_number, *item[1:])))
-        return changed
 
     def begin_feed(self) -> None:
         """Make the feed out of the rows: after the snapshots, before the log."""
@@ -198,7 +206,7 @@ class Replica:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FrameError(f"a frame's head makes no sense: {error}") from None
 
-    def _take_row(self, key: int, new: bytes, fresh: list[FeedItem]) -> None:
+    def _take_row(self, key: int, new: bytes, fresh: list[FeedItem] | None) -> None:
         """Put a row's newest part before what is known of it, and its activities into the feed."""
         try:
             fields = _unpack(new)
@@ -219,6 +227,8 @@ class Replica:
                 room = (self._history - count) * ACT_SIZE
                 row = new + known[kept : kept + room] if room > 0 else new
         self.rows[key] = row
+        if fresh is None:
+            return
         if is_new == 1:
             self._feed_acts(key, fields, (_unpack_act(new, start),), fresh)
         elif is_new:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from .peers import Changes, Coverage, Peers, There
 from .records import InFlight
 from .replica import Replica
 from .source import Source
-from .stores import TAIL, Beat, Gap, Load, Roster, Store, StoreError
+from .stores import TAIL, Beat, Entry, Gap, Load, Roster, Store, StoreError
 from .traffic import Summary
 
 logger = logging.getLogger("flask_realtime_monitor")
@@ -141,21 +142,39 @@ class Replicas(Peers):
                 size = int.from_bytes(blob[at : at + 4], "little")
                 self._take(worker, blob[at + 4 : at + 4 + size], None)
                 at += 4 + size
-        for entry in load.entries:
-            if entry.worker != self._worker_id:
-                self._take(entry.worker, entry.data, entry.at)
+        self._take_log(load.entries)
         for _, note in load.notes:
             self.take_note(beats.decode(note))
         self._roster_at_s = 0.0
         self._read_roster()
         self._forget()
 
+    def _take_log(self, entries: Iterable[Entry]) -> None:
+        """Take in a whole log; of its activities, only those that stay in the feed are shown."""
+        found = []
+        for entry in entries:
+            frame = None if entry.worker == self._worker_id else self._decoded(entry.data)
+            if frame is not None:
+                found.append((entry, frame))
+            time.sleep(0)
+        later: Counter[str] = Counter()  # of each worker, rows; each has an activity or more
+        are_shown = []
+        for entry, frame in reversed(found):
+            are_shown.append(later[entry.worker] < self._settings.history_size)
+            later[entry.worker] += len(frame.rows)
+        for (entry, frame), is_shown in zip(found, reversed(are_shown), strict=True):
+            self._take_frame(entry.worker, frame, entry.at, is_shown)
+            time.sleep(0)
+
     def _take(self, worker: str, data: bytes, at: float | None) -> Iterable[int]:
         frame = self._decoded(data)
-        if frame is None:
-            return ()
+        return () if frame is None else self._take_frame(worker, frame, at)
+
+    def _take_frame(
+        self, worker: str, frame: Frame, at: float | None, is_shown: bool = True
+    ) -> Iterable[int]:
         replica = self._replica(worker)
-        changed = self._guarded(replica.take, frame) or ()
+        changed = self._guarded(replica.take, frame, is_shown) or ()
         self._set_offset(replica, frame, at)
         return changed
 
