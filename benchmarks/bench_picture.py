@@ -117,7 +117,7 @@ def write(url: str, number: int, sessions: int, seconds: float) -> None:
         visit(parts, range(begin, begin + each))
 
     paced(seconds + 4.0, INTERVAL_S, work)
-    time.sleep(seconds + 4.0)  # nothing changes; the process is there
+    time.sleep(seconds + 10.0)  # nothing changes; the process is there
 
 
 def first(url: str, seconds: float) -> Json:
@@ -146,7 +146,7 @@ def first(url: str, seconds: float) -> Json:
     found["moved"] = ticks(parts.picture.snapshot, 1.0)
     found["moved_stats"] = ticks(parts.picture.stats, 1.0)
     time.sleep(5.0)
-    found["still"] = ticks(parts.picture.snapshot, 0.02)
+    found["still"] = ticks(parts.picture.snapshot, 1.0)
     found["still_stats"] = ticks(parts.picture.stats, 0.02)
     return found
 

@@ -84,7 +84,7 @@ def run(*what: Any) -> Any:
 
 def crews(quick: bool) -> None:
     """Print what an activity costs by the number of workers."""
-    seconds = 3.0 if quick else 10.0
+    seconds = 3.0 if quick else 8.0
     rows = []
     for kind in KINDS:
         for workers in (1, 4) if quick else (1, 2, 4, 8):
@@ -149,7 +149,7 @@ def read(url: str, seconds: float) -> Json:
 
 def changed_rows(quick: bool, checks: list[Aim]) -> None:
     """Print what a changed session costs, snapshots and beats included."""
-    seconds = 5.0 if quick else 20.0
+    seconds = 5.0 if quick else 12.0
     rows = []
     for kind in KINDS:
         for sessions, most in ((SESSIONS, 3.0), (MANY, 5.5)):
@@ -311,7 +311,7 @@ def look(url: str, seconds: float) -> list[float]:
 
 def stalls(quick: bool, checks: list[Aim]) -> None:
     """Print how late a greenlet wakes in a worker that shares, and in one that does not."""
-    seconds = 4.0 if quick else 20.0
+    seconds = 4.0 if quick else 12.0
     rows = []
     for sessions in (SESSIONS, MANY):
         late = run("stall", "memory:", sessions, seconds)

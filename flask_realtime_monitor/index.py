@@ -135,7 +135,7 @@ class Index:
                 if code & OTHER_KIND:
                     route = -1
             if route < 0:
-                route = last_request(row)
+                route = rows.last_request(row)
             endpoint = endpoint_of.get(route, -1)
             if endpoint < 0:
                 endpoint = endpoint_of[route] = self._endpoint(worker_id, source, route)
@@ -277,13 +277,18 @@ class Index:
                 if user_id is not None:
                     self._of_visitor[visitor] = (*self._of_visitor.get(visitor, ()), key)
         users = self._of_visitor.get(visitor)
-        if merged is not None and (
-            users is None or (users == (key,) and self._anonymous_key(visitor) not in self._merged)
+        if merged is None or (
+            users is not None and (users != (key,) or self._anonymous_key(visitor) in self._merged)
         ):
-            self.joined.pop(key, None)
-            self._show(key, user_id, last_ms, endpoint)  # by far the most
-        else:
             self._arrange(visitor, users or ())
+            return
+        # By far the most are nobody's, or the one session of a user without a guest part.
+        self.joined.pop(key, None)
+        if before is not None and user_id is not None and self._of_user.get(user_id) == (key,):
+            self.sessions.put(key, last_ms, endpoint)
+            self.users.put(user_id, last_ms, endpoint)
+        else:
+            self._show(key, user_id, last_ms, endpoint)
 
     def _end(self, key: int, merged: Merged, now_ms: int) -> None:
         visitor, user_id, _, last_ms, _ = merged
@@ -330,7 +335,7 @@ class Index:
             and self._last_of_other_part(visitor, user_id, first_ms, last_ms) <= timed_out_ms
         ):
             return None
-        route, worker_id = last_request(newest), newest_source.worker_id
+        route, worker_id = rows.last_request(newest), newest_source.worker_id
         endpoint = self._endpoint_of.get((worker_id, route), -1)
         if endpoint < 0:
             endpoint = self._endpoint(worker_id, newest_source, route)
@@ -385,9 +390,6 @@ class Index:
             self._of_user[user_id] = (key,)
         elif key not in keys:
             self._of_user[user_id] = (*keys, key)
-        elif len(keys) == 1:
-            self.users.put(user_id, last_ms, endpoint)
-            return
         self._see_user(user_id)
 
     def _hide(self, key: int, user_id: str | None) -> None:
@@ -427,16 +429,3 @@ def _slices(items: Iterable[T]) -> Iterator[list[T]]:
     for begin in range(0, len(found), _SLICE):
         yield found[begin : begin + _SLICE]
         time.sleep(0)
-
-
-def last_request(row: bytes) -> int:
-    """Return the route of the newest activity of a row that is a request."""
-    start = HEAD_SIZE + row[HEAD_SIZE - 1]
-    if len(row) > start:
-        _, route, _, code, _ = _unpack_act(row, start)
-        if not code & OTHER_KIND:
-            return int(route)
-    for act in rows.acts_of(row, rows.head_of(row)):
-        if not act.code & OTHER_KIND:
-            return act.route
-    return 0

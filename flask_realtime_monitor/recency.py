@@ -133,6 +133,9 @@ class Recency(Generic[K]):
                 self._floor = nlargest(_KEPT, values.values())[-1] >> 16 << 16
             floor = self._floor
             found = self._newest = {key for key, value in values.items() if value >= floor}
+        if len(found) > 2 * most:  # some more than asked for: a key may turn out to be gone
+            floor = nlargest(2 * most, map(values.__getitem__, found))[-1] >> 16 << 16
+            return self.ordered(key for key in found if values[key] >= floor)
         return self.ordered(found)
 
     def ordered(self, keys: Iterable[K]) -> list[K]:
@@ -143,8 +146,7 @@ class Recency(Generic[K]):
     def _keep(self, newest: set[K]) -> None:
         """Keep the newest few hundred, and all that were seen in the same moment as the last."""
         values = self.values
-        moment = min(values[key] for key in nlargest(_KEPT, newest, key=values.__getitem__))
-        self._floor = moment >> 16 << 16
+        self._floor = nlargest(_KEPT, map(values.__getitem__, newest))[-1] >> 16 << 16
         self._newest = {key for key in newest if values[key] >= self._floor}
 
     def _uncount(self, value: int) -> None:

@@ -83,6 +83,19 @@ def last_ms_of(row: bytes) -> int:
     return int(base_ms + last)
 
 
+def last_request(row: bytes) -> int:
+    """Return the route of the newest activity of a row that is a request."""
+    start = HEAD_SIZE + row[HEAD_SIZE - 1]
+    if len(row) > start:
+        _, route, _, code, _ = ACT.unpack_from(row, start)
+        if not code & OTHER_KIND:
+            return int(route)
+    for act in acts_of(row, head_of(row)):
+        if not act.code & OTHER_KIND:
+            return act.route
+    return 0
+
+
 def ip_text(packed: bytes) -> str | None:
     """Return a packed address as text, None for none; 6 bytes are an IPv6 /48."""
     if not packed:
