@@ -47,13 +47,14 @@ class Picture:
         worker_id: str,
         host: str,
         surroundings: Surroundings,
-        peers: Peers | None = None,
+        peers: Callable[[], Peers] | None = None,
     ) -> None:
         self._settings = settings
         self._tracker = tracker
         self._clock = tracker.clock
         self._around = surroundings
-        self._peers = peers or Peers()
+        alone = Peers()
+        self._find_peers = peers or (lambda: alone)
         self._own = OwnSource(tracker, worker_id, host)
         self._began_at = self._clock.now_at()
         self._lock = threading.Lock()
@@ -83,6 +84,11 @@ class Picture:
     def cursor(self) -> int:
         """How far the picture has been read."""
         return self._around.cursor()
+
+    @property
+    def _peers(self) -> Peers:
+        """The other workers; a process that comes to serve requests itself may part from them."""
+        return self._find_peers()
 
     @property
     def since_at(self) -> float:

@@ -18,7 +18,7 @@ from .guard import Guard
 from .peers import Peers
 from .records import InFlight
 from .replicas import Replicas
-from .stores import Store, open_store
+from .stores import MemoryStore, Store, open_store
 from .tracker import Tracker
 from .worker import Worker, is_told_to_stop
 
@@ -121,20 +121,25 @@ class Sharing:
 
     def begin(self) -> None:
         """This process serves requests: tell the others what it sees, from now on."""
-        if self._flusher is not None or not self.store.is_shared or self.store.is_guest:
+        if not self.is_worker:
+            with self._began:
+                self._begin()
+
+    def _begin(self) -> None:
+        if self.is_worker:
+            return  # another thread was first
+        if self.store.is_guest:
+            self._stay_alone()
             return
-        with self._began:
-            if self.is_worker:
-                return
-            self._flusher = Flusher(
-                self._settings,
-                self._tracker,
-                self.store,
-                self._guard,
-                self._beat,
-                self._take_note,
-                self._fold,
-            )
+        self._flusher = Flusher(
+            self._settings,
+            self._tracker,
+            self.store,
+            self._guard,
+            self._beat,
+            self._take_note,
+            self._fold,
+        )
         flush = WeakMethod(self._flush)
         threading.Thread(
             target=_loop,
@@ -143,6 +148,16 @@ class Sharing:
             daemon=True,
         ).start()
         atexit.register(_at_exit, ref(self), os.getpid())
+
+    def _stay_alone(self) -> None:
+        """Part from the servers that this process could only read: it serves requests itself.
+
+        ``flask run`` or an app's tests beside a living gunicorn count their own, and only theirs.
+        """
+        self.store.leave()
+        self.store = MemoryStore(worker=self._worker.id)
+        self._replicas = None
+        self.peers = Peers()
 
     def _flush(self) -> bool:
         """Write once; tell whether there is more to write at once."""
@@ -156,6 +171,9 @@ class Sharing:
 
         Else a total would fall for who asks this worker and then another.
         """
+        traffic = self._tracker.traffic
+        if self.store.is_guest and (traffic.requests or traffic.excluded):
+            self.begin()
         if self._flusher is not None and self._flusher.trouble is None:
             with self._worker.own_work():
                 self._flusher.flush(is_beat=False)

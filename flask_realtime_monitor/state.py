@@ -86,15 +86,15 @@ class Live:
         self.settings = settings
         clock = self.clock = Clock()
         self.worker = worker.Worker(clock)
-        self.store = store_for(settings, self.worker.id, state.app.import_name)
+        store = store_for(settings, self.worker.id, state.app.import_name)
         self.tracker = Tracker(
             settings,
             clock,
             Visitors(
-                self.store.salt,
+                lambda day: self.sharing.store.salt(day),  # noqa: PLW0108 (made below)
                 settings.session_timeout,
                 self._knows_visitor,
-                self.store.secret,
+                lambda: self.sharing.store.secret(),  # noqa: PLW0108
             ),
         )
         self.ingest = Ingest(
@@ -112,7 +112,7 @@ class Live:
         self.logins = LoginRecorder(guard, self.requests.current, state.identity)
         self.sharing = Sharing(
             settings,
-            self.store,
+            store,
             self.tracker,
             self.worker,
             guard,
@@ -139,7 +139,7 @@ class Live:
                 epoch=self.sharing.epoch,
                 cursor=self.sharing.cursor,
             ),
-            self.sharing.peers,
+            lambda: self.sharing.peers,
         )
         self.broadcaster = Broadcaster(
             settings, self.picture, self.worker, guard, self._tell_viewer
@@ -163,9 +163,9 @@ class Live:
             self._beating.release()
 
     def _beat(self) -> None:
-        if self.ingest.queue:
-            self.sharing.begin()
         self.ingest.fold()
+        if self.tracker.feed_number or self.tracker.traffic.excluded:
+            self.sharing.begin()
         self.clock.follow()
         busy = {one.visitor for one in self.requests.in_flight()}
         notices, _ = self.tracker.expire(busy, _MOST_EXPIRED)
@@ -258,7 +258,7 @@ class Live:
 
     def _is_whole(self) -> bool:
         """Whether this picture is that of all workers."""
-        return self.store.is_shared or not self.state.is_one_of_many
+        return self.sharing.store.is_shared or not self.state.is_one_of_many
 
     def _hear(self, note: dict[str, Any]) -> None:
         """Do what another worker's note means for the streams."""
@@ -310,7 +310,7 @@ class Live:
                 is_one_of_many=not self._is_whole(),
                 errors=self.state.guard.failures.total(),
                 limits=[{"name": n, "used": used, "limit": limit} for n, used, limit in uses],
-                store_url=self.store.shown_url,
+                store_url=self.sharing.store.shown_url,
                 store_lag_s=self.sharing.lag_s(),
                 sharing=self.sharing.problems(),
             )

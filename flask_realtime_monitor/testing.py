@@ -33,7 +33,7 @@ def break_everything(app: Flask) -> None:
         live.broadcaster,
         live.worker,
         live.clock,
-        live.store,
+        live.sharing.store,
     ):
         for name in dir(part):
             if not name.startswith("_") and callable(getattr(part, name)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -243,8 +244,30 @@ def test_a_process_that_is_no_worker_reads_the_picture(serve: Serve, lines_to: C
     out = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    import json
-
     stats = json.loads(out.stdout)
     assert stats["active_users"] == 4
     assert stats["coverage"]["workers"] == 2
+
+
+def test_a_process_that_serves_itself_beside_a_server_counts_its_own_alone(
+    serve: Serve, lines_to: Connect
+) -> None:
+    lines = lines_to(serve(2))
+    visit(lines, 20, 4)
+    agree(lines, [4], "active_users")
+    before = told(lines[0], "requests_total")
+    script = (
+        "from tests.apps.shared import create_app; import json\n"
+        "app, monitor = create_app()\n"
+        "theirs = monitor.get_stats()['active_users']\n"
+        "app.test_client().get('/', headers={'X-User': 'eve'})\n"
+        "print(json.dumps([theirs, monitor.get_stats(), monitor.get_activities()]))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    theirs, stats, feed = json.loads(out.stdout)
+    assert theirs == 4
+    assert (stats["requests_total"], stats["active_users"], len(feed)) == (1, 1, 1)
+    assert stats["coverage"]["workers"] == 1
+    assert told(lines[0], "requests_total") == before
