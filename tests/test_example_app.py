@@ -30,7 +30,9 @@ DEADLINE_S = 30
 
 
 @pytest.fixture
-def client() -> FlaskClient:
+def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    # With "auto" it would read the picture of a shop that somebody runs on this machine.
+    monkeypatch.setenv("REALTIME_MONITOR_STORE", "memory:")
     app = example_app.create_app()
     strict(app)
     return app.test_client()
