@@ -1,4 +1,4 @@
-# make run    the example shop with visitors, on http://127.0.0.1:8000 (PORT=, DEMO_VISITORS=)
+# make run    the example shop, two workers and some visitors, on http://127.0.0.1:8000 (PORT=, DEMO_VISITORS=)
 # make test   everything: format, lint, types, tests
 # make check  the same without the tests that start servers and browsers
 # make bench  what the monitor costs

@@ -110,6 +110,8 @@ def create_app() -> Flask:
         SECRET_KEY=os.environ.get("SECRET_KEY") or secrets.token_hex(32),
         SESSION_COOKIE_NAME="tea_shop",
         SESSION_COOKIE_SAMESITE="Lax",
+        # "auto" is right on one host; a Redis can be tried from the command line.
+        REALTIME_MONITOR_STORE=os.environ.get("REALTIME_MONITOR_STORE", "auto"),
     )
     app.jinja_loader = DictLoader(PAGES)
     login_manager.init_app(app)

@@ -16,8 +16,9 @@ bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
 # A greenlet per connection: an open dashboard or a slow page keeps nobody else waiting.
 worker_class = "gevent"
 
-# The workers share one picture; one is enough for the example.
-workers = 1
+# Two cores at work, and a shop that is open while one worker starts again. They share one picture,
+# by a file that the monitor makes by itself, so the dashboard says the same whoever answers.
+workers = 2
 
 # Every open connection takes one of these, each dashboard included; when they are all taken,
 # nobody is served. The monitor takes at most half of them for its streams.
@@ -36,6 +37,15 @@ control_socket_disable = True
 os.environ.setdefault("SECRET_KEY", secrets.token_hex(32))
 
 
+def post_fork(server: object, worker: object) -> None:
+    """Leave Ctrl-C to the master, which tells its workers: told twice, they print a traceback.
+
+    Blocked first: a worker that still starts would take gunicorn's handler for it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
 def post_worker_init(worker: object) -> None:
-    """Leave Ctrl-C to the master, which tells its workers: told twice, they print a traceback."""
+    """Ignore it from now on, rather than hand the block down to what the app starts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -46,8 +46,9 @@ def _problems(vitals: Vitals) -> list[str]:
     found = list(vitals.sharing)
     if vitals.is_one_of_many:
         found.append(
-            "several workers run and each keeps its own picture: this is one worker's part; "
-            "run one worker to see the whole"
+            "several workers run and each keeps its own picture: this is one worker's part; set "
+            "REALTIME_MONITOR_STORE to what they share: 'sqlite:////path' for one host, "
+            "'redis://host' for several"
         )
     most = memory_limit(vitals.sessions)
     if vitals.memory_bytes > most:

@@ -33,6 +33,7 @@ def render(picture: Picture) -> str:
 
 def _metrics(picture: Picture) -> Iterator[Metric]:
     stats = picture.stats()
+    coverage = stats["coverage"]
     for name, type_, help_, value in (
         ("active_users", "gauge", "Signed-in users active now.", stats["active_users"]),
         ("active_sessions", "gauge", "Sessions active now.", stats["active_sessions"]),
@@ -45,12 +46,25 @@ def _metrics(picture: Picture) -> Iterator[Metric]:
         ("errors_per_second", "gauge", "Over 60 s.", stats["errors_per_s"]),
         ("requests_in_flight", "gauge", "Requests not yet ended.", stats["in_flight"]),
         ("viewers", "gauge", "Open streams.", stats["viewers"]),
-        ("workers", "gauge", "Workers not yet gone.", stats["coverage"]["workers"]),
+        ("workers", "gauge", "Workers not yet gone.", coverage["workers"]),
         (
             "workers_reporting",
             "gauge",
             "Workers that have reported lately.",
-            stats["coverage"]["workers_reporting"],
+            coverage["workers_reporting"],
+        ),
+        ("hosts", "gauge", "Hosts of the workers.", coverage["hosts"]),
+        (
+            "coverage_complete",
+            "gauge",
+            "1 = every worker is in the numbers, 0 = they are at least so much.",
+            float(coverage["complete"]),
+        ),
+        (
+            "oldest_report_seconds",
+            "gauge",
+            "Age of the oldest worker's last report.",
+            coverage["oldest_report_s"],
         ),
         ("since_timestamp_seconds", "gauge", "When the picture began.", stats["since_at"]),
     ):
@@ -72,6 +86,12 @@ def _metrics(picture: Picture) -> Iterator[Metric]:
     health = picture.health()
     yield Metric(
         "healthy", "gauge", "1 = ok, 0 = degraded.", [({}, float(health["status"] == "ok"))]
+    )
+    yield Metric(
+        "store_lag_seconds",
+        "gauge",
+        "Age of what the store has of the worker that answers.",
+        [({}, health["store"]["lag_s"])],
     )
     for name, key in (("limit_used", "used"), ("limit", "limit")):
         yield Metric(

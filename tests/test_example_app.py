@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from socket import create_server
@@ -28,7 +30,9 @@ DEADLINE_S = 30
 
 
 @pytest.fixture
-def client() -> FlaskClient:
+def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    # With "auto" it would read the picture of a shop that somebody runs on this machine.
+    monkeypatch.setenv("REALTIME_MONITOR_STORE", "memory:")
     app = example_app.create_app()
     strict(app)
     return app.test_client()
@@ -270,14 +274,14 @@ def living(group: int) -> list[str]:
 
 
 @contextmanager
-def make_run(log: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def make_run(log: Path, visitors: int = 4) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Run `make run` with this environment's programs; nothing is installed."""
     port = free_port()
     bin_ = Path(sys.executable).parent
     command = ["make", "run", f"BIN={bin_}", "-o", ".venv/installed-example"]
     with log.open("wb") as output:
         make = subprocess.Popen(
-            [*command, f"PORT={port}", "DEMO_VISITORS=4"],
+            [*command, f"PORT={port}", f"DEMO_VISITORS={visitors}"],
             cwd=ROOT,
             env={**os.environ, "MAKEFLAGS": ""},
             stdout=output,
@@ -317,17 +321,69 @@ def test_make_run_leaves_no_process_behind(end: str, tmp_path: Path) -> None:
 @pytest.mark.server
 def test_the_visitors_are_seen_by_the_admin_within_seconds(tmp_path: Path) -> None:
     with make_run(tmp_path / "log") as (_, port):
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        connection.request("POST", "/login", "username=admin&password=admin", form)
-        answer = connection.getresponse()
-        answer.read()
-        cookie = answer.headers["Set-Cookie"].partition(";")[0]
-
-        def sessions() -> str:
-            connection.request("GET", "/monitor/api/v1/sessions", headers={"Cookie": cookie})
-            return connection.getresponse().read().decode()
-
+        admin = Admin(port)
         named = [visitor.username for visitor in crowd(4) if visitor.username]
-        wait_for(lambda: all(f'"{name}"' in sessions() for name in named), "people who sign in")
-        connection.close()
+        wait_for(
+            lambda: all(f'"{name}"' in admin.read("api/v1/sessions")[0] for name in named),
+            "people who sign in",
+        )
+
+
+class Admin:
+    """The shop's admin, on a new connection each time, so that any of the workers may answer."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        with self._connected() as connection:
+            connection.request("POST", "/login", "username=admin&password=admin", self._headers)
+            answer = connection.getresponse()
+            answer.read()
+        self._headers = {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]}
+
+    def read(self, *paths: str) -> list[str]:
+        """Return pages under the monitor's prefix, all told by the same worker."""
+        found = []
+        with self._connected() as connection:
+            for path in paths:
+                connection.request("GET", f"/monitor/{path}", headers=self._headers)
+                found.append(connection.getresponse().read().decode())
+        return found
+
+    def look(self) -> tuple[str, str]:
+        """Return who tells, and what: the numbers and rows of API and page."""
+        names = ("health", "stats", "users", "sessions", "activities", "endpoints")
+        page, *answers = self.read("", *(f"api/v1/{name}" for name in names))
+        health, stats, *lists = [json.loads(one) for one in answers]
+        numbers = ("requests_total", "active_users", "total_sessions", "latency_ms")
+        told = [stats[name] for name in numbers]
+        # The order of what happened in the same millisecond is left open.
+        told += [sorted(map(str, one["items"])) for one in lists]
+        told += sorted(re.findall(r'data-value>[^<]*|class="sub"[^<]*|data-key="[^"]*"', page))
+        # What a worker itself has recorded tells it from one that served more or fewer pages.
+        used = {one["name"]: one["used"] for one in health["limits"]}
+        return str(used["activities"]), str(told)
+
+    def _connected(self) -> closing[HTTPConnection]:
+        return closing(HTTPConnection("127.0.0.1", self._port, timeout=5))
+
+
+@pytest.mark.server
+def test_page_and_api_tell_the_same_whichever_worker_answers(tmp_path: Path) -> None:
+    with make_run(tmp_path / "log", visitors=0) as (_, port):
+        admin = Admin(port)
+
+        def tell() -> tuple[int, int]:
+            """Return how many there are who tell, and how many different things."""
+            looks = [admin.look() for _ in range(12)]
+            return len({who for who, _ in looks}), len({what for _, what in looks})
+
+        def both_have_served() -> bool:
+            get(port, "/")
+            return tell()[0] == 2
+
+        wait_for(both_have_served, "both workers to have served, and not equally many")
+        wait_for(lambda: tell() == (2, 1), "both workers to tell the same")
+        (stats,) = admin.read("api/v1/stats")
+        coverage = json.loads(stats)["coverage"]
+        assert (coverage["workers"], coverage["hosts"], coverage["complete"]) == (2, 1, True)

@@ -19,6 +19,7 @@ import pytest
 import flask_realtime_monitor
 from flask_realtime_monitor import DEFAULT_EXCLUDE, DEFAULT_REDACT
 from flask_realtime_monitor.config import PREFIX, Settings, key_of
+from flask_realtime_monitor.stores.base import Store
 from flask_realtime_monitor.web import ROUTES
 
 ROOT = Path(__file__).parent.parent
@@ -79,6 +80,7 @@ def test_the_sdist_can_be_tested_and_run(dist: Path) -> None:
         "Makefile",
         "README.md",
         "docs/gates.md",
+        "docs/stores.md",
         "example_app.py",
         "gunicorn.conf.py",
         "pyproject.toml",
@@ -145,6 +147,26 @@ def test_the_readme_has_every_route() -> None:
     for path, _, _ in ROUTES:
         if not path.startswith(("/assets", "/<path:")):
             assert f"| `{path.replace('session_id', 'id')}` |" in README
+
+
+def test_the_architecture_has_a_place_for_every_module() -> None:
+    table = (DOCS / "architecture.md").read_text().partition("| layer | modules |")[2]
+    parts = {path.name.removesuffix(".py") for path in (ROOT / PACKAGE).iterdir()}
+    for name in parts - {"__init__", "__pycache__", "py.typed", "static", "templates"}:
+        assert f"`{name}`" in table, name
+
+
+def test_who_writes_a_store_is_told_of_every_method() -> None:
+    text = (DOCS / "stores.md").read_text()
+    for name in Store.__abstractmethods__:
+        assert f"`{name}(" in text, name
+
+
+def test_every_metric_that_the_documents_name_is_there() -> None:
+    names = re.findall(r"flask_realtime_monitor_\w+", (DOCS / "deployment.md").read_text())
+    source = (ROOT / PACKAGE / "metrics.py").read_text()
+    for name in names:
+        assert f'"{name.removeprefix("flask_realtime_monitor_")}"' in source, name
 
 
 def test_the_changelog_knows_this_version() -> None:

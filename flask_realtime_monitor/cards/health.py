@@ -10,10 +10,12 @@ from .base import Card
 
 def data(picture: Picture) -> dict[str, Any]:
     """Return health, workers and coverage."""
+    workers = picture.workers()
     return {
         "health": picture.health(),
-        "workers": picture.workers()["items"],
+        "workers": workers["items"],
         "coverage": picture.stats()["coverage"],
+        "as_of": workers["as_of"],
     }
 
 

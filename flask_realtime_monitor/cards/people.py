@@ -23,6 +23,7 @@ def data(picture: Picture) -> dict[str, Any]:
         "total": found["total"],
         "as_of": found["as_of"],
         "since_at": picture.since_at,
+        "coverage": picture.stats()["coverage"],
     }
 
 

@@ -1,4 +1,4 @@
-/** How values read. `wording.py` says the same for the page's first sight. */
+/** How values read. `wording.py` and `words.html` say the same for the page's first sight. */
 
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"]];
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Co}\p{Zl}\p{Zp}]/gu;
@@ -47,6 +47,36 @@ export function person(user, session) {
 export function device(agent) {
   const known = [agent.browser, agent.os].filter(Boolean).map(visible).join(" on ");
   return agent.is_bot && known ? `Bot: ${known}` : known || "Unknown";
+}
+
+/** "2 of 2 workers, 1 host, oldest report 0 s ago", and who is missing. */
+export function covered(coverage, oldestReport, silent) {
+  const { complete, workers, workers_reporting: reporting, hosts } = coverage;
+  if (!workers && complete) return "No worker has served a request yet";
+  const whole = `${number(reporting)} of ${count(workers, "worker")}, ${count(hosts, "host")}`
+    + `, oldest report ${age(oldestReport)} ago`;
+  if (silent.length) {
+    const [{ host, pid }] = silent;
+    const are = silent.length > 1 ? `and ${silent.length - 1} more are` : "is";
+    return `${whole}: ${visible(host)}:${pid} ${are} silent`;
+  }
+  return complete ? whole : `${whole}: this may be a part only`;
+}
+
+/** What stands before a total: workers that are not heard of may know of more. */
+export function least(coverage) {
+  return coverage.complete ? "" : "at least ";
+}
+
+function count(n, one) {
+  return `${number(n)} ${one}${n === 1 ? "" : "s"}`;
+}
+
+/** Where a worker's own part is kept, and how fresh it is there. */
+export function written(store) {
+  if (store.lag_s !== null) return `, written ${milliseconds(store.lag_s * 1000)} ago`;
+  if (store.url === "memory:") return ", in this process alone";
+  return ", not yet written by the worker that tells this";
 }
 
 /** What an activity that is no request is called. */

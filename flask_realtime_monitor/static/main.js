@@ -1,7 +1,7 @@
 /** The page: connects the stream, the model and the cards. */
 
 import { Connection } from "./connection.js";
-import { age, clockTime } from "./format.js";
+import { age, clockTime, covered, least } from "./format.js";
 import { write } from "./dom.js";
 import { Model } from "./model.js";
 
@@ -53,10 +53,10 @@ function draw() {
 }
 
 function showCoverage() {
-  const { complete, workers, workers_reporting: reporting } = page.model.stats.coverage;
-  find("coverage").hidden = complete;
-  write(find("coverage"), workers > 1
-    ? `${reporting} of ${workers} workers reporting` : "One worker's part only");
+  const { model } = page;
+  const { coverage } = model.stats;
+  find("coverage").dataset.complete = coverage.complete ? "yes" : "no";
+  write(find("coverage"), covered(coverage, model.oldestReport(), model.silent()));
 }
 
 function showConnection() {
@@ -150,11 +150,12 @@ setInterval(() => {
   showConnection();
   if (page.isPaused || page.model.isEmpty) return;
   for (const card of cards) card.tick?.(page.model);
+  showCoverage();
 }, 1000);
 setInterval(() => {
   if (page.model.isEmpty || document.hidden) return;
-  const { active_sessions: active, in_flight: flying } = page.model.stats;
-  write(find("spoken"), `${active} active now, ${flying} requests in flight. ${words(connection.state)}`);
+  const { active_sessions: active, in_flight: flying, coverage } = page.model.stats;
+  write(find("spoken"), `${least(coverage)}${active} active now, ${flying} requests in flight. ${words(connection.state)}`);
 }, SPOKEN_EVERY_MS);
 
 showConnection();

@@ -22,6 +22,7 @@ export class Model {
   snapshot(data) {
     this.isEmpty = false;
     this.stats = data.stats;
+    this._coveredAt = data.as_of;
     this.activities = data.activities.slice(0, MOST);
     for (const [name, key] of Object.entries(KEYS)) {
       this[name] = new Map(data[name].map((item) => [item[key], item]));
@@ -45,6 +46,7 @@ export class Model {
     if (data.stats) {
       const { history, ...rest } = data.stats;
       Object.assign(this.stats, rest);
+      if (rest.coverage) this._coveredAt = data.as_of;
       if (history) this.stats.history = merged(this.stats.history, history);
     }
     this._set(data.as_of);
@@ -63,6 +65,18 @@ export class Model {
   /** A rate; it falls to nothing where no news has come for as long as it looks back. */
   rate(name) {
     return this.now() - this.asOf > RATE_WINDOW_S ? 0 : this.stats[name];
+  }
+
+  /** Seconds since the oldest report; only that of a silent worker grows older by itself. */
+  oldestReport() {
+    const { workers, workers_reporting: reporting, oldest_report_s: age } = this.stats.coverage;
+    return reporting < workers ? age + Math.max(0, this.now() - this._coveredAt) : age;
+  }
+
+  /** Workers that have not reported lately. */
+  silent() {
+    return [...this.workers.values()].filter((one) => !one.is_reporting).sort(
+      (a, b) => a.started_at - b.started_at || compare(a.id, b.id));
   }
 
   /** Sessions, last seen first, then by id. */

@@ -26,8 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Site(GunicornServer):
     """The app of site.py, and its visitors."""
 
-    def __init__(self, **environ: str) -> None:
-        super().__init__("tests.browser.site:app", **environ)
+    def __init__(self, *options: str, **environ: str) -> None:
+        super().__init__("tests.browser.site:app", *options, **environ)
 
     def visit(self, path: str, method: str = "GET", **headers: str) -> int:
         """Make one request, its headers named with underscores; return the status."""
@@ -46,8 +46,8 @@ def own_site() -> Iterator[Callable[..., Site]]:
     """A site of the test's own, for what would disturb the others."""
     made: list[Site] = []
 
-    def make(**environ: str) -> Site:
-        made.append(Site(**environ))
+    def make(*options: str, **environ: str) -> Site:
+        made.append(Site(*options, **environ))
         return made[-1]
 
     yield make

@@ -11,6 +11,7 @@ from flask_realtime_monitor import RealtimeMonitor, User
 
 app = Flask("site")
 app.config.update(
+    REALTIME_MONITOR_STORE=os.environ.get("STORE", "auto"),
     REALTIME_MONITOR_UPDATE_INTERVAL=0.2,
     REALTIME_MONITOR_HEARTBEAT_INTERVAL=1,
     REALTIME_MONITOR_REAUTHORIZE_INTERVAL=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -252,6 +253,53 @@ def test_cut_off_it_says_so_and_comes_back_by_itself(
     is_live(page)
     expect(page.locator(".people tr", has_text="Bert Back")).to_have_count(1)
     expect(page.locator(".people tr", has_text="Carla Cut")).to_have_count(0)
+
+
+def test_a_silent_worker_is_named_and_totals_say_at_least(
+    own_site: Callable[..., Site], watch: Watch, browser: Any
+) -> None:
+    site = own_site("--workers", "2")
+
+    def serving() -> list[dict[str, Any]]:
+        site.visit("/page/x", X_User="u-part", X_Name="Petra Part")
+        found = site.json("workers", Cookie="role=admin")["items"]
+        return list(found) if len(found) == 2 else []
+
+    victim = min(wait_until(serving, "both workers serve"), key=lambda one: one["started_at"])
+    name, page = f"{victim['host']}:{victim['pid']}", watch(site)
+    is_live(page)
+    coverage, figure = page.locator("#coverage"), page.locator("[data-tile=active] .figure")
+    summary = page.locator("[data-summary]")
+    whole = re.compile(r"2 of 2 workers, 1 host, oldest report \d+ s ago$")
+    expect(coverage).to_have_text(whole)
+    expect(summary).to_have_text(whole)
+    expect(figure).to_have_text("1")
+    part = f"1 of 2 workers, 1 host, oldest report 0 s ago: {name} is silent"
+    os.kill(victim["pid"], signal.SIGSTOP)
+    try:
+        expect(coverage).to_contain_text(f"{name} is silent")
+        expect(figure).to_have_text("at least 1")
+        expect(page.locator(".health tr.silent")).to_contain_text(re.compile(r"silent for \d+ s"))
+        expect(page.locator("[data-problems]")).to_contain_text("not report")
+        expect(page.locator("[data-store]")).to_contain_text(re.compile("sqlite:.*, written"))
+        assert "Degraded" in summary.inner_text()
+        # What the server renders says the same, its ages aside.
+        context = browser.new_context(java_script_enabled=False)
+        context.add_cookies([{"name": "role", "value": "admin", "url": site.url}])
+        still = context.new_page()
+        still.goto(f"{site.url}/monitor/")
+        for one in (page, still):
+            told = re.sub(r"\d+ (s|ms)", "0 s", one.locator("#coverage").inner_text())
+            assert told == part
+            assert one.locator("[data-tile=active] .figure").inner_text() == "at least 1"
+            assert f"Degraded: {part}" == re.sub(
+                r"\d+ s", "0 s", one.locator("[data-summary]").inner_text()
+            )
+        context.close()
+    finally:
+        os.kill(victim["pid"], signal.SIGCONT)
+    expect(coverage).to_have_text(whole)
+    expect(figure).to_have_text("1")
 
 
 def test_when_the_gate_changes_its_mind_everything_shown_is_gone(

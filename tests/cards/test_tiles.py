@@ -24,4 +24,10 @@ def test_they_stand_in_the_page(house: House) -> None:
 def test_numbers_of_a_part_say_at_least(house: House) -> None:
     house.visit("/item/a")
     page = house.client.get("/monitor/", environ_overrides={"wsgi.multiprocess": True}).text
-    assert "≥ 1" in page
+    assert page.count('<span class="least">at least </span>') == 4
+    assert "at least 1 in all" in page and "none known over a second" in page
+
+
+def test_numbers_of_all_workers_say_no_such_thing(house: House) -> None:
+    house.visit("/item/a")
+    assert "at least" not in house.card("tiles")

@@ -1,6 +1,6 @@
 /** Whether the monitor itself is well; folded to one line when it is. */
 
-import { age, number, visible } from "../format.js";
+import { age, covered, number, visible, written } from "../format.js";
 import { bdi, el, keyed, write } from "../dom.js";
 
 const ASK_EVERY_MS = 15000;
@@ -9,18 +9,21 @@ export function mount(element, page) {
   const details = element.querySelector("details");
   const summary = element.querySelector("[data-summary]");
   const problems = element.querySelector("[data-problems]");
+  const store = element.querySelector("[data-store]");
   const limits = element.querySelector("[data-limits]");
   const body = element.querySelector("tbody");
   let health = null;
   let askedAt = Date.now();
   let wasWell = summary.dataset.well === "yes";
+  let wasComplete = true; // until the first coverage
 
   function draw(model) {
     const workers = [...model.workers.values()];
     keyed(body, workers, (one) => one.id, createRow, (row, one) => {
       const cells = row.cells;
-      const silent = model.now() - one.last_report_at;
-      write(cells[1], one.is_reporting ? "reporting" : `silent for ${age(silent)}`);
+      row.className = one.is_reporting ? "reporting" : "silent";
+      row.dataset.at = one.last_report_at;
+      write(cells[1], one.is_reporting ? "reporting" : silence(one.last_report_at, model));
       write(cells[2], number(one.sessions));
       write(cells[3], number(one.viewers));
       write(cells[4], `${number(one.record_us.p50)} µs`);
@@ -34,11 +37,13 @@ export function mount(element, page) {
   function drawSummary(model) {
     const { coverage } = model.stats;
     const isWell = coverage.complete && (health ? health.status === "ok" : wasWell);
-    const reporting = `${coverage.workers_reporting} of ${coverage.workers} reporting`;
+    const told = covered(coverage, model.oldestReport(), model.silent());
     summary.dataset.well = isWell ? "yes" : "no";
-    write(summary, isWell ? `All well: ${reporting}` : `Degraded: ${reporting}`);
+    write(summary, `${isWell ? "All well" : "Degraded"}: ${told}`);
     if (wasWell && !isWell) details.open = true;
+    if (coverage.complete !== wasComplete) ask(); // the problems in words are others now
     wasWell = isWell;
+    wasComplete = coverage.complete;
   }
 
   async function ask() {
@@ -46,7 +51,8 @@ export function mount(element, page) {
     const response = await fetch(`${page.api}/health`, { cache: "no-store" }).catch(() => null);
     if (!response?.ok) return;
     health = await response.json();
-    problems.replaceChildren(...health.problems.map((one) => el("li", { textContent: one })));
+    problems.replaceChildren(...health.problems.map((one) => el("li", { textContent: visible(one) })));
+    store.replaceChildren("Store: ", bdi(visible(health.store.url)), written(health.store));
     keyed(limits, health.limits, (one) => one.name, createLimit, (row, one) => {
       const meter = row.querySelector("meter");
       meter.max = one.limit;
@@ -56,7 +62,19 @@ export function mount(element, page) {
     page.draw();
   }
 
-  return { draw, tick: () => { if (Date.now() - askedAt > ASK_EVERY_MS) ask(); } };
+  function tick(model) {
+    drawSummary(model);
+    for (const row of body.querySelectorAll(".silent")) {
+      write(row.cells[1], silence(Number(row.dataset.at), model));
+    }
+    if (Date.now() - askedAt > ASK_EVERY_MS) ask();
+  }
+
+  return { draw, tick };
+}
+
+function silence(reportedAt, model) {
+  return `silent for ${age(model.now() - reportedAt)}`;
 }
 
 function createRow(one) {

@@ -1,6 +1,6 @@
 /** Who is here: a user's sessions below each other, guests by themselves. */
 
-import { age, device, holds, number, person, visible } from "../format.js";
+import { age, device, holds, least, number, person, visible } from "../format.js";
 import { bdi, el, keyed, write } from "../dom.js";
 
 const REORDER_MS = 2000;
@@ -111,8 +111,9 @@ export function mount(element, page) {
 }
 
 function said(shown, total, query, model) {
-  if (query) return `${number(total)} of ${number(model.stats.total_sessions)} match`;
-  return total > shown ? `${number(shown)} of ${number(total)} shown` : "";
+  const before = least(model.stats.coverage);
+  if (query) return `${number(total)} of ${before}${number(model.stats.total_sessions)} match`;
+  return total > shown ? `${number(shown)} of ${before}${number(total)} shown` : "";
 }
 
 /** Ids with those of one user together, where the user's newest is. */

@@ -1,6 +1,6 @@
 /** The numbers at the top, each with its last half hour. */
 
-import { age, milliseconds, number } from "../format.js";
+import { age, least, milliseconds, number } from "../format.js";
 import { write } from "../dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -10,7 +10,8 @@ export function mount(element) {
   const tiles = {};
   for (const tile of element.querySelectorAll("[data-tile]")) {
     tiles[tile.dataset.tile] = {
-      figure: tile.querySelector(".figure"), sub: tile.querySelector(".sub"), tile,
+      least: tile.querySelector(".least"), figure: tile.querySelector("[data-value]"),
+      sub: tile.querySelector(".sub"), tile,
     };
   }
   const sparks = {
@@ -18,27 +19,28 @@ export function mount(element) {
     errors: spark(tiles.errors.tile),
   };
 
-  function show(name, figure, sub) {
+  function show(name, before, figure, sub) {
+    write(tiles[name].least, before);
     write(tiles[name].figure, figure);
     write(tiles[name].sub, sub);
   }
 
   function draw(model) {
     const { stats } = model;
-    const least = stats.coverage.complete ? "" : "≥ ";
+    const atLeast = least(stats.coverage);
     const flying = model.waiting();
     const errors = model.rate("errors_per_s");
     const requests = model.rate("requests_per_s");
-    show("active", least + number(stats.active_sessions),
-      `${number(stats.active_users)} signed in, ${number(stats.total_sessions)} not yet gone`);
-    show("requests", least + number(Math.round(requests * 60)),
-      `${number(stats.requests_total)} in all`);
-    show("in-flight", least + number(stats.in_flight), flying.length
-      ? `oldest ${age(model.now() - flying[0].started_at)}` : "none over a second");
-    show("errors", least + number(Math.round(errors * 60)), requests > 0
+    show("active", atLeast, number(stats.active_sessions),
+      `${atLeast}${number(stats.active_users)} signed in, ${number(stats.total_sessions)} not yet gone`);
+    show("requests", atLeast, number(Math.round(requests * 60)),
+      `${atLeast}${number(stats.requests_total)} in all`);
+    show("in-flight", atLeast, number(stats.in_flight), flying.length
+      ? `oldest ${age(model.now() - flying[0].started_at)}` : `${atLeast ? "none known" : "none"} over a second`);
+    show("errors", atLeast, number(Math.round(errors * 60)), requests > 0
       ? `${number(Math.round(1000 * errors / requests) / 10)} % of requests`
-      : `${number(stats.errors_total)} in all`);
-    show("latency", milliseconds(stats.latency_ms.p95),
+      : `${atLeast}${number(stats.errors_total)} in all`);
+    show("latency", "", milliseconds(stats.latency_ms.p95),
       `95 of 100; half in ${milliseconds(stats.latency_ms.p50)}`);
     tiles.errors.tile.dataset.bad = errors > 0 ? "yes" : "no";
     const minutes = stats.history.slice(-BARS);
