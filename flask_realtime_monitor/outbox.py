@@ -33,6 +33,7 @@ class Taken(NamedTuple):
     paths: set[int]
     people: set[int]
     batches: list[Batch] | None
+    erased: list[str]
     marks: tuple[int, int, int, int]
 
 
@@ -74,6 +75,7 @@ class Outbox:
             or tracker.traffic.fresh
             or tracker.traffic.excluded != self._marks[2]
             or tracker.feed_number != self._marks[3]
+            or tracker.erased
         )
 
     def resend(self) -> None:
@@ -114,6 +116,7 @@ class Outbox:
             ("u", named),
             ("p", moved),
             ("gone", gone),
+            ("erased", taken.erased),
             ("rare", rare),
             ("loose", loose),
             ("c", report),
@@ -146,6 +149,7 @@ class Outbox:
             tracker.paths.moved = taken.paths | (tracker.paths.moved or set())
             people = tracker.sessions.people
             people.renamed = taken.people | (people.renamed or set())
+            tracker.erased = taken.erased + tracker.erased
             fresh = tracker.traffic.fresh or []
             if taken.batches is None or len(taken.batches) + len(fresh) > _MOST_BATCHES:
                 self._batches_lost = True
@@ -203,6 +207,7 @@ class Outbox:
             tracker.paths.moved or set(),
             people.renamed or set(),
             batches,
+            tracker.erased,
             (
                 len(sessions.agents),
                 len(tracker.routes),
@@ -211,7 +216,7 @@ class Outbox:
             ),
         )
         sessions.dirty, tracker.fresh_rare, tracker.traffic.fresh = left, [], []
-        tracker.paths.moved, people.renamed = set(), set()
+        tracker.paths.moved, people.renamed, tracker.erased = set(), set(), []
         self._batches_lost = False
         return taken
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 from heapq import nlargest
+from math import inf
 from typing import Any
 
 from . import rows
@@ -106,8 +107,8 @@ class Replica:
         newer = {n for n, of in self._bucket_sequences.items() if of >= sequence}
         if not newer:
             self._bucket_sequences = {}
+        changed = [key for user_id in frame.head.get("erased", ()) for key in self.forget(user_id)]
         self._take_head(frame.head, newer)
-        changed = []
         fresh: list[FeedItem] = []
         for key, row in frame.rows:
             if key & 0xFF not in newer:
@@ -140,22 +141,34 @@ class Replica:
             self._feed_number += 1
             self._feed.append(self._item(key, row, act))
 
-    def forget(self, user_id: str) -> list[int]:
-        """Drop what is known of a person; return the keys."""
+    def forget(self, user_id: str, until_ms: float = inf) -> list[int]:
+        """Drop what is known of a person; return the keys.
+
+        Args:
+            until_ms: what began later (ms since the epoch) is of somebody who came again.
+        """
+        until_ms -= self.offset_ms
         numbers = {n for n, whose in self._people.items() if whose and whose[0] == user_id}
-        gone = [key for key, row in self.rows.items() if HEAD.unpack_from(row)[5] - 1 in numbers]
-        visitors = {HEAD.unpack_from(self.rows[key])[0] for key in gone}
-        gone += [key for key in visitors if key in self.rows]
+        heads = {key: HEAD.unpack_from(row) for key, row in self.rows.items()} if numbers else {}
+        gone = {
+            key for key, head in heads.items() if head[5] - 1 in numbers and head[1] <= until_ms
+        }
+        gone |= {heads[key][0] for key in gone if heads[key][0] in heads}
         for key in gone:
-            self.rows.pop(key, None)
+            del self.rows[key]
+        for pair in [pair for pair in self._rare if pair[0] in gone]:
+            del self._rare[pair]
+        still = {head[5] - 1 for key, head in heads.items() if key not in gone}
+        self._people.update(dict.fromkeys(numbers - still))
         kept = [
             item
             for item in self._feed
-            if item.record.user_id != user_id and item.key not in set(gone)
+            if item.record.at_ms > until_ms
+            or (item.record.user_id != user_id and item.key not in gone)
         ]
         self._feed.clear()
         self._feed.extend(kept)
-        return gone
+        return list(gone)
 
     def end_before(self, keys: Collection[int], at_ms: int) -> None:
         """Drop the sessions that ended at a moment (ms since the epoch), if not seen since."""

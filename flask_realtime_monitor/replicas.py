@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any
 
 from . import beats
@@ -54,7 +55,7 @@ class Replicas(Peers):
         self._roster = Roster({}, None, {}, 0.0)
         self._beats: dict[str, Json] = {}
         self._roster_at_s = 0.0
-        self._forgotten: list[str] = []
+        self._forgotten: list[tuple[str, float]] = []
         #: How many frames made no sense.
         self.refused = 0
         #: Why the store cannot be read, and since when (monotonic); None while it can.
@@ -224,7 +225,7 @@ class Replicas(Peers):
     def take_note(self, note: Json) -> None:
         """Do what a note to all workers says, to what is known of the others."""
         if note.get("kind") == "forget":
-            self._forgotten.append(str(note.get("user")))
+            self._forgotten.append((str(note.get("user")), float(note.get("at_ms", inf))))
         elif note.get("kind") == "out":
             keys = [int(key) for key in note.get("keys", ())]
             for replica in self._replicas.values():
@@ -235,9 +236,9 @@ class Replicas(Peers):
         if not self._forgotten:
             return False
         forgotten, self._forgotten = self._forgotten, []
-        for user_id in forgotten:
+        for user_id, at_ms in forgotten:
             for replica in self._replicas.values():
-                replica.forget(user_id)
+                replica.forget(user_id, at_ms)
         return True
 
     # -- what is known of the workers ----------------------------------------------------------

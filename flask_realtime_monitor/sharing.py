@@ -132,6 +132,7 @@ class Sharing:
                 self._guard,
                 self._beat,
                 self._take_note,
+                self._hear,
                 self._fold,
             )
         flush = WeakMethod(self._flush)
@@ -178,11 +179,15 @@ class Sharing:
             "in_flight": [one[:6] for one in flying[:_MOST_IN_FLIGHT]],
         }
 
+    def _hear(self, note: Json) -> None:
+        """What this worker tells all is also true of what it knows of the others."""
+        if self._replicas is not None:
+            self._replicas.take_note(note)
+
     def _take_note(self, note: Json) -> None:
         try:
             self._tracker.take_note(note)
-            if self._replicas is not None:
-                self._replicas.take_note(note)
+            self._hear(note)
             self._told(note)
         except (KeyError, TypeError, ValueError) as error:
             self._guard.failed("note", error)
