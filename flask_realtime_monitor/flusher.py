@@ -150,6 +150,7 @@ class Flusher:
             self._round_cursor = None
             is_more = True
         self._epoch = flushed.epoch
+        self._tracker.clock.agree(flushed.at)
         if buckets and buckets[-1] == BUCKETS - 1:
             self._end_round(flushed.cursor)
         if now_s >= self._next_housekeeping_s:

@@ -36,8 +36,7 @@ class Replica:
         self.host = ""
         self.boot = ""
         self.rows: dict[int, bytes] = {}
-        #: What is added to a row's time to get ms since the epoch, by the worker's own clock.
-        self.wall_offset_ms = 0
+        #: What is added to a row's time to get ms since the epoch.
         self.offset_ms = 0
         self._history = history
         self._agents: dict[int, str] = {}
@@ -181,7 +180,6 @@ class Replica:
         """Take in numbers' meanings and counters, but for buckets that are known newer."""
         skip = newer or ()
         try:
-            self.wall_offset_ms = int(head["o"])
             self.host = str(head.get("host", self.host))
             self.boot = str(head.get("boot", self.boot))
             for number, agent in head.get("a", ()):

@@ -130,7 +130,9 @@ class Replicas(Peers):
                 continue
             frame = self._decoded(blob)
             if frame is not None:
-                self._guarded(self._replica(worker).take_snapshot, bucket, frame)
+                replica = self._replica(worker)
+                self._guarded(replica.take_snapshot, bucket, frame)
+                self._set_offset(replica, frame.head, None)
             time.sleep(0)
         for replica in self._replicas.values():
             replica.begin_feed()
@@ -155,7 +157,8 @@ class Replicas(Peers):
             return ()
         replica = self._replica(worker)
         changed = self._guarded(replica.take, frame) or ()
-        self._set_offset(replica, frame, at)
+        if worker not in self._beats:
+            self._set_offset(replica, frame.head, at)
         return changed
 
     def _decoded(self, data: bytes) -> Frame | None:
@@ -185,18 +188,25 @@ class Replicas(Peers):
             )
         return replica
 
-    def _set_offset(self, replica: Replica, frame: Frame, at: float | None) -> None:
+    def _set_offset(self, replica: Replica, written: Json, at: float | None) -> None:
         """Translate a worker's clock into ours.
 
         On this machine it is the same monotonic clock. Another host's wall clock is believed, but
         where it is over 2 s away from the time of arrival by the store's.
+
+        Args:
+            written: a frame's head, or a beat; it has that worker's clocks.
+            at: when that was written, by the store's clock.
         """
         if replica.boot and replica.boot.partition(":")[0] == beats.machine().partition(":")[0]:
             replica.offset_ms = self._clock.offset_ms
             return
-        offset_ms = replica.wall_offset_ms
+        try:
+            offset_ms, at_ms = int(written["o"]), int(written["at"])
+        except (KeyError, TypeError, ValueError):
+            return
         if at is not None:
-            arrived_ms = round(at * 1000) - int(frame.head.get("at", 0))
+            arrived_ms = round(at * 1000) - at_ms
             if abs(arrived_ms - offset_ms) > _JUMP_MS:
                 offset_ms = arrived_ms
                 if abs(offset_ms - replica.offset_ms) <= _JUMP_MS:
@@ -214,6 +224,11 @@ class Replicas(Peers):
             if worker != self._worker_id
         }
         self._roster_at_s = now_s
+        self._clock.agree(self._roster.now)
+        for worker, beat in self._beats.items():
+            replica = self._replicas.get(worker)
+            if replica is not None:
+                self._set_offset(replica, beat, self._roster.beats[worker].at)
 
     def rest(self) -> None:
         """Let everything go: nobody reads."""

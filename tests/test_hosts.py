@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -292,3 +293,46 @@ def test_who_is_forgotten_at_one_host_is_nowhere(serve: Serve, lines_to: Connect
                 lambda line=line, name=name: "ana-the-secret" not in str(line.api(name)),  # type: ignore[misc]
                 f"nothing of hers is in {name}",
             )
+
+
+@pytest.mark.parametrize("ahead_s", [300.0, -300.0], ids=["ahead", "behind"])
+def test_clocks_that_differ_or_jump_end_nothing_and_make_no_age_negative(
+    serve: Serve, lines_to: Connect, ahead_s: float
+) -> None:
+    one, two = serve("one"), serve("two", ahead_s=ahead_s)
+    lines = lines_to(one, two)
+    before = agree(lines)
+    visit(lines, 40)
+    visit(lines[2:], 20, people=7)
+    total = before["requests_total"] + 60
+    whole = agree(lines, requests_total=total, active_users=7)
+
+    def check() -> None:
+        for line in lines:
+            as_of = line.api("stats")["as_of"]
+            for session in line.api("sessions?limit=1000")["items"]:
+                assert session["last_seen_at"] <= as_of + 2
+                assert session["last_seen_at"] > as_of - 60
+                assert session["first_seen_at"] <= session["last_seen_at"]
+                assert session["is_active"]
+
+    check()
+    asking = Thread(
+        target=lines[2].get, args=("/slow",), kwargs={"agent": "agent 0", "X_User": "user-0"}
+    )
+    asking.start()
+    waiting = wait_until(
+        lambda: [i for i in lines[0].api("in-flight")["items"] if i["path"] == "/slow"],
+        "the slow request is listed",
+    )
+    assert 0 <= waiting[0]["age_s"] < 20
+    asking.join()
+    for jump_s in (3600.0, -3600.0):
+        two.set_clock(ahead_s + jump_s)
+        for line in lines:
+            assert told(line)["total_sessions"] == whole["total_sessions"]
+        visit(lines, 20)
+        total += 20
+        agree(lines, requests_total=total + 1, total_sessions=whole["total_sessions"])
+        check()
+    agree(lines, active_users=7, active_sessions=whole["active_sessions"])
