@@ -108,6 +108,9 @@ class Flusher:
             self.outbox.unwritten()
             self._guard.failed("flush", error)
             return False
+        except BaseException:  # a time-out of the app's around its call of ours
+            self.outbox.unwritten()
+            raise
         self.trouble = self._warned_s = None
         self._written_s = time.monotonic()
         return is_more

@@ -34,6 +34,7 @@ class Taken(NamedTuple):
     people: set[int]
     batches: list[Batch] | None
     erased: list[str]
+    is_anew: bool
     marks: tuple[int, int, int, int]
 
 
@@ -52,6 +53,7 @@ class Outbox:
         self._marks = (0, 0, 0, 0)  # agents, routes, excluded, feed
         self._taken: Taken | None = None
         self._batches_lost = False
+        self._is_anew = True  # whether the next frame is the first that tells everything
         with tracker.locked():
             sessions = tracker.sessions
             sessions.buckets = [array("Q") for _ in range(BUCKETS)]
@@ -86,7 +88,7 @@ class Outbox:
             tracker.fresh_rare = [pair for table in tracker.rare_of for pair in table]
             tracker.paths.moved = set(range(len(tracker.paths)))
             tracker.sessions.people.renamed = set(range(tracker.sessions.people.size))
-            self._batches_lost = True
+            self._batches_lost = self._is_anew = True
             self._marks = (0, 0, 0, 0)
 
     def pack(self) -> bytes | None:
@@ -104,7 +106,7 @@ class Outbox:
             is_new = taken.batches is None or taken.batches or taken.marks[2] != self._marks[2]
             report = tracker.traffic.report(taken.batches) if is_new else None
             gone, packed, overflow = self._rows(taken.dirty)
-            loose = self._loose(overflow)
+            loose = self._loose(self._marks[3], overflow or taken.is_anew)
             named = [people.entry(number) for number in taken.people]
             moved = [paths.entry(slot) for slot in taken.paths]
             now_ms, offset_ms = tracker.clock.now_ms(), tracker.clock.offset_ms
@@ -117,6 +119,7 @@ class Outbox:
             ("p", moved),
             ("gone", gone),
             ("erased", taken.erased),
+            ("anew", taken.is_anew),
             ("rare", rare),
             ("loose", loose),
             ("c", report),
@@ -150,6 +153,7 @@ class Outbox:
             people = tracker.sessions.people
             people.renamed = taken.people | (people.renamed or set())
             tracker.erased = taken.erased + tracker.erased
+            self._is_anew |= taken.is_anew
             fresh = tracker.traffic.fresh or []
             if taken.batches is None or len(taken.batches) + len(fresh) > _MOST_BATCHES:
                 self._batches_lost = True
@@ -177,15 +181,17 @@ class Outbox:
         return encode({**head, **self._about}, packed)
 
     def counters(self) -> bytes:
-        """Return all counters, as the blob of the bucket COUNTERS."""
+        """Return all counters and what no row tells, as the blob of the bucket COUNTERS."""
         tracker = self._tracker
         with tracker.locked():
             report = tracker.traffic.report(None)
+            loose = self._loose(0, True)
         head = {
             "q": self._sequence,
             "at": tracker.clock.now_ms(),
             "o": tracker.clock.offset_ms,
             "c": report,
+            "loose": loose,
         }
         return encode({**head, **self._about})
 
@@ -208,6 +214,7 @@ class Outbox:
             people.renamed or set(),
             batches,
             tracker.erased,
+            self._is_anew,
             (
                 len(sessions.agents),
                 len(tracker.routes),
@@ -217,13 +224,12 @@ class Outbox:
         )
         sessions.dirty, tracker.fresh_rare, tracker.traffic.fresh = left, [], []
         tracker.paths.moved, people.renamed, tracker.erased = set(), set(), []
-        self._batches_lost = False
+        self._batches_lost = self._is_anew = False
         return taken
 
     def _rows(self, dirty: dict[int, int]) -> tuple[list[int], list[tuple[int, bytes]], bool]:
         """Return who is gone, the newest part of every other row, and if that is not all new."""
         table, unpack = self._tracker.sessions.rows, HEAD.unpack_from
-        history = self._tracker.history
         gone: list[int] = []
         packed: list[tuple[int, bytes]] = []
         is_cut = False
@@ -234,25 +240,28 @@ class Outbox:
                 continue
             fields = unpack(row)
             new = fields[6] - known
-            if new > history and known:
-                is_cut = True
+            is_cut = is_cut or new > _acts_in(row)
             packed.append((key, row[: HEAD_SIZE + fields[8] + new * ACT_SIZE]))
         return gone, packed, is_cut or bool(gone)
 
-    def _loose(self, is_cut: bool) -> list[list[Any]]:
-        """Return the new activities that no row tells.
+    def _loose(self, after: int, is_cut: bool) -> list[list[Any]]:
+        """Return the activities after one of the feed that no row tells.
 
-        They have no session, or one that has ended since, or are more than its row holds.
+        They have no session, or one that has ended since (another may have begun under its key),
+        or are more than its row holds.
+
+        Args:
+            is_cut: whether any of them has a session.
         """
         found = []
-        table, history = self._tracker.sessions.rows, self._tracker.history
+        table = self._tracker.sessions.rows
         for item in reversed(self._tracker.feed):
-            if item.number <= self._marks[3]:
+            if item.number <= after:
                 break
             if item.key is not None and not is_cut:
                 continue
             row = None if item.key is None else table.get(item.key)
-            if row is None or item.ordinal <= rows.head_of(row).ordinal - history:
+            if row is None or item.ordinal <= rows.head_of(row).ordinal - _acts_in(row):
                 found.append(_plain(item))
         found.reverse()
         return found
@@ -264,6 +273,10 @@ class Outbox:
             if rare is not None:
                 found.append([key, ordinal, *rare])
         return found
+
+
+def _acts_in(row: bytes) -> int:
+    return (len(row) - HEAD_SIZE - row[HEAD_SIZE - 1]) // ACT_SIZE
 
 
 def _plain(item: FeedItem) -> list[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from heapq import nlargest
 from math import inf
 from typing import Any
@@ -49,6 +50,7 @@ class Replica:
         self._feed_number = 0
         self._bucket_sequences: dict[int, int] = {}
         self._sequence = 0
+        self._loose_sequence = 0
 
     # -- as a source ---------------------------------------------------------------------------
 
@@ -89,9 +91,17 @@ class Replica:
         Raises:
             FrameError: what is in it makes no sense.
         """
-        self._bucket_sequences[bucket] = int(frame.head.get("q", 0))
-        self._take_head(frame.head, None)
-        self.rows.update(frame.rows)
+        with _refusing():
+            sequence = int(frame.head.get("q", 0))
+            self._take_head(frame.head, ())
+            for _, row in frame.rows:
+                rows.check(row)
+            self.rows.update(frame.rows)
+            loose = [self._loose(item) for item in frame.head.get("loose", ())]
+            if loose:
+                self._loose_sequence = sequence
+                self._merge_feed(loose)
+            self._bucket_sequences[bucket] = sequence
 
     def take(self, frame: Frame) -> Collection[int]:
         """Take in a frame of the log; return the keys of the sessions that it changes.
@@ -99,14 +109,24 @@ class Replica:
         Raises:
             FrameError: what is in it makes no sense.
         """
+        with _refusing():
+            return self._take(frame)
+
+    def _take(self, frame: Frame) -> Collection[int]:
         sequence = int(frame.head.get("q", 0))
         if sequence <= self._sequence:
             return ()  # it was written twice
+        for _, row in frame.rows:
+            rows.check(row)
         self._sequence = sequence
         newer = {n for n, of in self._bucket_sequences.items() if of >= sequence}
         if not newer:
             self._bucket_sequences = {}
-        changed = [key for user_id in frame.head.get("erased", ()) for key in self.forget(user_id)]
+        changed = []
+        if frame.head.get("anew"):
+            changed += self._begin_anew(newer)
+        for user_id in frame.head.get("erased", ()):
+            changed += self.forget(user_id, but=newer)
         self._take_head(frame.head, newer)
         fresh: list[FeedItem] = []
         for key, row in frame.rows:
@@ -117,34 +137,38 @@ class Replica:
             if key & 0xFF not in newer:
                 self.rows.pop(key, None)
                 changed.append(key)
-        fresh += (self._loose(item) for item in frame.head.get("loose", ()))
-        fresh.sort(key=_at_ms)
-        if fresh and self._feed and fresh[0].record.at_ms < self._feed[-1].record.at_ms:
-            # Written again, after the store had lost it: what is older must not push out newer.
-            fresh = sorted([*self._feed, *fresh], key=_at_ms)
-            self._feed.clear()
-        for item in fresh:
-            self._feed_number += 1
-            self._feed.append(item._replace(number=self._feed_number))
+        loose = [self._loose(item) for item in frame.head.get("loose", ())]
+        fresh += loose
+        if fresh and (loose or sequence <= self._loose_sequence):
+            # What was not acknowledged is told again, and what a row held once is loose later.
+            told = {(item.key, item.ordinal) for item in self._feed}
+            fresh = [item for item in fresh if (item.key, item.ordinal) not in told]
+        if fresh:
+            self._merge_feed(fresh)
         return changed
 
-    def begin_feed(self) -> None:
-        """Make the feed out of the rows: after the snapshots, before the log."""
+    def complete_feed(self) -> None:
+        """Add to the feed what only snapshots tell: after these and the log.
+
+        Not before the log: a snapshot's rows may have numbers whose meaning the log alone tells.
+        """
         most = self._feed.maxlen or 0
+        known = {(item.key, item.ordinal) for item in self._feed}
         found = [
             (act.at_ms, act.ordinal, key, row, act)
             for key, row in nlargest(most, self.rows.items(), key=_last_ms)
             for act in rows.acts_of(row, rows.head_of(row))
+            if (key, act.ordinal) not in known
         ]
-        for _, _, key, row, act in sorted(nlargest(most, found, key=lambda one: one[:2])):
-            self._feed_number += 1
-            self._feed.append(self._item(key, row, act))
+        newest = sorted(nlargest(most, found, key=lambda one: one[:2]))
+        self._merge_feed([self._item(key, row, act) for _, _, key, row, act in newest])
 
-    def forget(self, user_id: str, until_ms: float = inf) -> list[int]:
+    def forget(self, user_id: str, until_ms: float = inf, but: Collection[int] = ()) -> list[int]:
         """Drop what is known of a person; return the keys.
 
         Args:
             until_ms: what began later (ms since the epoch) is of somebody who came again.
+            but: buckets that are known from later.
         """
         until_ms -= self.offset_ms
         numbers = {n for n, whose in self._people.items() if whose and whose[0] == user_id}
@@ -153,6 +177,7 @@ class Replica:
             key for key, head in heads.items() if head[5] - 1 in numbers and head[1] <= until_ms
         }
         gone |= {heads[key][0] for key in gone if heads[key][0] in heads}
+        gone = {key for key in gone if key & 0xFF not in but}
         for key in gone:
             del self.rows[key]
         for pair in [pair for pair in self._rare if pair[0] in gone]:
@@ -176,40 +201,57 @@ class Replica:
             if row is not None and rows.last_ms_of(row) + self.offset_ms <= at_ms:
                 del self.rows[key]
 
-    def _take_head(self, head: Head, newer: Collection[int] | None) -> None:
+    def _begin_anew(self, newer: Collection[int]) -> list[int]:
+        """Drop what this frame and the next tell again: all but buckets that are known newer.
+
+        What came after the store had lost everything had numbers whose meaning was lost.
+        """
+        gone = [key for key in self.rows if key & 0xFF not in newer]
+        for key in gone:
+            del self.rows[key]
+        kept = [item for item in self._feed if item.key is not None and item.key & 0xFF in newer]
+        self._feed.clear()
+        self._feed.extend(kept)
+        return gone
+
+    def _merge_feed(self, fresh: list[FeedItem]) -> None:
+        """Put lines into the feed, which is in the order of time."""
+        fresh.sort(key=_at_ms)
+        if self._feed and fresh[:1] and fresh[0].record.at_ms < self._feed[-1].record.at_ms:
+            # Written again, after the store had lost it: what is older must not push out newer.
+            fresh = sorted([*self._feed, *fresh], key=_at_ms)
+            self._feed.clear()
+        for item in fresh:
+            self._feed_number += 1
+            self._feed.append(item._replace(number=self._feed_number))
+
+    def _take_head(self, head: Head, skip: Collection[int]) -> None:
         """Take in numbers' meanings and counters, but for buckets that are known newer."""
-        skip = newer or ()
-        try:
-            self.host = str(head.get("host", self.host))
-            self.boot = str(head.get("boot", self.boot))
-            for number, agent in head.get("a", ()):
-                self._agents[number] = str(agent)
-            for number, (endpoint, rule) in head.get("r", ()):
-                self._routes[number] = (str(endpoint), rule)
-            for number, user_id, name in head.get("u", ()):
-                if number & 0xFF not in skip:
-                    self._people[number] = None if user_id is None else (user_id, name)
-            for slot, born_ms, path in head.get("p", ()):
-                if slot & 0xFF not in skip:
-                    self._paths[slot] = (born_ms, str(path))
-            for key, ordinal, kind, title, error, name, data in head.get("rare", ()):
-                self._rare[key, ordinal] = Rare(kind, title, error, name, data)
-            while len(self._rare) > _MOST_RARE:
-                del self._rare[next(iter(self._rare))]
-            if "c" in head:
-                self._traffic.take(head["c"])
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise FrameError(f"a frame's head makes no sense: {error}") from None
+        self.host = str(head.get("host", self.host))
+        self.boot = str(head.get("boot", self.boot))
+        for number, agent in head.get("a", ()):
+            self._agents[number] = str(agent)
+        for number, (endpoint, rule) in head.get("r", ()):
+            self._routes[number] = (str(endpoint), rule)
+        for number, user_id, name in head.get("u", ()):
+            if number & 0xFF not in skip:
+                self._people[number] = None if user_id is None else (user_id, name)
+        for slot, born_ms, path in head.get("p", ()):
+            if slot & 0xFF not in skip:
+                self._paths[slot] = (born_ms, str(path))
+        for key, ordinal, kind, title, error, name, data in head.get("rare", ()):
+            self._rare[key, ordinal] = Rare(kind, title, error, name, data)
+        while len(self._rare) > _MOST_RARE:
+            del self._rare[next(iter(self._rare))]
+        if "c" in head:
+            self._traffic.take(head["c"])
 
     def _take_row(self, key: int, new: bytes, fresh: list[FeedItem]) -> None:
         """Put a row's newest part before what is known of it, and its activities into the feed."""
-        try:
-            fields = HEAD.unpack_from(new)
-        except Exception as error:
-            raise FrameError(f"a row makes no sense: {error}") from None
+        fields = HEAD.unpack_from(new)
         ordinal, start = fields[6], HEAD_SIZE + fields[8]
         count = (len(new) - start) // ACT_SIZE
-        row, is_new = new, count
+        row, is_new, oldest = new, count, 0
         known = self.rows.get(key)
         if known is not None:
             before = HEAD.unpack_from(known)
@@ -218,16 +260,16 @@ class Replica:
                 is_new = min(count, ordinal - before[6])
                 if is_new < 0:
                     return  # an older part than what is known
+                # Told again after the store had lost it, it may also reach back further.
+                oldest = before[6] - (len(known) - HEAD_SIZE - before[8]) // ACT_SIZE
                 kept = HEAD_SIZE + before[8] + max(0, count - is_new) * ACT_SIZE
                 room = (self._history - count) * ACT_SIZE
                 row = new + known[kept : kept + room] if room > 0 else new
         self.rows[key] = row
-        if is_new:
-            head = rows.head_of(row)
-            for act in rows.acts_of(row, head):
-                if act.ordinal <= ordinal - is_new:
-                    break
-                fresh.append(self._item(key, row, act))
+        if is_new or ordinal - count < oldest:
+            for act in rows.acts_of(new, rows.head_of(new)):
+                if act.ordinal > ordinal - is_new or act.ordinal <= oldest:
+                    fresh.append(self._item(key, row, act))
 
     def _item(self, key: int, row: bytes, act: rows.Act) -> FeedItem:
         """Return a row's activity as a line of the feed."""
@@ -260,12 +302,19 @@ class Replica:
         return FeedItem(self._feed_number, key, act.ordinal, record)
 
     def _loose(self, plain: list[Any]) -> FeedItem:
-        try:
-            key, ordinal, *fields = plain
-            record = Record._make([*fields[:5], b"", "", *fields[5:]])
-        except (ValueError, TypeError) as error:
-            raise FrameError(f"a line of the feed makes no sense: {error}") from None
+        key, ordinal, *fields = plain
+        record = Record._make([*fields[:5], b"", "", *fields[5:]])
         return FeedItem(0, key, ordinal, record)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except FrameError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise FrameError(f"it makes no sense: {error}") from None
 
 
 def _at_ms(item: FeedItem) -> int:

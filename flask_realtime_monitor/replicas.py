@@ -134,8 +134,6 @@ class Replicas(Peers):
                 self._guarded(replica.take_snapshot, bucket, frame)
                 self._set_offset(replica, frame.head, None)
             time.sleep(0)
-        for replica in self._replicas.values():
-            replica.begin_feed()
         for worker, blob in tails:
             at = 0
             while at + 4 <= len(blob):
@@ -145,6 +143,8 @@ class Replicas(Peers):
         for entry in load.entries:
             if entry.worker != self._worker_id:
                 self._take(entry.worker, entry.data, entry.at)
+        for replica in self._replicas.values():
+            replica.complete_feed()
         for _, note in load.notes:
             self.take_note(beats.decode(note))
         self._roster_at_s = 0.0
