@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 _JUMP_S = 2.0
+#: So long (s) after the store told the time a jump of the wall clock is left to it.
+_TOLD_S = 10.0
 
 
 class Clock:
@@ -24,6 +26,8 @@ class Clock:
         self._wall = wall
         self.monotonic = monotonic
         self._offset = wall() - monotonic()
+        self._ahead_s = 0.0  # the store's clock, of this process's wall clock
+        self._told_s = float("-inf")
 
     @property
     def offset_ms(self) -> int:
@@ -44,7 +48,21 @@ class Clock:
 
     def follow(self) -> bool:
         """Notice a jump of the wall clock; tell whether there was one."""
-        offset = self._wall() - self.monotonic()
+        if self.monotonic() - self._told_s < _TOLD_S:
+            return False
+        return self._set(self._wall() + self._ahead_s - self.monotonic())
+
+    def agree(self, at: float) -> bool:
+        """Take over the time (seconds since the epoch) that all workers go by: the store's.
+
+        Two hosts whose clocks differ then show the same; tell whether the time has moved.
+        """
+        self._told_s = self.monotonic()
+        ahead_s = at - self._wall()
+        self._ahead_s = ahead_s if abs(ahead_s) > _JUMP_S else 0.0
+        return self._set(at - self._told_s)
+
+    def _set(self, offset: float) -> bool:
         if abs(offset - self._offset) <= _JUMP_S:
             return False
         self._offset = offset

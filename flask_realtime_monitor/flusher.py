@@ -42,6 +42,7 @@ class Flusher:
         tracker: what this worker saw.
         beat: returns what the beat says beside its totals (``beats.py``).
         take_note: called with each note of another worker.
+        hear: called with each of this worker's own, once the others can read it.
         fold: brings the tracker up to date with what has been recorded.
     """
 
@@ -53,6 +54,7 @@ class Flusher:
         guard: Guard,
         beat: Callable[[], Json],
         take_note: Callable[[Json], None],
+        hear: Callable[[Json], None],
         fold: Callable[[], None],
     ) -> None:
         self._tracker = tracker
@@ -60,6 +62,7 @@ class Flusher:
         self._guard = guard
         self._beat = beat
         self._take_note = take_note
+        self._hear = hear
         self._fold = fold
         self._timeout_ms = int(settings.session_timeout * 1000)
         self.outbox = Outbox(tracker, {"host": beat()["host"], "boot": beats.machine()})
@@ -105,6 +108,9 @@ class Flusher:
             self.outbox.unwritten()
             self._guard.failed("flush", error)
             return False
+        except BaseException:  # a time-out of the app's around its call of ours
+            self.outbox.unwritten()
+            raise
         self.trouble = self._warned_s = None
         self._written_s = time.monotonic()
         return is_more
@@ -135,6 +141,8 @@ class Flusher:
             self._bucket = (self._bucket - len(buckets)) % BUCKETS
             raise
         is_more = self.outbox.written()
+        for own in notes:
+            self._hear(own)
         for _, note in flushed.notes:
             self._take_note(beats.decode(note))
         if self._epoch is not None and flushed.epoch != self._epoch:
@@ -145,6 +153,7 @@ class Flusher:
             self._round_cursor = None
             is_more = True
         self._epoch = flushed.epoch
+        self._tracker.clock.agree(flushed.at)
         if buckets and buckets[-1] == BUCKETS - 1:
             self._end_round(flushed.cursor)
         if now_s >= self._next_housekeeping_s:

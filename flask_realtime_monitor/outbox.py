@@ -36,6 +36,8 @@ class Taken(NamedTuple):
     paths: set[int]
     people: set[int]
     batches: list[Batch] | None
+    erased: list[str]
+    is_anew: bool
     marks: tuple[int, int, int, int]
 
 
@@ -54,6 +56,7 @@ class Outbox:
         self._marks = (0, 0, 0, 0)  # agents, routes, excluded, feed
         self._taken: Taken | None = None
         self._batches_lost = False
+        self._is_anew = True  # whether the next frame is the first that tells everything
         with tracker.locked():
             sessions = tracker.sessions
             sessions.buckets = [array("Q") for _ in range(BUCKETS)]
@@ -77,6 +80,7 @@ class Outbox:
             or tracker.traffic.fresh
             or tracker.traffic.excluded != self._marks[2]
             or tracker.feed_number != self._marks[3]
+            or tracker.erased
         )
 
     def resend(self) -> None:
@@ -87,7 +91,7 @@ class Outbox:
             tracker.fresh_rare = [pair for table in tracker.rare_of for pair in table]
             tracker.paths.moved = set(range(len(tracker.paths)))
             tracker.sessions.people.renamed = set(range(tracker.sessions.people.size))
-            self._batches_lost = True
+            self._batches_lost = self._is_anew = True
             self._marks = (0, 0, 0, 0)
 
     def pack(self) -> bytes | None:
@@ -105,7 +109,7 @@ class Outbox:
             is_new = taken.batches is None or taken.batches or taken.marks[2] != self._marks[2]
             report = tracker.traffic.report(taken.batches) if is_new else None
             gone, packed, overflow = self._rows(taken.dirty)
-            loose = self._loose(overflow)
+            loose = self._loose(self._marks[3], overflow or taken.is_anew)
             named = [people.entry(number) for number in taken.people]
             moved = [paths.entry(slot) for slot in taken.paths]
             now_ms, offset_ms = tracker.clock.now_ms(), tracker.clock.offset_ms
@@ -117,6 +121,8 @@ class Outbox:
             ("u", named),
             ("p", moved),
             ("gone", gone),
+            ("erased", taken.erased),
+            ("anew", taken.is_anew),
             ("rare", rare),
             ("loose", loose),
             ("c", report),
@@ -149,6 +155,8 @@ class Outbox:
             tracker.paths.moved = taken.paths | (tracker.paths.moved or set())
             people = tracker.sessions.people
             people.renamed = taken.people | (people.renamed or set())
+            tracker.erased = taken.erased + tracker.erased
+            self._is_anew |= taken.is_anew
             fresh = tracker.traffic.fresh or []
             if taken.batches is None or len(taken.batches) + len(fresh) > _MOST_BATCHES:
                 self._batches_lost = True
@@ -179,15 +187,17 @@ class Outbox:
         return encode({**head, **self._about}, packed)
 
     def counters(self) -> bytes:
-        """Return all counters, as the blob of the bucket COUNTERS."""
+        """Return all counters and what no row tells, as the blob of the bucket COUNTERS."""
         tracker = self._tracker
         with tracker.locked():
             report = tracker.traffic.report(None)
+            loose = self._loose(0, True)
         head = {
             "q": self._sequence,
             "at": tracker.clock.now_ms(),
             "o": tracker.clock.offset_ms,
             "c": report,
+            "loose": loose,
         }
         return encode({**head, **self._about})
 
@@ -209,6 +219,8 @@ class Outbox:
             tracker.paths.moved or set(),
             people.renamed or set(),
             batches,
+            tracker.erased,
+            self._is_anew,
             (
                 len(sessions.agents),
                 len(tracker.routes),
@@ -217,14 +229,13 @@ class Outbox:
             ),
         )
         sessions.dirty, tracker.fresh_rare, tracker.traffic.fresh = left, [], []
-        tracker.paths.moved, people.renamed = set(), set()
-        self._batches_lost = False
+        tracker.paths.moved, people.renamed, tracker.erased = set(), set(), []
+        self._batches_lost = self._is_anew = False
         return taken
 
     def _rows(self, dirty: dict[int, int]) -> tuple[list[int], list[tuple[int, bytes]], bool]:
         """Return who is gone, the newest part of every other row, and if that is not all new."""
         table = self._tracker.sessions.rows
-        history = self._tracker.history
         gone: list[int] = []
         packed: list[tuple[int, bytes]] = []
         is_cut = False
@@ -235,25 +246,27 @@ class Outbox:
                 continue
             ordinal, ip_size = _unpack_sizes(row)
             new = ordinal - known
-            if new > history and known:
-                is_cut = True
+            is_cut = is_cut or new > _acts_in(row)
             packed.append((key, row[: HEAD_SIZE + ip_size + new * ACT_SIZE]))
         return gone, packed, is_cut or bool(gone)
 
-    def _loose(self, is_cut: bool) -> list[list[Any]]:
-        """Return the new activities that no row tells.
+    def _loose(self, after: int, is_cut: bool) -> list[list[Any]]:
+        """Return the activities after one of the feed that no row tells.
 
-        They have no session, or one that has ended since, or are more than its row holds.
+        They have no session, or one that has ended since (another may have begun under its key),
+        or are more than its row holds.
+
+        Args:
+            is_cut: whether any of them has a session.
         """
         found = []
-        table, history = self._tracker.sessions.rows, self._tracker.history
-        told = self._marks[3]
-        newest = islice(reversed(self._tracker.feed), self._tracker.feed_number - told)
+        table = self._tracker.sessions.rows
+        newest = islice(reversed(self._tracker.feed), self._tracker.feed_number - after)
         for item in [one for one in newest if one.key is None or is_cut]:
-            if item.number <= told:
+            if item.number <= after:
                 break
             row = None if item.key is None else table.get(item.key)
-            if row is None or item.ordinal <= rows.head_of(row).ordinal - history:
+            if row is None or item.ordinal <= rows.head_of(row).ordinal - _acts_in(row):
                 found.append(_plain(item))
         found.reverse()
         return found
@@ -265,6 +278,10 @@ class Outbox:
             if rare is not None:
                 found.append([key, ordinal, *rare])
         return found
+
+
+def _acts_in(row: bytes) -> int:
+    return (len(row) - HEAD_SIZE - row[HEAD_SIZE - 1]) // ACT_SIZE
 
 
 def _plain(item: FeedItem) -> list[Any]:

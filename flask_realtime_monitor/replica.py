@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from heapq import nlargest
+from math import inf
 from typing import Any
 
 from . import rows
@@ -41,8 +42,7 @@ class Replica:
         self.host = ""
         self.boot = ""
         self.rows: dict[int, bytes] = {}
-        #: What is added to a row's time to get ms since the epoch, by the worker's own clock.
-        self.wall_offset_ms = 0
+        #: What is added to a row's time to get ms since the epoch.
         self.offset_ms = 0
         self._history = history
         self._agents: dict[int, str] = {}
@@ -55,6 +55,7 @@ class Replica:
         self._feed_number = 0
         self._bucket_sequences: dict[int, int] = {}
         self._sequence = 0
+        self._loose_sequence = 0
 
     # -- as a source ---------------------------------------------------------------------------
 
@@ -95,9 +96,17 @@ class Replica:
         Raises:
             FrameError: what is in it makes no sense.
         """
-        self._bucket_sequences[bucket] = int(frame.head.get("q", 0))
-        self._take_head(frame.head, None)
-        self.rows.update(frame.rows)
+        with _refusing():
+            sequence = int(frame.head.get("q", 0))
+            self._take_head(frame.head, ())
+            for _, row in frame.rows:
+                rows.check(row)
+            self.rows.update(frame.rows)
+            loose = [self._loose(item) for item in frame.head.get("loose", ())]
+            if loose:
+                self._loose_sequence = sequence
+                self._merge_feed(loose)
+            self._bucket_sequences[bucket] = sequence
 
     def take(self, frame: Frame, is_shown: bool = True) -> Collection[int]:
         """Take in a frame of the log; return the keys of the sessions that it changes.
@@ -108,15 +117,25 @@ class Replica:
         Raises:
             FrameError: what is in it makes no sense.
         """
+        with _refusing():
+            return self._take(frame, is_shown)
+
+    def _take(self, frame: Frame, is_shown: bool) -> Collection[int]:
         sequence = int(frame.head.get("q", 0))
         if sequence <= self._sequence:
             return ()  # it was written twice
+        for _, row in frame.rows:
+            rows.check(row)
         self._sequence = sequence
         newer = {n for n, of in self._bucket_sequences.items() if of >= sequence}
         if not newer:
             self._bucket_sequences = {}
-        self._take_head(frame.head, newer)
         changed = []
+        if frame.head.get("anew"):
+            changed += self._begin_anew(newer)
+        for user_id in frame.head.get("erased", ()):
+            changed += self.forget(user_id, but=newer)
+        self._take_head(frame.head, newer)
         fresh: list[FeedItem] | None = [] if is_shown else None
         for key, row in frame.rows:
             if not newer or key & 0xFF not in newer:
@@ -127,23 +146,20 @@ class Replica:
                 self.rows.pop(key, None)
                 changed.append(key)
         if fresh is not None:
-            fresh += (self._loose(item) for item in frame.head.get("loose", ()))
-            self._show(fresh)
+            loose = [self._loose(item) for item in frame.head.get("loose", ())]
+            fresh += loose
+            if loose or sequence <= self._loose_sequence:
+                # What was not acknowledged is told again, and what a row held once is loose later.
+                told = {(item.key, item.ordinal) for item in self._feed}
+                fresh = [item for item in fresh if (item.key, item.ordinal) not in told]
+            self._merge_feed(fresh)
         return changed
 
-    def _show(self, fresh: list[FeedItem]) -> None:
-        """Put new activities at the end of the feed."""
-        fresh.sort(key=_at_ms)
-        if fresh and self._feed and fresh[0].record.at_ms < self._feed[-1].record.at_ms:
-            # Written again, after the store had lost it: what is older must not push out newer.
-            fresh = sorted([*self._feed, *fresh], key=_at_ms)
-            self._feed.clear()
-        for item in fresh:
-            self._feed_number += 1
-            self._feed.append(_new(FeedItem, (self._feed_number, *item[1:])))
+    def complete_feed(self) -> None:
+        """Add to the feed what only snapshots tell: after these and the log.
 
-    def begin_feed(self) -> None:
-        """Make the feed out of the rows: after the snapshots, before the log."""
+        Not before the log: a snapshot's rows may have numbers whose meaning the log alone tells.
+        """
         most = self._feed.maxlen or 0
         seen = [(sum(rows.unpack_times(row)), key) for key, row in self.rows.items()]
         found: list[FeedItem] = []
@@ -152,26 +168,40 @@ class Replica:
             fields = _unpack(row)
             start = HEAD_SIZE + fields[8]
             self._feed_acts(key, fields, ACT.iter_unpack(row[start:]), found)
-        for item in sorted(nlargest(most, found, key=_place), key=_place):
-            self._feed_number += 1
-            self._feed.append(item._replace(number=self._feed_number))
+        known = {(item.key, item.ordinal) for item in self._feed}
+        fresh = [item for item in found if (item.key, item.ordinal) not in known]
+        self._merge_feed(sorted(nlargest(most, fresh, key=_place), key=_place))
 
-    def forget(self, user_id: str) -> list[int]:
-        """Drop what is known of a person; return the keys."""
+    def forget(self, user_id: str, until_ms: float = inf, but: Collection[int] = ()) -> list[int]:
+        """Drop what is known of a person; return the keys.
+
+        Args:
+            until_ms: what began later (ms since the epoch) is of somebody who came again.
+            but: buckets that are known from later.
+        """
+        until_ms -= self.offset_ms
         numbers = {n for n, whose in self._people.items() if whose and whose[0] == user_id}
-        gone = [key for key, row in self.rows.items() if HEAD.unpack_from(row)[5] - 1 in numbers]
-        visitors = {HEAD.unpack_from(self.rows[key])[0] for key in gone}
-        gone += [key for key in visitors if key in self.rows]
+        heads = {key: HEAD.unpack_from(row) for key, row in self.rows.items()} if numbers else {}
+        gone = {
+            key for key, head in heads.items() if head[5] - 1 in numbers and head[1] <= until_ms
+        }
+        gone |= {heads[key][0] for key in gone if heads[key][0] in heads}
+        gone = {key for key in gone if key & 0xFF not in but}
         for key in gone:
-            self.rows.pop(key, None)
+            del self.rows[key]
+        for pair in [pair for pair in self._rare if pair[0] in gone]:
+            del self._rare[pair]
+        still = {head[5] - 1 for key, head in heads.items() if key not in gone}
+        self._people.update(dict.fromkeys(numbers - still))
         kept = [
             item
             for item in self._feed
-            if item.record.user_id != user_id and item.key not in set(gone)
+            if item.record.at_ms > until_ms
+            or (item.record.user_id != user_id and item.key not in gone)
         ]
         self._feed.clear()
         self._feed.extend(kept)
-        return gone
+        return list(gone)
 
     def end_before(self, keys: Collection[int], at_ms: int) -> None:
         """Drop the sessions that ended at a moment (ms since the epoch), if not seen since."""
@@ -180,41 +210,57 @@ class Replica:
             if row is not None and rows.last_ms_of(row) + self.offset_ms <= at_ms:
                 del self.rows[key]
 
-    def _take_head(self, head: Head, newer: Collection[int] | None) -> None:
+    def _begin_anew(self, newer: Collection[int]) -> list[int]:
+        """Drop what this frame and the next tell again: all but buckets that are known newer.
+
+        What came after the store had lost everything had numbers whose meaning was lost.
+        """
+        gone = [key for key in self.rows if key & 0xFF not in newer]
+        for key in gone:
+            del self.rows[key]
+        kept = [item for item in self._feed if item.key is not None and item.key & 0xFF in newer]
+        self._feed.clear()
+        self._feed.extend(kept)
+        return gone
+
+    def _merge_feed(self, fresh: list[FeedItem]) -> None:
+        """Put lines into the feed, which is in the order of time."""
+        fresh.sort(key=_at_ms)
+        if self._feed and fresh[:1] and fresh[0].record.at_ms < self._feed[-1].record.at_ms:
+            # Written again, after the store had lost it: what is older must not push out newer.
+            fresh = sorted([*self._feed, *fresh], key=_at_ms)
+            self._feed.clear()
+        for item in fresh:
+            self._feed_number += 1
+            self._feed.append(_new(FeedItem, (self._feed_number, *item[1:])))
+
+    def _take_head(self, head: Head, skip: Collection[int]) -> None:
         """Take in numbers' meanings and counters, but for buckets that are known newer."""
-        skip = newer or ()
-        try:
-            self.wall_offset_ms = int(head["o"])
-            self.host = str(head.get("host", self.host))
-            self.boot = str(head.get("boot", self.boot))
-            for number, agent in head.get("a", ()):
-                self._agents[number] = str(agent)
-            for number, (endpoint, rule) in head.get("r", ()):
-                self._routes[number] = (str(endpoint), rule)
-            for number, user_id, name in head.get("u", ()):
-                if number & 0xFF not in skip:
-                    self._people[number] = None if user_id is None else (user_id, name)
-            for slot, born_ms, path in head.get("p", ()):
-                if slot & 0xFF not in skip:
-                    self._paths[slot] = (born_ms, str(path))
-            for key, ordinal, kind, title, error, name, data in head.get("rare", ()):
-                self._rare[key, ordinal] = Rare(kind, title, error, name, data)
-            while len(self._rare) > _MOST_RARE:
-                del self._rare[next(iter(self._rare))]
-            if "c" in head:
-                self._traffic.take(head["c"])
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise FrameError(f"a frame's head makes no sense: {error}") from None
+        self.host = str(head.get("host", self.host))
+        self.boot = str(head.get("boot", self.boot))
+        for number, agent in head.get("a", ()):
+            self._agents[number] = str(agent)
+        for number, (endpoint, rule) in head.get("r", ()):
+            self._routes[number] = (str(endpoint), rule)
+        for number, user_id, name in head.get("u", ()):
+            if number & 0xFF not in skip:
+                self._people[number] = None if user_id is None else (user_id, name)
+        for slot, born_ms, path in head.get("p", ()):
+            if slot & 0xFF not in skip:
+                self._paths[slot] = (born_ms, str(path))
+        for key, ordinal, kind, title, error, name, data in head.get("rare", ()):
+            self._rare[key, ordinal] = Rare(kind, title, error, name, data)
+        while len(self._rare) > _MOST_RARE:
+            del self._rare[next(iter(self._rare))]
+        if "c" in head:
+            self._traffic.take(head["c"])
 
     def _take_row(self, key: int, new: bytes, fresh: list[FeedItem] | None) -> None:
         """Put a row's newest part before what is known of it, and its activities into the feed."""
-        try:
-            fields = _unpack(new)
-        except struct.error as error:
-            raise FrameError(f"a row makes no sense: {error}") from None
+        fields = _unpack(new)
         ordinal, start = fields[6], HEAD_SIZE + fields[8]
         count = (len(new) - start) // ACT_SIZE
-        row, is_new = new, count
+        row, is_new, oldest = new, count, 0
         known = self.rows.get(key)
         if known is not None:
             before = _unpack(known)
@@ -223,6 +269,8 @@ class Replica:
                 is_new = min(count, ordinal - before[6])
                 if is_new < 0:
                     return  # an older part than what is known
+                # Told again after the store had lost it, it may also reach back further.
+                oldest = before[6] - (len(known) - HEAD_SIZE - before[8]) // ACT_SIZE
                 kept = HEAD_SIZE + before[8] + max(0, count - is_new) * ACT_SIZE
                 room = (self._history - count) * ACT_SIZE
                 row = new + known[kept : kept + room] if room > 0 else new
@@ -234,6 +282,9 @@ class Replica:
         elif is_new:
             acts = ACT.iter_unpack(new[start : start + is_new * ACT_SIZE])
             self._feed_acts(key, fields, acts, fresh)
+        if ordinal - count < oldest:
+            acts = ACT.iter_unpack(new[start + (ordinal - oldest) * ACT_SIZE :])
+            self._feed_acts(key, (*fields[:6], oldest, *fields[7:]), acts, fresh)
 
     def _feed_acts(
         self, key: int, head: tuple[Any, ...], acts: Iterable[tuple[Any, ...]], to: list[FeedItem]
@@ -264,12 +315,19 @@ class Replica:
             ordinal -= 1
 
     def _loose(self, plain: list[Any]) -> FeedItem:
-        try:
-            key, ordinal, *fields = plain
-            record = Record._make([*fields[:5], b"", "", *fields[5:]])
-        except (ValueError, TypeError) as error:
-            raise FrameError(f"a line of the feed makes no sense: {error}") from None
+        key, ordinal, *fields = plain
+        record = Record._make([*fields[:5], b"", "", *fields[5:]])
         return FeedItem(0, key, ordinal, record)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except FrameError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise FrameError(f"it makes no sense: {error}") from None
 
 
 def _at_ms(item: FeedItem) -> int:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any
 
 from . import beats
@@ -57,7 +58,7 @@ class Replicas(Peers):
         self._roster_at_s = 0.0
         self._alive: list[tuple[str, Json, Beat]] = []
         self._alive_at_s = 0.0
-        self._forgotten: list[str] = []
+        self._forgotten: list[tuple[str, float]] = []
         #: How many frames made no sense.
         self.refused = 0
         #: Why the store cannot be read, and since when (monotonic); None while it can.
@@ -132,10 +133,10 @@ class Replicas(Peers):
                 continue
             frame = self._decoded(blob)
             if frame is not None:
-                self._guarded(self._replica(worker).take_snapshot, bucket, frame)
+                replica = self._replica(worker)
+                self._guarded(replica.take_snapshot, bucket, frame)
+                self._set_offset(replica, frame.head, None)
             time.sleep(0)
-        for replica in self._replicas.values():
-            replica.begin_feed()
         for worker, blob in tails:
             at = 0
             while at + 4 <= len(blob):
@@ -143,6 +144,8 @@ class Replicas(Peers):
                 self._take(worker, blob[at + 4 : at + 4 + size], None)
                 at += 4 + size
         self._take_log(load.entries)
+        for replica in self._replicas.values():
+            replica.complete_feed()
         for _, note in load.notes:
             self.take_note(beats.decode(note))
         self._roster_at_s = 0.0
@@ -175,7 +178,8 @@ class Replicas(Peers):
     ) -> Iterable[int]:
         replica = self._replica(worker)
         changed = self._guarded(replica.take, frame, is_shown) or ()
-        self._set_offset(replica, frame, at)
+        if worker not in self._beats:
+            self._set_offset(replica, frame.head, at)
         return changed
 
     def _decoded(self, data: bytes) -> Frame | None:
@@ -205,18 +209,25 @@ class Replicas(Peers):
             )
         return replica
 
-    def _set_offset(self, replica: Replica, frame: Frame, at: float | None) -> None:
+    def _set_offset(self, replica: Replica, written: Json, at: float | None) -> None:
         """Translate a worker's clock into ours.
 
         On this machine it is the same monotonic clock. Another host's wall clock is believed, but
         where it is over 2 s away from the time of arrival by the store's.
+
+        Args:
+            written: a frame's head, or a beat; it has that worker's clocks.
+            at: when that was written, by the store's clock.
         """
         if replica.boot and replica.boot.partition(":")[0] == beats.machine().partition(":")[0]:
             replica.offset_ms = self._clock.offset_ms
             return
-        offset_ms = replica.wall_offset_ms
+        try:
+            offset_ms, at_ms = int(written["o"]), int(written["at"])
+        except (KeyError, TypeError, ValueError):
+            return
         if at is not None:
-            arrived_ms = round(at * 1000) - int(frame.head.get("at", 0))
+            arrived_ms = round(at * 1000) - at_ms
             if abs(arrived_ms - offset_ms) > _JUMP_MS:
                 offset_ms = arrived_ms
                 if abs(offset_ms - replica.offset_ms) <= _JUMP_MS:
@@ -235,6 +246,11 @@ class Replicas(Peers):
         }
         self._roster_at_s = now_s
         self._alive_at_s = 0.0
+        self._clock.agree(self._roster.now)
+        for worker, beat in self._beats.items():
+            replica = self._replicas.get(worker)
+            if replica is not None:
+                self._set_offset(replica, beat, self._roster.beats[worker].at)
 
     def rest(self) -> None:
         """Let everything go: nobody reads."""
@@ -246,7 +262,7 @@ class Replicas(Peers):
     def take_note(self, note: Json) -> None:
         """Do what a note to all workers says, to what is known of the others."""
         if note.get("kind") == "forget":
-            self._forgotten.append(str(note.get("user")))
+            self._forgotten.append((str(note.get("user")), float(note.get("at_ms", inf))))
         elif note.get("kind") == "out":
             keys = [int(key) for key in note.get("keys", ())]
             for replica in self._replicas.values():
@@ -257,9 +273,9 @@ class Replicas(Peers):
         if not self._forgotten:
             return False
         forgotten, self._forgotten = self._forgotten, []
-        for user_id in forgotten:
+        for user_id, at_ms in forgotten:
             for replica in self._replicas.values():
-                replica.forget(user_id)
+                replica.forget(user_id, at_ms)
         return True
 
     # -- what is known of the workers ----------------------------------------------------------

@@ -72,6 +72,17 @@ class Act(NamedTuple):
     ordinal: int
 
 
+def check(row: bytes) -> None:
+    """Tell a row from other bytes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    acts_size = len(row) - HEAD_SIZE - (row[HEAD_SIZE - 1] if len(row) >= HEAD_SIZE else 0)
+    if len(row) < HEAD_SIZE or acts_size < 0 or acts_size % ACT_SIZE:
+        raise ValueError(f"{len(row)} bytes are no row")
+
+
 def head_of(row: bytes) -> Head:
     """Unpack a row's head."""
     return Head._make(HEAD.unpack_from(row))

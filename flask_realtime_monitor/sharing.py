@@ -138,12 +138,13 @@ class Sharing:
             self._guard,
             self._beat,
             self._take_note,
+            self._hear,
             self._fold,
         )
         flush = WeakMethod(self._flush)
         threading.Thread(
             target=_loop,
-            args=(flush, self._settings.flush_interval),
+            args=(flush, self._settings.flush_interval, time.sleep),
             name="realtime-monitor-flush",
             daemon=True,
         ).start()
@@ -197,21 +198,27 @@ class Sharing:
             "in_flight": [one[:6] for one in flying[:_MOST_IN_FLIGHT]],
         }
 
+    def _hear(self, note: Json) -> None:
+        """What this worker tells all is also true of what it knows of the others."""
+        if self._replicas is not None:
+            self._replicas.take_note(note)
+
     def _take_note(self, note: Json) -> None:
         try:
             self._tracker.take_note(note)
-            if self._replicas is not None:
-                self._replicas.take_note(note)
+            self._hear(note)
             self._told(note)
         except (KeyError, TypeError, ValueError) as error:
             self._guard.failed("note", error)
 
 
-def _loop(find: WeakMethod[Callable[[], bool]], interval_s: float) -> None:
+def _loop(
+    find: WeakMethod[Callable[[], bool]], interval_s: float, sleep: Callable[[float], None]
+) -> None:
     is_more = False
     while True:
         hurry = is_more or is_told_to_stop()
-        time.sleep(_HURRY_S if hurry else interval_s)
+        sleep(_HURRY_S if hurry else interval_s)
         flush = find()
         if flush is None:
             return

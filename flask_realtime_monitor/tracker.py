@@ -76,6 +76,8 @@ class Tracker:
         self._forgotten = False
         #: What other workers must be told by name; None while there are none.
         self.notes: list[dict[str, Any]] | None = None
+        #: Who was erased since the others were last told, in order with the rows.
+        self.erased: list[str] = []
         self.ended_notices: list[Notice] = []
 
     # -- recording ---------------------------------------------------------------------------
@@ -311,7 +313,8 @@ class Tracker:
     def forget(self, user_id: str) -> int:
         """Erase a user: sessions (with the guest part), feed and side table; return how many."""
         if self.notes is not None:
-            self.put_back_notes([{"kind": "forget", "user": user_id}])
+            at_ms = self.clock.now_ms() + self.clock.offset_ms
+            self.put_back_notes([{"kind": "forget", "user": user_id, "at_ms": at_ms}])
         return self._forget(user_id)
 
     def _forget(self, user_id: str) -> int:
@@ -329,6 +332,8 @@ class Tracker:
                 for rare in [pair for pair in table if pair[0] in gone]:
                     del table[rare]
             self._forgotten = True
+            if self.notes is not None:
+                self.erased.append(user_id)
             return len(gone)
         finally:
             self._lock.release()

@@ -117,3 +117,26 @@ def test_agents_are_told_apart(
 
 def test_bots_are_seen() -> None:
     assert describe("Mozilla/5.0 (compatible; Googlebot/2.1)")["is_bot"]
+
+
+def test_a_clock_goes_by_the_time_all_workers_have() -> None:
+    wall = Time()
+    clock = Clock(lambda: wall.now_s + 300, lambda: wall.now_s)
+    assert clock.agree(wall.now_s)
+    assert clock.now_at() == wall.now_s
+    assert not clock.agree(wall.now_s + 1), "within what is taken for the way there"
+    wall.pass_(60)
+    assert not clock.follow(), "nobody has set a clock"
+    assert clock.now_at() == wall.now_s
+
+
+def test_a_wall_clock_that_is_set_is_followed_while_nobody_tells_the_time() -> None:
+    wall = Time()
+    ahead_s = 300.0
+    clock = Clock(lambda: wall.now_s + ahead_s, lambda: wall.now_s)
+    clock.agree(wall.now_s)
+    ahead_s += 3600
+    assert not clock.follow(), "the store has just told the time"
+    wall.pass_(60)
+    assert clock.follow()
+    assert clock.now_at() == wall.now_s + 3600

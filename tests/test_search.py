@@ -37,7 +37,8 @@ class Crowd(Bench):
 
     def with_other(self) -> Any:
         """Return a picture of both workers that has read nothing yet."""
-        return self.new_picture(Other(self.other))
+        other = Other(self.other)
+        return self.new_picture(lambda: other)
 
     def move(self, requests: int, longest_s: float = 40) -> None:
         """Let some requests come."""

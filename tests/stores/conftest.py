@@ -49,20 +49,6 @@ def cluster() -> Iterator[ValkeyCluster]:
 
 
 @pytest.fixture
-def own_valkey() -> Iterator[Callable[..., ValkeyServer]]:
-    """A server of the test's own, for what would disturb the others."""
-    made: list[ValkeyServer] = []
-
-    def make(*options: str) -> ValkeyServer:
-        made.append(ValkeyServer(binary(), *options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
 def left() -> Iterator[Callable[[Any], Any]]:
     """Closes at the end of the test what it is handed."""
     stores: list[Store] = []

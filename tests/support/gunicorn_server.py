@@ -24,17 +24,33 @@ class GunicornServer:
     Args:
         app: what gunicorn loads, such as ``tests.apps.lifecycle:app``.
         options: further command line options of gunicorn.
+        within: a command that runs what follows it somewhere else.
         environ: further environment variables.
     """
 
-    def __init__(self, app: str, *options: str, worker: str = "gevent", **environ: str) -> None:
+    def __init__(
+        self,
+        app: str,
+        *options: str,
+        worker: str = "gevent",
+        within: tuple[str, ...] = (),
+        **environ: str,
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         #: How many workers it is told to run.
         self.worker_count = int(dict(pairwise(options)).get("--workers", 1))
         self.url = f"http://127.0.0.1:{self.port}"
         config = ["--config", "python:tests.support.gevent_config"] if worker == "gevent" else []
-        self._command = [sys.executable, "-m", "gunicorn", *config, "--worker-class", worker]
+        self._command = [
+            *within,
+            sys.executable,
+            "-m",
+            "gunicorn",
+            *config,
+            "--worker-class",
+            worker,
+        ]
         self._command += ["--bind", f"127.0.0.1:{self.port}", "--graceful-timeout", "3"]
         self._command += [*options, app]
         self._environ = {**os.environ, **environ, "PYTHONPATH": str(ROOT)}
@@ -85,7 +101,11 @@ class GunicornServer:
     def workers(self) -> list[int]:
         """Return the pids of the workers."""
         assert self.process is not None
-        pid = self.process.pid
+        return self.children(self.process.pid)
+
+    @staticmethod
+    def children(pid: int) -> list[int]:
+        """Return the pids of the processes that a process has started."""
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         return [int(child) for child in children.split()]
 
@@ -102,7 +122,7 @@ class GunicornServer:
         self.process.send_signal(kind)
         self.process.wait(DEADLINE_S)
         self.process = None
-        wait_until(lambda: not any(_lives(pid) for pid in workers), "the workers are gone")
+        wait_until(lambda: not any(is_alive(pid) for pid in workers), "the workers are gone")
 
     def close(self) -> None:
         """Stop the server for good."""
@@ -110,7 +130,8 @@ class GunicornServer:
         self._log.close()
 
 
-def _lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

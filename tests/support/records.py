@@ -60,26 +60,7 @@ class Bench:
 
     def record(self, visitor: int = 1, user: str | None = None, **fields: Any) -> Record:
         """Return a request at the present moment."""
-        whole: dict[str, Any] = {
-            "kind": "request",
-            "at_ms": int(self.time.now_s * 1000),
-            "visitor": visitor,
-            "user_id": user,
-            "user_name": None,
-            "ip": bytes((10, 0, 0, 0)),
-            "agent": "agent",
-            "method": "GET",
-            "endpoint": "home",
-            "rule": "/",
-            "path": "/",
-            "title": None,
-            "status": 200,
-            "duration_ms": 1.0,
-            "error": None,
-            "name": None,
-            "data": None,
-        }
-        return Record(**{**whole, **fields})
+        return record_at(self.time, visitor, user, **fields)
 
     def visit(self, visitor: int = 1, user: str | None = None, **fields: Any) -> None:
         """Fold one request."""
@@ -89,3 +70,27 @@ class Bench:
         """Return all sessions."""
         items: list[dict[str, Any]] = self.picture.sessions(1000)["items"]
         return items
+
+
+def record_at(time: Time, visitor: int = 1, user: str | None = None, **fields: Any) -> Record:
+    """Return a request at the present moment of a time."""
+    whole: dict[str, Any] = {
+        "kind": "request",
+        "at_ms": int(time.now_s * 1000),
+        "visitor": visitor,
+        "user_id": user,
+        "user_name": None,
+        "ip": bytes((10, 0, 0, 0)),
+        "agent": "agent",
+        "method": "GET",
+        "endpoint": "home",
+        "rule": "/",
+        "path": "/",
+        "title": None,
+        "status": 200,
+        "duration_ms": 1.0,
+        "error": None,
+        "name": None,
+        "data": None,
+    }
+    return Record(**{**whole, **fields})

@@ -112,6 +112,14 @@ class ValkeyServer:
             client.response_callbacks.clear()
             return client.execute_command(*command)
 
+    def ask_as(self, password: str, *command: Any) -> Any:
+        """Send one command to a server that asks for a password."""
+        with redis.Redis(
+            port=self.port, password=password, socket_timeout=DEADLINE_S, protocol=2
+        ) as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*command)
+
     def freeze(self) -> None:
         """Stop the process; connections stay open."""
         assert self.process is not None

@@ -1,0 +1,277 @@
+"""Several workers of one picture in one process, on one clock, with the store in between."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from flask_realtime_monitor import beats
+from flask_realtime_monitor.config import Settings
+from flask_realtime_monitor.flusher import Flusher
+from flask_realtime_monitor.guard import Guard
+from flask_realtime_monitor.picture import Picture
+from flask_realtime_monitor.replicas import Replicas
+from flask_realtime_monitor.stores import (
+    TAIL,
+    Beat,
+    Entry,
+    Flush,
+    Flushed,
+    Gap,
+    Load,
+    Roster,
+    Store,
+    StoreError,
+)
+from flask_realtime_monitor.stores.base import Fold
+from flask_realtime_monitor.surroundings import Surroundings
+from flask_realtime_monitor.tracker import Tracker
+from flask_realtime_monitor.visitors import Visitors
+
+from .records import Time, record_at
+
+Json = dict[str, Any]
+
+
+class Post:
+    """What the stores of several workers in this process carry between them.
+
+    ``is_down`` makes every call fail; a call whose answer is lost (``loses_answers``) fails after
+    it was carried out.
+    """
+
+    def __init__(self, time: Time) -> None:
+        self.clock = time.clock()
+        self.salts: dict[int, bytes] = {}
+        self.is_down = False
+        self.loses_answers = False
+        #: What comes between when somebody writes.
+        self.interruption: BaseException | None = None
+        self.epochs = 0
+        self.empty()
+
+    def empty(self) -> None:
+        """Lose everything."""
+        self.epochs += 1
+        self.first = self.epochs * 1_000_000
+        self.log: list[Entry] = []
+        self.notes: list[tuple[int, str, bytes]] = []
+        self.snapshots: dict[tuple[str, int], bytes] = {}
+        self.beats: dict[str, Beat] = {}
+        self.taken: dict[str, bytes] = {}
+        self.retired: bytes | None = None
+
+    def retire(self, worker: str, fold: Fold = beats.fold) -> bool:
+        """Take over what a worker has counted, who is gone, or seems to be."""
+        beat = self.beats.pop(worker, None)
+        if beat is None:
+            return False
+        self.retired = fold(beat.data, self.retired, self.taken.get(worker))
+        self.taken[worker] = beat.data
+        tail = [entry.data for entry in self.log if entry.worker == worker]
+        self.snapshots[worker, TAIL] = b"".join(struct.pack("<I", len(one)) + one for one in tail)
+        return True
+
+
+class PostStore(Store):
+    """One worker's end of a post; the log is never trimmed."""
+
+    is_shared = True
+
+    def __init__(self, post: Post, worker: str) -> None:
+        super().__init__("post:", worker=worker)
+        self.post = post
+        self._told = 0
+
+    def _ask(self) -> Post:
+        if self.post.is_down:
+            raise StoreError("the post is down")
+        return self.post
+
+    def epoch(self) -> str:
+        return str(self._ask().epochs)
+
+    def since_at(self) -> float:
+        return 1.0
+
+    def salt(self, day: int) -> bytes:
+        return b"salt"
+
+    def secret(self) -> bytes:
+        return b"secret"
+
+    def flush(self, flush: Flush) -> Flushed:
+        post = self._ask()
+        if post.interruption is not None:
+            raise post.interruption
+        now = post.clock.now_at()
+        if flush.frame is not None:
+            cursor = post.first + len(post.log) + 1
+            post.log.append(Entry(cursor, self.worker, now, flush.frame))
+        for bucket, blob in flush.snapshots:
+            post.snapshots[self.worker, bucket] = blob
+        post.beats[self.worker] = Beat(flush.beat, now)
+        for note in flush.notes:
+            post.notes.append((post.first + len(post.notes) + 1, self.worker, note))
+        if post.loses_answers:
+            raise StoreError("the answer was lost")
+        told = [
+            (cursor, note)
+            for cursor, worker, note in post.notes
+            if cursor > self._told and worker != self.worker
+        ]
+        self._told = post.first + len(post.notes)
+        return Flushed(post.first + len(post.log), self.epoch(), told, now)
+
+    def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
+        post = self._ask()
+        if not post.first <= cursor <= post.first + len(post.log):
+            raise Gap("another log")
+        begin = cursor - post.first
+        return post.log[begin : begin + most]
+
+    def load(self) -> Load:
+        post = self._ask()
+        snapshots = [(worker, bucket, blob) for (worker, bucket), blob in post.snapshots.items()]
+        notes = [(cursor, note) for cursor, _, note in post.notes]
+        return Load(self.epoch(), post.first + len(post.log), snapshots, post.log[:], notes)
+
+    def snapshots_of(self, bucket: int) -> list[tuple[str, bytes]]:
+        found = self._ask().snapshots.items()
+        return [(id, blob) for (id, one), blob in found if one == bucket and id != self.worker]
+
+    def roster(self) -> Roster:
+        post = self._ask()
+        return Roster(dict(post.beats), post.retired, dict(post.taken), post.clock.now_at())
+
+    def retire(self, worker: str, fold: Fold) -> bool:
+        return self._ask().retire(worker, fold)
+
+    def trim(self, cursor: int) -> None:
+        self._ask()
+
+    def leave(self) -> None:
+        pass
+
+
+class Mate:
+    """One worker: tracker, flusher and picture, and no server around them.
+
+    Args:
+        name: its id.
+    """
+
+    def __init__(self, name: str, post: Post, settings: Settings, time: Time) -> None:
+        self.name = name
+        self.time = time
+        self.store = PostStore(post, name)
+        self.guard = Guard()
+        self.guard.is_strict = True
+        clock = time.clock()
+        self.tracker = Tracker(
+            settings,
+            clock,
+            Visitors(
+                self.store.salt,
+                settings.session_timeout,
+                lambda visitor: self.tracker.sessions.knows_visitor(visitor),  # noqa: PLW0108 (made below)
+                self.store.secret,
+            ),
+        )
+        self.tracker.visitors.turn(clock.now_at())
+        self.born = 1
+        self.replicas = Replicas(settings, clock, self.store, name, name)
+        self.flusher = Flusher(
+            settings,
+            self.tracker,
+            self.store,
+            self.guard,
+            self._beat,
+            self._take_note,
+            self.replicas.take_note,
+            lambda: None,
+        )
+        around = Surroundings(
+            in_flight=list,
+            viewers=lambda: 0,
+            worker=self._item,
+            health=dict,
+            events_dropped=lambda: 0,
+            is_whole=lambda: True,
+            is_worker=lambda: True,
+            fold=lambda: None,
+            tell=lambda: None,
+            epoch=lambda: self.replicas.epoch or "",
+            cursor=lambda: self.replicas.cursor,
+        )
+        self.picture = Picture(settings, self.tracker, name, name, around, lambda: self.replicas)
+
+    def _item(self) -> Json:
+        return {"id": self.name, "dropped": {}}
+
+    def _beat(self) -> Json:
+        clock = self.tracker.clock
+        return {
+            "host": self.name,
+            "boot": self.name,
+            "pid": 1,
+            "born": self.born,
+            "at": clock.now_ms(),
+            "o": clock.offset_ms,
+            "item": self._item(),
+            "in_flight": [],
+        }
+
+    def _take_note(self, note: Json) -> None:
+        self.tracker.take_note(note)
+        self.replicas.take_note(note)
+
+    def visit(self, visitor: int = 1, user: str | None = None, **fields: Any) -> None:
+        """Fold one request."""
+        self.tracker.fold([record_at(self.time, visitor, user, **fields)])
+
+    def flush(self) -> None:
+        """Write until there is no more to write."""
+        while self.flusher.flush():
+            pass
+
+    def read(self) -> Json:
+        """Return all that must not depend on who is asked."""
+        self.replicas._roster_at_s = 0.0
+        stats = self.picture.stats()
+        names = (
+            *("requests_total", "errors_total", "total_sessions", "anonymous_sessions"),
+            *("active_users", "active_sessions", "requests_per_s", "latency_ms"),
+        )
+        feed = self.picture.activities(1000)["items"]
+        ids = [one["id"] for one in feed]
+        assert len(set(ids)) == len(ids), "an activity is told twice"
+        return {
+            **{name: stats[name] for name in names},
+            "sessions": sorted(
+                (
+                    one["id"],
+                    one["requests"],
+                    one["errors"],
+                    str(one["user"]),
+                    one["first_seen_at"],
+                    one["last_seen_at"],
+                )
+                for one in self.picture.sessions(1000)["items"]
+            ),
+            "users": sorted(
+                (one["id"], one["requests"], one["sessions"])
+                for one in self.picture.users(1000)["items"]
+            ),
+            # Guest and user of one session are two of a minute where two workers saw them.
+            "history": [
+                (one["at"], one["requests"], one["errors"], one["active_users"])
+                for one in stats["history"]
+                if one["requests"]
+            ],
+            "endpoints": [
+                (one["endpoint"], one["requests"], one["active_sessions"])
+                for one in self.picture.endpoints(1000)["items"]
+            ],
+            "feed": sorted((one["at"], one["path"] or "") for one in feed),
+        }

@@ -1,0 +1,179 @@
+"""The picture of several workers is that of one worker that saw everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_realtime_monitor.config import Settings
+from flask_realtime_monitor.frames import encode
+from flask_realtime_monitor.stores import Beat, Entry
+
+from .support.records import Time
+from .support.several import Mate, Post
+
+ATOMS = st.sampled_from(
+    ["visit", "visit", "visit", "visit", "fail", "event", "burst", "pass", "flush", "read"]
+)
+STEPS = st.lists(
+    st.tuples(
+        ATOMS,
+        st.integers(0, 2),
+        st.integers(1, 5),
+        st.sampled_from([None, None, "ana", "bob"]),
+    ),
+    max_size=80,
+)
+
+
+class Team:
+    """Some workers of one picture, and one beside them that sees everything alone."""
+
+    def __init__(self, count: int = 3, **more: Any) -> None:
+        self.time = Time()
+        self.settings = Settings(**more)
+        self.post = Post(self.time)
+        self.mates = [self.mate(f"mate{number}") for number in range(count)]
+        self.alone = Mate("alone", Post(self.time), self.settings, self.time)
+
+    def mate(self, name: str) -> Mate:
+        """Return one more worker."""
+        return Mate(name, self.post, self.settings, self.time)
+
+    def visit(self, mate: int, visitor: int, user: str | None, **fields: Any) -> None:
+        """Make a request at one of them."""
+        self.mates[mate].visit(visitor, user, **fields)
+        self.alone.visit(visitor, user, **fields)
+
+    def flush(self) -> None:
+        """Let each hear of all the others."""
+        for mate in [*self.mates, *self.mates]:
+            mate.flush()
+
+    def check(self, *readers: Mate) -> None:
+        """All tell what the one tells that saw everything."""
+        whole = self.alone.read()
+        for mate in readers or self.mates:
+            assert mate.read() == whole
+
+
+def play(team: Team, steps: list[tuple[str, int, int, str | None]]) -> None:
+    for number, (what, mate, visitor, user) in enumerate(steps):
+        if what in ("visit", "fail"):
+            status = 500 if what == "fail" else 200
+            path = f"/{number}"
+            team.visit(mate, visitor, user, path=path, rule="/<x>", status=status)
+        elif what == "event":  # of nobody, so that no row tells it
+            team.visit(mate, 0, None, path=f"/{number}", rule=None, kind="custom", name="event")
+        elif what == "burst":  # more than a row holds
+            for more in range(7):
+                team.visit(mate, visitor, user, path=f"/{number}/{more}", rule="/<x>")
+        elif what == "pass":
+            team.time.pass_(visitor * 8)
+        elif what == "flush":
+            team.mates[mate].flush()
+        else:
+            team.mates[mate].read()
+
+
+@settings(max_examples=150, deadline=None)
+@given(STEPS)
+def test_several_workers_tell_what_one_would_that_saw_everything(
+    steps: list[tuple[str, int, int, str | None]],
+) -> None:
+    team = Team(session_history_size=5)
+    play(team, steps)
+    team.flush()
+    team.check()
+    late = team.mate("late")
+    late.flush()
+    team.check(late)
+
+
+@settings(max_examples=100, deadline=None)
+@given(STEPS, STEPS, st.sampled_from(["down", "loses answers", "emptied"]))
+def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
+    steps: list[tuple[str, int, int, str | None]],
+    more: list[tuple[str, int, int, str | None]],
+    trouble: str,
+) -> None:
+    team = Team(session_history_size=5)
+    play(team, steps)
+    if trouble == "emptied":
+        for mate in team.mates:
+            mate.flush()
+        team.post.empty()
+    team.post.is_down = trouble == "down"
+    team.post.loses_answers = trouble == "loses answers"
+    play(team, [step for step in more if step[0] != "pass"])
+    team.post.is_down = team.post.loses_answers = False
+    team.flush()
+    team.check()
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, STEPS, STEPS)
+def test_who_was_only_frozen_is_counted_once(
+    steps: list[tuple[str, int, int, str | None]],
+    meanwhile: list[tuple[str, int, int, str | None]],
+    after: list[tuple[str, int, int, str | None]],
+) -> None:
+    team = Team(session_history_size=5)
+    play(team, steps)
+    team.flush()
+    for mate in team.mates[1:]:
+        team.post.retire(mate.name)
+    play(team, [(what, 0, *rest) for what, _, *rest in meanwhile])  # type: ignore[misc]
+    team.mates[0].flush()
+    team.check(team.mates[0])
+    play(team, after)
+    team.flush()
+    team.check()
+    late = team.mate("late")
+    late.flush()
+    team.check(late)
+
+
+def test_a_time_out_of_the_app_while_we_write_loses_nothing() -> None:
+    class TimeOut(BaseException):
+        """As gevent's."""
+
+    team = Team()
+    team.visit(0, 1, "ana")
+    team.post.interruption = TimeOut()
+    with pytest.raises(TimeOut):
+        team.mates[0].flush()
+    team.post.interruption = None
+    team.flush()
+    team.check()
+
+
+def test_what_makes_no_sense_in_the_store_is_passed_over_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    team = Team()
+    team.visit(0, 1, "ana")
+    team.flush()
+    first, whole = team.mates[1], team.alone.read()
+    assert first.read() == whole
+    post = team.post
+    rubbish = [b"", b"rubbish", encode({"q": "x"}), encode({"q": 10**6}, [(1, b"row")])]
+    for data in rubbish:
+        post.log.append(Entry(post.first + len(post.log) + 1, "mate0", 0.0, data))
+        post.log.append(Entry(post.first + len(post.log) + 1, "stranger", 0.0, data))
+    post.snapshots["stranger", 5] = b"rubbish"
+    post.snapshots["stranger", 256] = b"\xff\xff\xff\xff rubbish"
+    post.beats["stranger"] = Beat(b"rubbish", team.time.clock().now_at())
+    post.taken["stranger"] = b"rubbish"
+    assert first.read() == whole
+    late = team.mate("late")
+    assert late.read() == whole
+    assert first.replicas.refused == 2 * len(rubbish)
+    warnings = [one for one in caplog.records if "passed over" in one.message]
+    assert len(warnings) == 2, "one for each who reads"
+    team.visit(0, 1, "ana")
+    team.flush()
+    team.check(first, late)

@@ -1,0 +1,449 @@
+"""Whatever happens to the store, requests are not harmed, and the picture is whole again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from .support.gunicorn_server import GunicornServer
+from .support.lines import Line, line_to_each
+from .support.valkey import ValkeyServer, missing
+from .support.waiting import wait_until
+
+pytestmark = pytest.mark.server
+APP = "tests.apps.shared:served()"
+Serve = Callable[..., GunicornServer]
+Connect = Callable[[GunicornServer], list[Line]]
+Own = Callable[..., ValkeyServer]
+NAMES = ("requests_total", "errors_total", "total_sessions", "active_users", "since_at")
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start gunicorn with a store and two workers; stopped at the end."""
+    started: list[GunicornServer] = []
+
+    def start(store: str, *options: str, workers: int = 2) -> GunicornServer:
+        keep = ("--keep-alive", "60", "--workers", str(workers))
+        started.append(GunicornServer(APP, *keep, *options, STORE=store))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def lines_to() -> Iterator[Connect]:
+    """Open a line to each worker of a server; closed at the end."""
+    opened: list[Line] = []
+
+    def connect(server: GunicornServer) -> list[Line]:
+        lines = line_to_each(server)
+        opened.extend(lines)
+        return lines
+
+    yield connect
+    for line in opened:
+        line.close()
+
+
+def visit(lines: list[Line], n: int, people: int = 5) -> None:
+    """Make requests, each by the next worker, and see that each is answered."""
+    for number in range(n):
+        user = number % people
+        said = lines[number % len(lines)].get("/", agent=f"agent {user}", X_User=f"user-{user}")
+        assert said == "home"
+
+
+def told(line: Line) -> dict[str, Any]:
+    stats = line.api("stats")
+    return {name: stats[name] for name in NAMES}
+
+
+def agree(lines: list[Line], **wanted: Any) -> dict[str, Any]:
+    """Wait until all tell the same and a whole picture, and some numbers as wanted; return it."""
+
+    def same() -> dict[str, Any] | None:
+        found = [told(line) for line in lines]
+        is_whole = all(line.api("stats")["coverage"]["complete"] for line in lines)
+        is_right = all(one == found[0] for one in found) and found[0].items() >= wanted.items()
+        return found[0] if is_right and is_whole else None
+
+    return wait_until(same, f"all tell the same, with {wanted}; not {[told(one) for one in lines]}")
+
+
+def everything(line: Line) -> tuple[Any, ...]:
+    """Return all that must be the same, whoever is asked, and whenever."""
+    sessions = sorted(
+        (one["id"], one["requests"], str(one["user"]))
+        for one in line.api("sessions?limit=1000")["items"]
+    )
+    history = [
+        (one["at"], one["requests"], one["active_users"])
+        for one in line.api("stats")["history"]
+        if one["requests"]
+    ]
+    feed = sorted(one["id"] for one in line.api("activities?limit=1000")["items"])
+    assert len(set(feed)) == len(feed), "an activity is told twice"
+    return sessions, history, feed
+
+
+def problems(line: Line) -> str:
+    return str(line.api("health")["problems"])
+
+
+def warnings(server: GunicornServer) -> int:
+    """Return how often the log says that the store does not take what was seen."""
+    return server.log().count("the store does not take")
+
+
+class Knocking:
+    """Keeps asking a line while something is wrong."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.answers: list[str] = []
+        self._is_over = Event()
+        self._thread = Thread(target=self._knock)
+        self._thread.start()
+
+    def _knock(self) -> None:
+        while not self._is_over.is_set():
+            self.answers.append(self.line.get("/", agent="knocking", X_User="user-0"))
+            self._is_over.wait(0.005)
+
+    def close(self) -> None:
+        """Stop; every request was answered."""
+        self._is_over.set()
+        self._thread.join()
+        assert set(self.answers) == {"home"}
+
+
+def test_while_a_server_is_frozen_requests_go_on_and_the_picture_says_what_is_missing(
+    serve: Serve, lines_to: Connect, own_valkey: Own
+) -> None:
+    valkey = own_valkey()
+    server = serve(valkey.url)
+    lines = lines_to(server)
+    visit(lines, 40)
+    before = agree(lines)
+    (asking,) = [line for line in lines_to(server) if line.pid == lines[0].pid]
+    valkey.freeze()
+    with closing(Knocking(asking)) as knocking:
+        for line in lines:
+            wait_until(lambda line=line: "did not answer" in problems(line), "it says why")  # type: ignore[misc]
+            wait_until(
+                lambda line=line: not line.api("stats")["coverage"]["complete"],  # type: ignore[misc]
+                "it says that something is missing",
+            )
+            assert told(line)["requests_total"] >= before["requests_total"]
+        wait_until(lambda: len(knocking.answers) > 300, "requests go on while it is frozen")
+    count = len(knocking.answers) + 2  # and who asked which worker is whose
+    valkey.thaw()
+    opened = told(lines[0])["requests_total"]
+    whole = agree(lines)
+    assert whole["requests_total"] >= before["requests_total"] + count - 2
+    assert opened <= whole["requests_total"]
+    assert everything(lines[0]) == everything(lines[1])
+    assert warnings(server) <= 2, "one a minute and worker"
+
+
+def test_a_server_that_lost_everything_is_refilled_exactly(
+    serve: Serve, lines_to: Connect, own_valkey: Own
+) -> None:
+    valkey = own_valkey()
+    server = serve(valkey.url)
+    lines = lines_to(server)
+    visit(lines, 100)
+    before = agree(lines)
+    whole = everything(lines[0])
+    valkey.kill()
+    visit(lines, 20)
+    valkey.start()
+    after = agree(lines, requests_total=before["requests_total"] + 20)
+    assert {**after, "requests_total": 0} == {**before, "requests_total": 0}
+    wait_until(lambda: everything(lines[0]) == everything(lines[1]), "both have all of it")
+    sessions, _, feed = everything(lines[0])
+    assert [one[0] for one in sessions] == [one[0] for one in whole[0]]
+    assert len(feed) == before["requests_total"] + 20
+    assert set(whole[2]) < set(feed)
+    late = lines_to(serve(valkey.url))
+    late_sessions, _, late_feed = everything(late[0])
+    assert len(late_sessions) >= len(sessions)
+    assert set(feed) < set(late_feed)
+
+
+def test_a_server_that_is_not_there_yet_takes_all_when_it_comes(
+    serve: Serve, lines_to: Connect, own_valkey: Own
+) -> None:
+    valkey = own_valkey()
+    valkey.freeze()
+    server = serve(valkey.url)
+    lines = lines_to(server)
+    visit(lines, 700)  # more than the queue holds
+    assert "did not answer" in problems(lines[0])
+    valkey.thaw()
+    found = agree(lines, active_users=5)
+    assert found["requests_total"] >= 700
+
+
+def spoil(valkey: ValkeyServer, how: str) -> str:
+    """Make a server refuse; return what the health card says of it."""
+    if how == "password":
+        valkey.ask("CONFIG", "SET", "requirepass", "secret")
+        valkey.ask_as("secret", "CLIENT", "KILL", "TYPE", "normal")
+        return "password"
+    if how == "replica":
+        valkey.ask("REPLICAOF", "127.0.0.1", "1")
+        return "READONLY"
+    if how == "full":
+        valkey.ask("CONFIG", "SET", "maxmemory", "1")
+        return "maxmemory"
+    (log,) = valkey.ask("KEYS", "*:log")
+    valkey.ask("RENAME", log, "put-away")
+    valkey.ask("SET", log, "something else")
+    return "WRONGTYPE"
+
+
+def mend(valkey: ValkeyServer, how: str) -> None:
+    if how == "password":
+        valkey.ask_as("secret", "CONFIG", "SET", "requirepass", "")
+    elif how == "replica":
+        valkey.ask("REPLICAOF", "NO", "ONE")
+    elif how == "full":
+        valkey.ask("CONFIG", "SET", "maxmemory", "0")
+    else:
+        (log,) = valkey.ask("KEYS", "*:log")
+        valkey.ask("RENAME", "put-away", log)
+
+
+@pytest.mark.parametrize("how", ["password", "replica", "full", "wrong type"])
+def test_a_server_that_refuses_is_named_once_and_harms_no_request(
+    serve: Serve, lines_to: Connect, own_valkey: Own, how: str
+) -> None:
+    valkey = own_valkey()
+    server = serve(valkey.url)
+    lines = lines_to(server)
+    visit(lines, 20)
+    before = agree(lines)
+    reason = spoil(valkey, how)
+    visit(lines, 20)
+    for line in lines:
+        wait_until(lambda line=line: reason in problems(line), "it says why")  # type: ignore[misc]
+    visit(lines, 20)
+    told_s = [line.api("health")["store"]["lag_s"] for line in lines]
+    wait_until(
+        lambda: all(
+            line.api("health")["store"]["lag_s"] > lag_s + 1
+            for line, lag_s in zip(lines, told_s, strict=True)
+        ),
+        "it has been tried again a few times",
+    )
+    assert warnings(server) == 2, "one for each worker, not one for each flush"
+    mend(valkey, how)
+    agree(lines, requests_total=before["requests_total"] + 40)
+    for line in lines:
+        wait_until(lambda line=line: problems(line) == "[]", "all is well")  # type: ignore[misc]
+    assert everything(lines[0]) == everything(lines[1])
+
+
+# -- the file ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file in a folder of its own."""
+    tmp_path.chmod(0o700)
+    return tmp_path / "monitor.sqlite"
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def fill_with_garbage(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(os.urandom(path.stat().st_size))
+
+
+def remove(path: Path) -> None:
+    for one in path.parent.glob(f"{path.name}*"):
+        one.unlink()
+
+
+@pytest.mark.parametrize("spoil", [truncate, fill_with_garbage, remove])
+@pytest.mark.parametrize("kind", ["auto", "explicit"])
+def test_a_file_that_is_lost_is_made_anew_and_refilled(
+    serve: Serve,
+    lines_to: Connect,
+    path: Path,
+    spoil: Callable[[Path], None],
+    kind: str,
+) -> None:
+    server = serve("auto" if kind == "auto" else f"sqlite:///{path}")
+    lines = lines_to(server)
+    visit(lines, 60)
+    before = agree(lines)
+    whole = everything(lines[0])
+    shown = lines[0].api("health")["store"]["url"].removeprefix("sqlite:///")
+    spoil(Path(shown))
+    visit(lines, 20)
+    after = agree(lines, requests_total=before["requests_total"] + 20)
+    assert {**after, "requests_total": 0} == {**before, "requests_total": 0}
+    wait_until(lambda: everything(lines[0]) == everything(lines[1]), "both have all of it")
+    sessions, _, feed = everything(lines[1])
+    assert [one[0] for one in sessions] == [one[0] for one in whole[0]]
+    assert len(feed) == before["requests_total"] + 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir(mode=0o700)
+    size = ("-o", "size=1m,mode=700")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", *size, "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        missing(f"no disk can be mounted: {mounted.stderr.decode()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_disk_that_takes_nothing_harms_no_request(
+    serve: Serve, lines_to: Connect, small_disk: Path, how: str
+) -> None:
+    server = serve(f"sqlite:///{small_disk}/monitor.sqlite")
+    lines = lines_to(server)
+    visit(lines, 20)
+    before = agree(lines)
+    filler = small_disk / "filler"
+    if how == "full":
+        filler.touch()
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"x" * 4096)
+    else:
+        remount(small_disk, "ro")
+    said: set[str] = set()
+
+    def is_degraded() -> bool:
+        # Some of the file's pages are free, so it may take a while until one is missing.
+        visit(lines, 50, people=500)
+        said.update(line.api("health")["problems"][0] for line in lines if problems(line) != "[]")
+        return bool(said)
+
+    rounds = 1
+    while not is_degraded():
+        rounds += 1
+    assert "cannot be used" in str(said)
+    if how == "full":
+        filler.unlink()
+    else:
+        remount(small_disk, "rw")
+    agree(lines, requests_total=before["requests_total"] + 50 * rounds)
+    assert warnings(server) <= 4
+    for line in lines:
+        wait_until(lambda line=line: problems(line) == "[]", "all is well")  # type: ignore[misc]
+
+
+def remount(disk: Path, mode: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{mode},size=1m", str(disk)], check=True)
+
+
+def test_workers_that_are_killed_while_they_write_spoil_nothing(
+    serve: Serve, lines_to: Connect, path: Path
+) -> None:
+    server = serve(f"sqlite:///{path}", workers=3)
+    seen = 0
+
+    def look() -> None:
+        nonlocal seen
+        total = server.json("stats", X_Admin="yes")["requests_total"]
+        assert total >= seen, f"the total fell from {seen} to {total}"
+        seen = total
+
+    for number in range(12):
+        for line in line_to_each(server):
+            with closing(line):
+                visit([line], 15, people=50)
+        look()
+        victim = server.workers()[number % 3]
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda victim=victim: victim not in server.workers(), "another one comes")  # type: ignore[misc]
+        look()
+    lines = lines_to(server)
+    agree(lines)
+    assert not list(path.parent.glob("*.broken"))
+    server.stop()
+    integrity = subprocess.run(
+        [sys.executable, "-c", _CHECK, str(path)], capture_output=True, text=True, check=True
+    )
+    assert integrity.stdout == "ok\n"
+
+
+_CHECK = (
+    "import sqlite3, sys;"
+    "print(*sqlite3.connect(sys.argv[1]).execute('pragma quick_check').fetchone())"
+)
+
+
+# -- the server begins anew ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
+def test_an_explicit_file_remembers_over_a_restart(
+    serve: Serve, lines_to: Connect, path: Path, kind: signal.Signals
+) -> None:
+    server = serve(f"sqlite:///{path}")
+    lines = lines_to(server)
+    visit(lines, 60)
+    before = agree(lines)
+    whole = everything(lines[0])
+    server.stop(kind)
+    server.start()
+    lines = lines_to(server)
+    visit(lines, 20)
+    after = agree(lines, active_users=5, since_at=before["since_at"])
+    assert after["requests_total"] >= before["requests_total"] + 20
+    found = everything(lines[0])
+    assert {one[0] for one in whole[0]} <= {one[0] for one in found[0]}
+    assert sum(one[1] for one in found[0]) == after["requests_total"]
+    assert set(whole[2]) < set(found[2])
+
+
+def test_no_total_falls_and_no_ghost_stays_over_sixty_generations(serve: Serve) -> None:
+    server = serve("auto", "--max-requests", "25", "--max-requests-jitter", "5", workers=4)
+    seen = sent = 0
+
+    def look() -> int:
+        nonlocal seen
+        stats = server.json("stats", X_Admin="yes")
+        assert stats["requests_total"] >= seen, "a total fell"
+        seen = stats["requests_total"]
+        return int(seen)
+
+    while sent < 1600:
+        for number in range(40):
+            assert server.ask("/", X_User=f"user-{number % 5}")[0] == 200
+        sent += 40
+        look()
+    wait_until(lambda: look() == sent, f"all {sent} requests are told, not {seen}")
+    stats = server.json("stats", X_Admin="yes")
+    assert stats["active_users"] == 5
+    workers = server.json("workers", X_Admin="yes")["items"]
+    assert len(workers) <= 5, "none but those that run"
+    sessions = server.json("sessions", X_Admin="yes")["items"]
+    assert sum(one["requests"] for one in sessions) == sent
