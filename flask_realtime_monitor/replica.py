@@ -56,6 +56,7 @@ class Replica:
         self._bucket_sequences: dict[int, int] = {}
         self._sequence = 0
         self._loose_sequence = 0
+        self._is_complete = True  # whether the feed has what the snapshots told
 
     # -- as a source ---------------------------------------------------------------------------
 
@@ -102,6 +103,7 @@ class Replica:
             for _, row in frame.rows:
                 rows.check(row)
             self.rows.update(frame.rows)
+            self._is_complete = False
             loose = [self._loose(item) for item in frame.head.get("loose", ())]
             if loose:
                 self._loose_sequence = sequence
@@ -141,6 +143,8 @@ class Replica:
             if not newer or key & 0xFF not in newer:
                 self._take_row(key, row, fresh)
                 changed.append(key)
+            elif fresh is not None:
+                self._show_older(key, row, fresh)
         for key in frame.head.get("gone", ()):
             if key & 0xFF not in newer:
                 self.rows.pop(key, None)
@@ -148,7 +152,7 @@ class Replica:
         if fresh is not None:
             loose = [self._loose(item) for item in frame.head.get("loose", ())]
             fresh += loose
-            if loose or sequence <= self._loose_sequence:
+            if loose or not self._is_complete or sequence <= self._loose_sequence:
                 # What was not acknowledged is told again, and what a row held once is loose later.
                 told = {(item.key, item.ordinal) for item in self._feed}
                 fresh = [item for item in fresh if (item.key, item.ordinal) not in told]
@@ -171,6 +175,7 @@ class Replica:
         known = {(item.key, item.ordinal) for item in self._feed}
         fresh = [item for item in found if (item.key, item.ordinal) not in known]
         self._merge_feed(sorted(nlargest(most, fresh, key=_place), key=_place))
+        self._is_complete = True
 
     def forget(self, user_id: str, until_ms: float = inf, but: Collection[int] = ()) -> list[int]:
         """Drop what is known of a person; return the keys.
@@ -274,6 +279,11 @@ class Replica:
                 kept = HEAD_SIZE + before[8] + max(0, count - is_new) * ACT_SIZE
                 room = (self._history - count) * ACT_SIZE
                 row = new + known[kept : kept + room] if room > 0 else new
+                if not self._is_complete and fresh is not None:
+                    dropped = known[max(kept + room, HEAD_SIZE + before[8]) :]
+                    last = oldest + len(dropped) // ACT_SIZE
+                    acts = ACT.iter_unpack(dropped)
+                    self._feed_acts(key, (*before[:6], last, *before[7:]), acts, fresh)
         self.rows[key] = row
         if fresh is None:
             return
@@ -285,6 +295,20 @@ class Replica:
         if ordinal - count < oldest:
             acts = ACT.iter_unpack(new[start + (ordinal - oldest) * ACT_SIZE :])
             self._feed_acts(key, (*fields[:6], oldest, *fields[7:]), acts, fresh)
+
+    def _show_older(self, key: int, old: bytes, fresh: list[FeedItem]) -> None:
+        """Put into the feed what an older part tells and the row, known from later, has dropped."""
+        known = self.rows.get(key)
+        if known is None:
+            return
+        fields, later = _unpack(old), _unpack(known)
+        if fields[1] != later[1] or fields[5] != later[5]:
+            return  # the numbers in it may mean others by now
+        oldest = later[6] - (len(known) - HEAD_SIZE - later[8]) // ACT_SIZE
+        start = HEAD_SIZE + fields[8] + max(0, fields[6] - oldest) * ACT_SIZE
+        newest = min(oldest, fields[6])
+        acts = ACT.iter_unpack(old[start:])
+        self._feed_acts(key, (*fields[:6], newest, *fields[7:]), acts, fresh)
 
     def _feed_acts(
         self, key: int, head: tuple[Any, ...], acts: Iterable[tuple[Any, ...]], to: list[FeedItem]
