@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import current_thread
 from typing import Any
 
 import pytest
@@ -16,8 +18,10 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from flask_realtime_monitor import RealtimeMonitor
 from flask_realtime_monitor.state import EXTENSION
 from flask_realtime_monitor.testing import break_everything
+from flask_realtime_monitor.worker import start_loop
 
 from .apps.lifecycle import bare_app, create_app
+from .support.waiting import wait_until
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 PATHS = (
@@ -169,3 +173,19 @@ def test_6000_mixed_requests_are_counted_exactly_and_leave_nothing_in_flight() -
     assert (stats["in_flight"], stats["active_users"], stats["total_sessions"]) == (0, 50, 50)
     assert sum(one["requests"] for one in monitor.get_active_sessions(1000)) == 6000
     assert stats["dropped"] == {"sessions": 0, "activities": 0, "events": 0}
+
+
+def test_the_loop_keeps_its_pause_when_a_test_of_the_app_replaces_sleep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    beats, slept = Counter[str](), Counter[str]()
+
+    class Living:
+        def beat(self) -> None:
+            beats["beat"] += 1
+
+    living = Living()
+    start_loop(living.beat, "living")
+    monkeypatch.setattr("time.sleep", lambda _: slept.update([current_thread().name]))
+    wait_until(lambda: beats["beat"] > 2, "it goes on")
+    assert "living" not in slept
