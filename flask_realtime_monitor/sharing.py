@@ -144,7 +144,7 @@ class Sharing:
         flush = WeakMethod(self._flush)
         threading.Thread(
             target=_loop,
-            args=(flush, self._settings.flush_interval, time.sleep),
+            args=(flush, self._settings.flush_interval, threading.Event()),
             name="realtime-monitor-flush",
             daemon=True,
         ).start()
@@ -212,13 +212,11 @@ class Sharing:
             self._guard.failed("note", error)
 
 
-def _loop(
-    find: WeakMethod[Callable[[], bool]], interval_s: float, sleep: Callable[[float], None]
-) -> None:
+def _loop(find: WeakMethod[Callable[[], bool]], interval_s: float, never: threading.Event) -> None:
     is_more = False
     while True:
         hurry = is_more or is_told_to_stop()
-        sleep(_HURRY_S if hurry else interval_s)
+        never.wait(_HURRY_S if hurry else interval_s)
         flush = find()
         if flush is None:
             return

@@ -103,19 +103,19 @@ def start_loop(beat: Callable[[], None], name: str) -> threading.Thread:
     """Call a bound method every 100 ms until its object is gone.
 
     The loop holds the object only weakly, so an app that nobody uses any more can go. Thread and
-    sleep are looked up now: greenlets once gevent has patched. Not later: a test of the app's that
-    replaces ``time.sleep`` would have the loop run without a pause.
+    event are looked up now: greenlets once gevent has patched. It waits for an event that never
+    comes rather than sleep: a test of the app's may replace ``time.sleep``.
     """
     thread = threading.Thread(
-        target=_loop, args=(WeakMethod(beat), time.sleep), name=name, daemon=True
+        target=_loop, args=(WeakMethod(beat), threading.Event()), name=name, daemon=True
     )
     thread.start()
     return thread
 
 
-def _loop(find: WeakMethod[Callable[[], None]], sleep: Callable[[float], None]) -> None:
+def _loop(find: WeakMethod[Callable[[], None]], never: threading.Event) -> None:
     while True:
-        sleep(BEAT_S)
+        never.wait(BEAT_S)
         beat = find()
         if beat is None:
             return

@@ -185,7 +185,7 @@ def test_the_loop_keeps_its_pause_when_a_test_of_the_app_replaces_sleep(
             beats["beat"] += 1
 
     living = Living()
-    start_loop(living.beat, "living")
     monkeypatch.setattr("time.sleep", lambda _: slept.update([current_thread().name]))
+    start_loop(living.beat, "living")
     wait_until(lambda: beats["beat"] > 2, "it goes on")
     assert "living" not in slept
