@@ -193,7 +193,7 @@ def test_every_deed_of_a_visitor_is_answered_as_the_shop_means_it(
     server = make_server("127.0.0.1", 0, client.application, threaded=True)
     serving = threading.Thread(target=server.serve_forever)
     is_over = threading.Event()
-    visitor = Visitor(1, f"http://127.0.0.1:{server.server_port}", is_over)
+    visitor = Visitor(0, f"http://127.0.0.1:{server.server_port}", is_over)
     serving.start()
     visitor.start()
     path, _, form = deed
