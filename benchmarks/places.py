@@ -33,34 +33,50 @@ def place(kind: str) -> Iterator[str]:
         if kind == "sqlite":
             yield f"sqlite:///{folder}/picture.sqlite"
         else:
-            with _server(folder) as url:
-                yield url
+            with Server(folder) as server:
+                yield server.url
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _server(folder: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = folder / "conf"
-    config.write_text(f'port {port}\nbind 127.0.0.1\ndir {folder}\nsave ""\nappendonly no\n')
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([_binary(), str(config)], stdout=log, stderr=log)
-    try:
+class Server:
+    """A Valkey or Redis of one's own that keeps nothing; runs while it is entered."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._folder = folder
+        config = f'port {self._port}\nbind 127.0.0.1\ndir {folder}\nsave ""\nappendonly no\n'
+        (folder / "conf").write_text(config)
+        self.process: subprocess.Popen[bytes]
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self._folder / "log").open("wb") as log:
+            command = [_binary(), str(self._folder / "conf")]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
         until_s = time.monotonic() + _STARTS_IN_S
         while True:
             try:
-                redis.Redis(port=port).ping()
-                break
+                redis.Redis(port=self._port).ping()
+                return
             except redis.ConnectionError:
-                if time.monotonic() > until_s or server.poll() is not None:
-                    raise SystemExit((folder / "log").read_text()) from None
+                if time.monotonic() > until_s or self.process.poll() is not None:
+                    raise SystemExit((self._folder / "log").read_text()) from None
                 time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.kill()
-        server.wait()
+
+    def stop(self) -> None:
+        """Kill it, with all it holds."""
+        self.process.kill()
+        self.process.wait()
 
 
 def _binary() -> str:

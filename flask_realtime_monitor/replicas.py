@@ -368,8 +368,8 @@ class Replicas(Peers):
         living = self._living()
         ages = [self._age_s(row) for _, _, row in living]
         silent = tuple(
-            worker
-            for (worker, _, _), age_s in zip(living, ages, strict=True)
+            f"{beat.get('host')}:{beat.get('pid')}"
+            for (_, beat, _), age_s in zip(living, ages, strict=True)
             if age_s > beats.SILENT_S
         )
         return Coverage(

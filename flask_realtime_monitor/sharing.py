@@ -101,6 +101,10 @@ class Sharing:
         """Return how old what the others know of this worker is; None where nothing is shared."""
         return None if self._flusher is None else round(self._flusher.lag_s, 3)
 
+    def is_heard(self) -> bool:
+        """Tell whether the others know what this worker saw, but for the newest."""
+        return self._flusher is None or self._flusher.lag_s <= beats.SILENT_S
+
     def problems(self) -> list[str]:
         """Return what is wrong with the sharing, in plain words."""
         found = []
@@ -113,7 +117,8 @@ class Sharing:
             found.append(f"the store cannot be used: {trouble}; other workers' part may be missing")
         silent = self.peers.coverage().silent
         if silent:
-            found.append(f"{len(silent)} workers do not report: {', '.join(silent[:5])}")
+            workers = "1 worker does" if len(silent) == 1 else f"{len(silent)} workers do"
+            found.append(f"{workers} not report: {', '.join(silent[:5])}")
         if self._replicas is not None and self._replicas.refused:
             found.append(f"{self._replicas.refused} frames of other workers made no sense")
         return found

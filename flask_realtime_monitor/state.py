@@ -132,7 +132,7 @@ class Live:
                 worker=self._worker_item,
                 health=self._health,
                 events_dropped=lambda: self.broadcaster.events_dropped,
-                is_whole=self._is_whole,
+                is_whole=lambda: self._is_shared() and self.sharing.is_heard(),
                 is_worker=lambda: self.sharing.is_worker,
                 fold=self.ingest.fold,
                 tell=self.sharing.tell,
@@ -256,7 +256,7 @@ class Live:
             or signals.session_ended.receivers
         )
 
-    def _is_whole(self) -> bool:
+    def _is_shared(self) -> bool:
         """Whether this picture is that of all workers."""
         return self.sharing.store.is_shared or not self.state.is_one_of_many
 
@@ -307,7 +307,7 @@ class Live:
                 sessions=len(tracker.sessions),
                 lock_wait_p99_us=tracker.lock_wait_us.read(0.99)[0],
                 cpu_share=self.worker.cpu_share(),
-                is_one_of_many=not self._is_whole(),
+                is_one_of_many=not self._is_shared(),
                 errors=self.state.guard.failures.total(),
                 limits=[{"name": n, "used": used, "limit": limit} for n, used, limit in uses],
                 store_url=self.sharing.store.shown_url,

@@ -9,6 +9,7 @@ import { Refused, read } from "./sse.js";
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 30000;
 const POLL_MS = 10000;
+const WAIT_MS = 10000;
 const ASLEEP_AFTER_MS = 300000;
 const FINAL = new Set([401, 403, 404]);
 const LISTS = {
@@ -153,7 +154,8 @@ export class Connection {
   }
 
   async _get(path) {
-    const response = await fetch(`${this._urls.api}/${path}`, { cache: "no-store" });
+    const signal = AbortSignal.timeout(WAIT_MS); // a worker that hangs may hold the connection
+    const response = await fetch(`${this._urls.api}/${path}`, { cache: "no-store", signal });
     if (!response.ok) throw new Refused(response);
     return response.json();
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+import time
 from contextlib import suppress
 
 
@@ -13,10 +14,11 @@ class Relay:
 
     Args:
         port: of the server on this machine.
+        late_s: how much later everything arrives, either way.
     """
 
-    def __init__(self, port: int) -> None:
-        self._to = port
+    def __init__(self, port: int, late_s: float = 0.0) -> None:
+        self._to, self._late_s = port, late_s
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._is_open = threading.Event()
@@ -73,6 +75,7 @@ class Relay:
                 for one in ready:
                     data = one.recv(65_536)
                     self._is_open.wait()
+                    time.sleep(self._late_s)
                     if not data:
                         return
                     other[one].sendall(data)

@@ -4,6 +4,8 @@ import { age, covered, number, visible, written } from "../format.js";
 import { bdi, el, keyed, write } from "../dom.js";
 
 const ASK_EVERY_MS = 15000;
+/* A connection to a worker that hangs is given up, and the next one goes to another. */
+const WAIT_MS = 3000;
 
 export function mount(element, page) {
   const details = element.querySelector("details");
@@ -48,9 +50,15 @@ export function mount(element, page) {
 
   async function ask() {
     askedAt = Date.now();
-    const response = await fetch(`${page.api}/health`, { cache: "no-store" }).catch(() => null);
-    if (!response?.ok) return;
-    health = await response.json();
+    try {
+      const signal = AbortSignal.timeout(WAIT_MS);
+      const response = await fetch(`${page.api}/health`, { cache: "no-store", signal });
+      if (!response.ok) return;
+      health = await response.json();
+    } catch {
+      askedAt = Date.now() - ASK_EVERY_MS + WAIT_MS;
+      return;
+    }
     problems.replaceChildren(...health.problems.map((one) => el("li", { textContent: visible(one) })));
     store.replaceChildren("Store: ", bdi(visible(health.store.url)), written(health.store));
     keyed(limits, health.limits, (one) => one.name, createLimit, (row, one) => {
