@@ -11,6 +11,7 @@ import pytest
 
 from .support.hosts import Host
 from .support.lines import Line, line_to_each
+from .support.networks import Network
 from .support.relay import Relay
 from .support.valkey import ValkeyServer
 from .support.waiting import wait_until
@@ -24,8 +25,23 @@ Connect = Callable[..., list[Line]]
 
 
 @pytest.fixture
-def valkey(own_valkey: Callable[..., ValkeyServer]) -> ValkeyServer:
-    return own_valkey()
+def networks() -> Iterator[list[Network]]:
+    """Two networks beside this one."""
+    made: list[Network] = []
+    try:
+        made += (Network(0), Network(1))
+        yield made
+    finally:
+        for network in made:
+            network.close()
+
+
+@pytest.fixture
+def valkey(own_valkey: Callable[..., ValkeyServer], request: pytest.FixtureRequest) -> ValkeyServer:
+    if "networks" not in request.fixturenames:
+        return own_valkey()
+    reached = [network.here for network in request.getfixturevalue("networks")]
+    return own_valkey(f"bind 127.0.0.1 {' '.join(reached)}", "protected-mode no")
 
 
 @pytest.fixture
@@ -33,12 +49,18 @@ def serve(valkey: ValkeyServer) -> Iterator[Serve]:
     """Start a host with two workers; stopped at the end."""
     started: list[Host] = []
 
-    def start(name: str, port: int = valkey.port, ahead_s: float = 0.0, **environ: str) -> Host:
-        url = f"valkey://127.0.0.1:{port}/0"
+    def start(
+        name: str,
+        port: int = valkey.port,
+        ahead_s: float = 0.0,
+        network: Network | None = None,
+        **environ: str,
+    ) -> Host:
+        url = f"valkey://{network.here if network else '127.0.0.1'}:{port}/0"
         options = ("--keep-alive", "60", "--workers", "2")
         up = 10 + 10 * len(started)
         more = {"STORE": url, **PATIENCE, **environ}
-        started.append(Host(name, *options, ahead_s=ahead_s, days_up=up, **more))
+        started.append(Host(name, *options, ahead_s=ahead_s, days_up=up, network=network, **more))
         return started[-1]
 
     yield start
@@ -152,6 +174,34 @@ def test_every_worker_of_both_hosts_tells_the_same(serve: Serve, lines_to: Conne
     assert sorted(one["host"] for one in workers) == ["one", "one", "two", "two"]
 
 
+def test_hosts_of_two_networks_tell_the_same_and_a_pulled_cable_is_noticed(
+    networks: list[Network], serve: Serve, lines_to: Connect
+) -> None:
+    one, two = serve("one", network=networks[0]), serve("two", network=networks[1])
+    here, there = lines_to(one), lines_to(two)
+    lines = [*here, *there]
+    visit(lines, 100)
+    whole = agree(lines, active_users=5)
+    for line in lines:
+        wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
+    networks[1].cut()
+    never_falls(here[0], lambda: coverage(here[0]) == (4, 2, 2, False), "the host is silent")
+    visit(here, 20)
+    never_falls(here[0], lambda: coverage(here[0]) == (2, 2, 1, True), "it is gone")
+    networks[1].mend()
+    visit(there, 20)
+    agree(
+        lines,
+        requests_total=whole["requests_total"] + 40,
+        errors_total=whole["errors_total"] + 4,
+        total_sessions=whole["total_sessions"],
+    )
+    for line in lines:
+        wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
+    first, *others = [everything(line) for line in lines]
+    assert all(one == first for one in others)
+
+
 def test_a_host_without_power_is_named_then_gone_and_loses_nothing(
     serve: Serve, lines_to: Connect
 ) -> None:
@@ -160,7 +210,9 @@ def test_a_host_without_power_is_named_then_gone_and_loses_nothing(
     visit(lines, 60)
     whole = agree(lines, active_users=5)
     wait_until(lambda: coverage(lines[0]) == (4, 4, 2, True), "all are covered")
-    killed = [w["id"] for w in lines[0].api("workers")["items"] if w["host"] == "two"]
+    workers = lines[0].api("workers")["items"]
+    killed = [w["id"] for w in workers if w["host"] == "two"]
+    names = [f"two:{w['pid']}" for w in workers if w["host"] == "two"]
     two.stop(signal.SIGKILL)
     rest = lines[:2]
 
@@ -169,7 +221,7 @@ def test_a_host_without_power_is_named_then_gone_and_loses_nothing(
 
     never_falls(rest[0], is_silent, "the host is silent")
     problems = str(rest[0].api("health")["problems"])
-    assert all(id in problems for id in killed)
+    assert all(name in problems for name in names)
     silent = [w["id"] for w in rest[0].api("workers")["items"] if not w["is_reporting"]]
     assert sorted(silent) == sorted(killed)
     assert told(rest[0]) == whole

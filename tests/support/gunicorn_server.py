@@ -25,6 +25,7 @@ class GunicornServer:
         app: what gunicorn loads, such as ``tests.apps.lifecycle:app``.
         options: further command line options of gunicorn.
         within: a command that runs what follows it somewhere else.
+        address: where it listens.
         environ: further environment variables.
     """
 
@@ -34,13 +35,15 @@ class GunicornServer:
         *options: str,
         worker: str = "gevent",
         within: tuple[str, ...] = (),
+        address: str = "127.0.0.1",
         **environ: str,
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         #: How many workers it is told to run.
         self.worker_count = int(dict(pairwise(options)).get("--workers", 1))
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.address = address
+        self.url = f"http://{address}:{self.port}"
         config = ["--config", "python:tests.support.gevent_config"] if worker == "gevent" else []
         self._command = [
             *within,
@@ -51,7 +54,7 @@ class GunicornServer:
             "--worker-class",
             worker,
         ]
-        self._command += ["--bind", f"127.0.0.1:{self.port}", "--graceful-timeout", "3"]
+        self._command += ["--bind", f"{address}:{self.port}", "--graceful-timeout", "3"]
         self._command += [*options, app]
         self._environ = {**os.environ, **environ, "PYTHONPATH": str(ROOT)}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the server)
@@ -87,7 +90,7 @@ class GunicornServer:
         self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
     ) -> tuple[HTTPResponse, HTTPConnection]:
         """Make one request and leave its answer unread."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+        connection = HTTPConnection(self.address, self.port, timeout=DEADLINE_S)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, {"User-Agent": "tests", **named})
         return connection.getresponse(), connection

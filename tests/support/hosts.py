@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from .gunicorn_server import GunicornServer, is_alive
+from .networks import Network
 from .valkey import missing
 from .waiting import DEADLINE_S, wait_until
 
@@ -46,10 +47,17 @@ class Host(GunicornServer):
     Args:
         name: of the host.
         ahead_s: what its wall clock is ahead.
+        network: where it is; in this one by default.
     """
 
     def __init__(
-        self, name: str, *options: str, ahead_s: float = 0.0, days_up: int = 9, **environ: str
+        self,
+        name: str,
+        *options: str,
+        ahead_s: float = 0.0,
+        days_up: int = 9,
+        network: Network | None = None,
+        **environ: str,
     ) -> None:
         if _refusal():
             missing(f"no namespaces here: {_refusal()}")
@@ -62,7 +70,12 @@ class Host(GunicornServer):
         super().__init__(
             "tests.apps.clocked:served()",
             *options,
-            within=(*unshared(days_up * 86_400), *begin),
+            within=(
+                *(network.within if network else ()),
+                *unshared(days_up * 86_400),
+                *begin,
+            ),
+            address=network.there if network else "127.0.0.1",
             CLOCK=str(self._clock),
             **environ,
         )

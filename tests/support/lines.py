@@ -16,7 +16,7 @@ class Line:
     """A connection that stays with the worker that took it."""
 
     def __init__(self, server: GunicornServer) -> None:
-        self._connection = HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE_S)
+        self._connection = HTTPConnection(server.address, server.port, timeout=DEADLINE_S)
         self._cookie = ""
         self.pid = int(self.get("/pid", agent="who-answers"))
 
