@@ -6,7 +6,7 @@ import os
 import subprocess
 from functools import cache
 
-from .valkey import missing
+import pytest
 
 
 def _ip(*command: str) -> None:
@@ -35,7 +35,7 @@ class Network:
 
     def __init__(self, number: int) -> None:
         if _refusal():
-            missing(f"no networks here: {_refusal()}")
+            pytest.skip(f"no networks can be made here: {_refusal()}")
         net = f"10.213.{os.getpid() % 250}"
         self.here, self.there = f"{net}.{4 * number + 1}", f"{net}.{4 * number + 2}"
         self._name = f"frm-{os.getpid()}-{number}"
