@@ -260,14 +260,19 @@ def test_a_silent_worker_is_named_and_totals_say_at_least(
 ) -> None:
     site = own_site("--workers", "2")
 
-    def serving() -> list[dict[str, Any]]:
+    page = watch(site)
+    is_live(page)
+
+    def other() -> dict[str, Any] | None:
+        """Return the worker that does not serve the page its stream, once both are there."""
         site.visit("/page/x", X_User="u-part", X_Name="Petra Part")
         found = site.json("workers", Cookie="role=admin")["items"]
-        return list(found) if len(found) == 2 else []
+        idle = [one for one in found if not one["viewers"]]
+        return idle[0] if len(found) == 2 and len(idle) == 1 else None
 
-    victim = min(wait_until(serving, "both workers serve"), key=lambda one: one["started_at"])
-    name, page = f"{victim['host']}:{victim['pid']}", watch(site)
-    is_live(page)
+    victim = wait_until(other, "both workers serve")
+    assert victim is not None
+    name = f"{victim['host']}:{victim['pid']}"
     coverage, figure = page.locator("#coverage"), page.locator("[data-tile=active] .figure")
     summary = page.locator("[data-summary]")
     whole = re.compile(r"2 of 2 workers, 1 host, oldest report \d+ s ago$")
@@ -280,7 +285,8 @@ def test_a_silent_worker_is_named_and_totals_say_at_least(
         expect(coverage).to_contain_text(f"{name} is silent")
         expect(figure).to_have_text("at least 1")
         expect(page.locator(".health tr.silent")).to_contain_text(re.compile(r"silent for \d+ s"))
-        expect(page.locator("[data-problems]")).to_contain_text("not report")
+        # Chromium may have six connections to the worker that hangs.
+        expect(page.locator("[data-problems]")).to_contain_text("not report", timeout=40_000)
         expect(page.locator("[data-store]")).to_contain_text(re.compile("sqlite:.*, written"))
         assert "Degraded" in summary.inner_text()
         # What the server renders says the same, its ages aside.

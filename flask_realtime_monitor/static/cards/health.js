@@ -4,8 +4,8 @@ import { age, covered, number, visible, written } from "../format.js";
 import { bdi, el, keyed, write } from "../dom.js";
 
 const ASK_EVERY_MS = 15000;
-/* A connection to a worker that hangs is given up, and the next one goes to another. */
-const WAIT_MS = 3000;
+/* A worker that hangs may hold several of the browser's connections: each is given up in turn. */
+const WAIT_MS = 2000;
 
 export function mount(element, page) {
   const details = element.querySelector("details");
@@ -56,7 +56,7 @@ export function mount(element, page) {
       if (!response.ok) return;
       health = await response.json();
     } catch {
-      askedAt = Date.now() - ASK_EVERY_MS + WAIT_MS;
+      askedAt = 0; // again with the next tick
       return;
     }
     problems.replaceChildren(...health.problems.map((one) => el("li", { textContent: visible(one) })));
