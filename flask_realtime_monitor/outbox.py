@@ -68,7 +68,7 @@ class Outbox:
             tracker.traffic.fresh = []
             sessions.dirty = {}
             sessions.ends_alone = False
-            tracker.notes = []
+            tracker.notes = tracker.notes or []  # from before there was anybody to tell
         self.resend()
 
     @property

@@ -77,6 +77,8 @@ class Sharing:
         self._replicas: Replicas | None = None
         if store.is_shared:
             self._replicas = Replicas(settings, self._clock, store, worker.id, worker.host)
+            if not store.is_guest:
+                tracker.notes = []
         self.peers: Peers = self._replicas or Peers()
 
     @property

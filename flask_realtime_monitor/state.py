@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from .surroundings import Surroundings
 from .tracker import MAX_PATHS, MAX_RARE, MAX_ROUTES, Tracker
 from .traffic import MAX_ENDPOINTS
 from .visitors import Visitors
+
+logger = logging.getLogger("flask_realtime_monitor")
 
 EXTENSION = "realtime_monitor"
 ENTRY_KEY = "flask_realtime_monitor.entry"
@@ -231,6 +234,10 @@ class Live:
     def forget(self, user_id: str) -> int:
         """Erase a person; return how many sessions went."""
         self.ingest.fold()
+        if self.sharing.store.is_guest:
+            logger.warning("this process only reads: call forget in one of the app's workers")
+        else:
+            self.sharing.begin()  # the others are to be told
         gone = self.tracker.forget(user_id)
         self.broadcaster.forget()
         return gone

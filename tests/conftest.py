@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.gunicorn_server import GunicornServer
+from tests.support.lines import Line, line_to_each
 from tests.support.valkey import ValkeyServer, binary
 
 
@@ -21,3 +23,18 @@ def own_valkey() -> Iterator[Callable[..., ValkeyServer]]:
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def lines_to() -> Iterator[Callable[..., list[Line]]]:
+    """Open a line to each worker of some servers; closed at the end."""
+    opened: list[Line] = []
+
+    def connect(*servers: GunicornServer) -> list[Line]:
+        found = [line for server in servers for line in line_to_each(server)]
+        opened.extend(found)
+        return found
+
+    yield connect
+    for line in opened:
+        line.close()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .support.hosts import Host
-from .support.lines import Line, line_to_each
+from .support.lines import Line
 from .support.networks import Network
 from .support.relay import Relay
 from .support.valkey import ValkeyServer
@@ -73,21 +73,6 @@ def relay(valkey: ValkeyServer) -> Iterator[Relay]:
     made = Relay(valkey.port)
     yield made
     made.close()
-
-
-@pytest.fixture
-def lines_to() -> Iterator[Connect]:
-    """Open a line to each worker of some hosts; closed at the end."""
-    opened: list[Line] = []
-
-    def connect(*hosts: Host) -> list[Line]:
-        found = [line for host in hosts for line in line_to_each(host)]
-        opened.extend(found)
-        return found
-
-    yield connect
-    for line in opened:
-        line.close()
 
 
 def visit(lines: list[Line], n: int, people: int = 5) -> None:

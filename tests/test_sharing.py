@@ -8,18 +8,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .apps.shared import create_app
 from .support.gunicorn_server import ROOT, GunicornServer
-from .support.lines import Line, line_to_each
+from .support.lines import Line
 from .support.waiting import wait_until
 
 pytestmark = pytest.mark.server
 APP = "tests.apps.shared:served()"
 Serve = Callable[..., GunicornServer]
-Connect = Callable[[GunicornServer], list[Line]]
+Connect = Callable[..., list[Line]]
 
 
 @pytest.fixture
@@ -35,21 +37,6 @@ def serve() -> Iterator[Serve]:
     yield start
     for server in started:
         server.close()
-
-
-@pytest.fixture
-def lines_to() -> Iterator[Connect]:
-    """Open a line to each worker of a server; closed at the end."""
-    opened: list[Line] = []
-
-    def connect(server: GunicornServer) -> list[Line]:
-        lines = line_to_each(server)
-        opened.extend(lines)
-        return lines
-
-    yield connect
-    for line in opened:
-        line.close()
 
 
 def visit(lines: list[Line], n: int, people: int) -> None:
@@ -271,3 +258,18 @@ def test_a_process_that_serves_itself_beside_a_server_counts_its_own_alone(
     assert (stats["requests_total"], stats["active_users"], len(feed)) == (1, 1, 1)
     assert stats["coverage"]["workers"] == 1
     assert told(lines[0], "requests_total") == before
+
+
+@pytest.mark.parametrize("what", ["forget", "sign out"])
+def test_what_a_worker_does_first_of_all_is_told_to_the_others(tmp_path: Path, what: str) -> None:
+    tmp_path.chmod(0o700)
+    (app, one), (fresh, other) = (create_app(f"sqlite:///{tmp_path}/monitor") for _ in range(2))
+    ana = {"X-User": "ana"}
+    app.test_client().get("/page/x", headers=ana)
+    assert one.get_stats()["active_users"] == 1
+    if what == "forget":
+        other.forget("ana")
+    else:
+        fresh.test_client().get("/out", headers=ana)
+    wait_until(lambda: one.get_stats()["active_users"] == 0, "she is gone")
+    assert one.get_active_users() == other.get_active_users() == []

@@ -23,7 +23,7 @@ from .support.waiting import wait_until
 pytestmark = pytest.mark.server
 APP = "tests.apps.shared:served()"
 Serve = Callable[..., GunicornServer]
-Connect = Callable[[GunicornServer], list[Line]]
+Connect = Callable[..., list[Line]]
 Own = Callable[..., ValkeyServer]
 NAMES = ("requests_total", "errors_total", "total_sessions", "active_users", "since_at")
 
@@ -43,21 +43,6 @@ def serve() -> Iterator[Serve]:
     yield start
     for server in started:
         server.close()
-
-
-@pytest.fixture
-def lines_to() -> Iterator[Connect]:
-    """Open a line to each worker of a server; closed at the end."""
-    opened: list[Line] = []
-
-    def connect(server: GunicornServer) -> list[Line]:
-        lines = line_to_each(server)
-        opened.extend(lines)
-        return lines
-
-    yield connect
-    for line in opened:
-        line.close()
 
 
 def visit(lines: list[Line], n: int, people: int = 5) -> None:
