@@ -66,11 +66,15 @@ def agree(lines: list[Line], wanted: list[Any], *names: str) -> None:
     )
 
 
-@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["", "preload"])
+@pytest.mark.parametrize(
+    ("workers", "options"),
+    [(1, ()), (2, ()), (4, ()), (4, ("--preload",))],
+    ids=["1", "2", "4", "4 preload"],
+)
 def test_every_worker_tells_the_same_exact_totals(
-    serve: Serve, lines_to: Connect, options: tuple[str, ...]
+    serve: Serve, lines_to: Connect, workers: int, options: tuple[str, ...]
 ) -> None:
-    server = serve(4, *options)
+    server = serve(workers, *options)
     lines = lines_to(server)
     wait_until(
         lambda: len({told(line, "requests_total")[0] for line in lines}) == 1,
@@ -81,7 +85,7 @@ def test_every_worker_tells_the_same_exact_totals(
     agree(lines, [before + 400, 50], "requests_total", "active_users")
     for line in lines:
         wait_until(
-            lambda line=line: covered(line) == (4, 4, 1, True),  # type: ignore[misc]
+            lambda line=line: covered(line) == (workers, workers, 1, True),  # type: ignore[misc]
             "all workers are covered",
         )
     sessions = [
