@@ -356,7 +356,7 @@ class Picture:
             for item in islice(reversed(list(source.feed())), most)
         ]
         if len(self._sources) > 1:
-            feeds.sort(key=lambda one: (-one[2], one[0].worker_id, -one[1].number))
+            feeds.sort(key=lambda one: (-one[2], one[0].worker_id, *_place(one[1])))
         return [self._feed_json(source, item) for source, item, _ in feeds[:most]]
 
     def _feed_json(self, source: Source, item: FeedItem) -> Json:
@@ -433,3 +433,8 @@ def _active(items: Callable[[int], Iterator[Json]], limit: int, total: int) -> l
     if len(found) == limit:
         return found
     return list(islice((one for one in items(max(total, 1)) if one["is_active"]), limit))
+
+
+def _place(item: FeedItem) -> tuple[int, int]:
+    """Place a line among those of its worker and millisecond, for every reader the same."""
+    return item.key or 0, -(item.ordinal or item.number)
