@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, RemoteDisconnected
 from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
@@ -119,14 +119,18 @@ def main() -> None:
 
 
 @contextmanager
-def gunicorn(store: str) -> Iterator[int]:
-    """Serve the app with two workers; yield the port."""
+def gunicorn(store: str, *more: str, workers: int = 2) -> Iterator[int]:
+    """Serve the app; yield the port.
+
+    Args:
+        more: further options of gunicorn.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     here = Path(__file__).parent
-    command = [sys.executable, "-m", "gunicorn", "--chdir", str(here), "--workers", "2"]
+    command = [sys.executable, "-m", "gunicorn", "--chdir", str(here), "--workers", str(workers)]
     command += ["--worker-class", "gevent", "--bind", f"127.0.0.1:{port}", "--keep-alive", "60"]
-    command += ["--log-level", "error", "bench_outage:served()"]
+    command += ["--log-level", "error", *more, "bench_outage:served()"]
     server = subprocess.Popen(
         command, env={**os.environ, "BENCH_STORE": store, "PYTHONPATH": str(here)}
     )
@@ -167,9 +171,13 @@ class Caller:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Return status and body."""
-        self._connection.request("GET", path, headers={"User-Agent": "bench"})
-        answer = self._connection.getresponse()
-        return answer.status, answer.read()
+        while True:
+            try:
+                self._connection.request("GET", path, headers={"User-Agent": "bench"})
+                answer = self._connection.getresponse()
+                return answer.status, answer.read()
+            except (RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                self._connection.close()  # its worker has ended between two requests
 
     def stop(self) -> None:
         """Ask no more."""
