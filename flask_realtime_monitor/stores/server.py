@@ -49,6 +49,7 @@ _REASONS = (
     ("Ask", "is a cluster that is moving our keys"),
     ("Timeout", f"did not answer within {TIMEOUT_S:g} s"),
     ("MaxConnections", "takes no more connections"),
+    ("Certificate", "has a certificate that is not trusted; name its CA: ?ssl_ca_certs=/path"),
     ("Connection", "cannot be reached"),
 )
 
@@ -151,6 +152,8 @@ class Server:
 
     def _wrong(self, client: Any, error: Exception) -> StoreError:
         kind, text = type(error).__name__, str(error)
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            kind = "Certificate"  # the clients tell it as a failed connection
         reason = next(
             (reason for sign, reason in _REASONS if kind.startswith(sign) or text.startswith(sign)),
             f"answers: {text[:80]}",

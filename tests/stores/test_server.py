@@ -5,9 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import ssl
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +22,8 @@ from flask_realtime_monitor.errors import ConfigError
 from flask_realtime_monitor.stores import Flush, Gap, Store, StoreError, open_store
 from flask_realtime_monitor.stores.redis import RedisStore
 from flask_realtime_monitor.stores.server import Server
-from tests.support.valkey import ValkeyCluster, ValkeyServer
+from tests.support.relay import Relay
+from tests.support.valkey import ValkeyCluster, ValkeyServer, missing
 from tests.support.waiting import DEADLINE_S, wait_until
 
 pytestmark = pytest.mark.server
@@ -115,6 +120,39 @@ def test_a_wrong_password_is_said_without_telling_it(own_valkey: Own, left: Left
         assert "wr" not in store.shown_url
     store = left(open_store(server.url.replace("//", "//:right@"), worker="w1"))
     store.flush(frame())
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """Return the files of a certificate of 127.0.0.1 and of its key."""
+    program = shutil.which("openssl") or missing("no openssl to make a certificate with")
+    made, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    whose = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    kind = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *whose]
+    subprocess.run(
+        [program, *kind, "-keyout", str(key), "-out", str(made)], check=True, capture_output=True
+    )
+    return made, key
+
+
+def test_tls_is_spoken_and_the_certificate_is_checked(
+    own_valkey: Own, left: Left, certificate: tuple[Path, Path]
+) -> None:
+    server = own_valkey("requirepass right")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    # The server of the package is built without TLS, so a proxy speaks it.
+    with closing(Relay(server.port, tls=tls)) as relay:
+        url = f"rediss://:right@127.0.0.1:{relay.port}/0"
+        trusted = quote(str(certificate[0]))
+        trusting = left(open_store(f"{url}?ssl_ca_certs={trusted}", worker="w1"))
+        epoch = trusting.flush(frame()).epoch
+        assert trusting.load().epoch == epoch
+        doubting = left(open_store(url, worker="w2"))
+        text, _ = refused(doubting)
+        assert "right" not in text
+        assert "certificate" in text, text
+        trusting.leave()
 
 
 def test_a_replica_that_takes_no_writes_is_said(own_valkey: Own, left: Left) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
@@ -15,10 +16,11 @@ class Relay:
     Args:
         port: of the server on this machine.
         late_s: how much later everything arrives, either way.
+        tls: speaks TLS to who comes, and plainly to the server.
     """
 
-    def __init__(self, port: int, late_s: float = 0.0) -> None:
-        self._to, self._late_s = port, late_s
+    def __init__(self, port: int, late_s: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
+        self._to, self._late_s, self._tls = port, late_s, tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._is_open = threading.Event()
@@ -58,6 +60,8 @@ class Relay:
                 here.close()
                 return
             try:
+                if self._tls is not None:
+                    here = self._tls.wrap_socket(here, server_side=True)
                 there = socket.create_connection(("127.0.0.1", self._to))
             except OSError:
                 here.close()
@@ -74,6 +78,8 @@ class Relay:
                 ready, _, _ = select.select((here, there), (), ())
                 for one in ready:
                     data = one.recv(65_536)
+                    while isinstance(one, ssl.SSLSocket) and one.pending():
+                        data += one.recv(65_536)
                     self._is_open.wait()
                     time.sleep(self._late_s)
                     if not data:
