@@ -1,8 +1,7 @@
 """One publisher for all viewers: look once a tick, encode once, write the same bytes to all.
 
 The publisher is a thread (a greenlet once gevent has patched) that lives only while there are
-viewers. A viewer is anything with ``write(bytes)``; here it is a shared-frame generator that the
-server iterates.
+viewers. It never waits for one of them, nor for the gate.
 """
 
 from __future__ import annotations
@@ -10,87 +9,32 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from . import delta, sse
 from .config import Settings
+from .credentials import Credential, Credentials
+from .fanout import Fanout, Pace, most_descriptors
 from .guard import Guard
-from .models import User
+from .packet import Packet
 from .picture import Picture
+from .resumption import Place, parse
+from .ring import Ring
+from .viewers import DetachedViewer, Viewer
 from .worker import Worker, is_told_to_stop, server_worker
 
 _POLL_S = 0.1  # how soon a stop of the worker is seen
-_RING_FRAMES = 64
-_RING_BYTES = 2_000_000
 _RIDE_S = 10.0
 _LONGEST_TICK_S = 5.0
 _BASE_KEPT_S = 120.0
-_GATE_DEADLINE_S = 5.0
+_RETRY_MS = (1000, 3500)
+_RESTART_MS = (200, 2700)
+_MOST_FAREWELLS = 32
+_FORGOT_MARGIN_MS = 5000
+_HEARTBEAT = Packet(sse.HEARTBEAT)
+_NOTHING = Packet(b"")
 _MISSING = object()
-
-
-class Frame(NamedTuple):
-    """One tick's bytes; ``tick`` counts from 1."""
-
-    tick: int
-    data: bytes
-
-
-class Viewer:
-    """One open stream.
-
-    Args:
-        role: what the gate granted.
-        user: who watches, None when that is unknown.
-        recheck: asks the gate again about this viewer; True while it still says yes.
-    """
-
-    def __init__(self, role: str, user: User | None, recheck: Callable[[], bool]) -> None:
-        self.role = role
-        self.user = user
-        self.recheck = recheck
-        self.opened_s = time.monotonic()
-        self.asked_s = self.opened_s
-        self.is_asking = False
-        self.ends_s = 0.0
-        self.written_s = self.opened_s
-        self.is_behind = False
-        self._pending: deque[bytes] = deque()
-        self._is_over = False
-        self._ready = threading.Event()
-
-    def write(self, data: bytes) -> bool:
-        """Hand over bytes; False where the viewer still has a frame to read, and skips this."""
-        if len(self._pending) > 1:
-            return False
-        self._pending.append(data)
-        self._ready.set()
-        return True
-
-    def end(self, data: bytes = b"") -> None:
-        """Hand over the last bytes; what was not read before them is dropped."""
-        self._pending.clear()
-        if data:
-            self._pending.append(data)
-        self._is_over = True
-        self._ready.set()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether all that was handed over has been taken."""
-        return not self._pending
-
-    def frames(self) -> Iterator[bytes]:
-        """Yield what is handed over until the end."""
-        while True:
-            while self._pending:
-                yield self._pending.popleft()
-            if self._is_over:
-                return
-            self._ready.wait(60)
-            self._ready.clear()
 
 
 class Broadcaster:
@@ -114,20 +58,28 @@ class Broadcaster:
         self._guard = guard
         self._told = told
         self._lock = threading.Lock()
+        self._arriving: dict[Viewer, None] = {}
         self._viewers: dict[Viewer, None] = {}
+        self._behind: dict[Viewer, None] = {}
+        self._fanout = Fanout(self._left)
+        self.credentials = Credentials(
+            settings.reauthorize_interval, self._refused, self._guard.failed
+        )
         self._publisher: threading.Thread | None = None
         self._wake = threading.Event()
-        self._ring: deque[Frame] = deque()
+        self._ring = Ring()
         self._base: dict[str, Any] | None = None
         self._base_s = 0.0
         self._cursor = 0
-        self._tick_number = 0
         self._is_forgetting = False
-        self._snapshots: dict[str, bytes] = {}
+        self._forgot_ms = 0
+        self._resumed: dict[Place, Packet | None] = {}  # of this tick
+        self._snapshots: dict[str, Packet] = {}
         self._snapshot_s = 0.0
         self._changed_since_snapshot = False
         self._rode: dict[str, Any] = {}
         self._rode_s = 0.0
+        self._sent_s = 0.0
         self._is_stopping = False
         self.interval_s = settings.update_interval
         self.events_dropped = 0
@@ -137,243 +89,315 @@ class Broadcaster:
         """How many streams are open."""
         return len(self._viewers)
 
-    def limit(self) -> int:
-        """Return how many streams this worker takes."""
-        return self._settings.max_viewers or derived_limit()
+    def limit(self, is_detached: bool = True) -> int:
+        """Return how many streams this worker takes, all together.
+
+        Args:
+            is_detached: whether they need a descriptor only, or a connection or thread of the
+                server's, too.
+        """
+        return self._settings.max_viewers or derived_limit(is_detached)
 
     # -- viewers -------------------------------------------------------------------------------
 
-    def connect(self, viewer: Viewer, last_event_id: str) -> bool:
-        """Take in a viewer and hand it its first bytes; False at the cap."""
+    def admit(self, viewer: Viewer) -> bool:
+        """Keep a place for a viewer who is about to come; False where there is none."""
+        is_detached = isinstance(viewer, DetachedViewer)
+        taken = len(self._viewers) + len(self._arriving)
+        if self._is_stopping or is_told_to_stop() or taken >= self.limit(is_detached):
+            return False
+        self._arriving[viewer] = None
+        self.credentials.admit(viewer.pass_.credential)
+        return True
+
+    def join(self, viewer: Viewer, last_event_id: str, fd: int = -1) -> None:
+        """Take in a viewer who has a place, and hand it its first events.
+
+        Args:
+            fd: the descriptor of its connection, where that is ours from now on.
+
+        Raises:
+            OSError: the descriptor is not fit for it, and still the caller's.
+        """
         with self._lock:
-            if self._is_stopping or len(self._viewers) >= self.limit():
-                return False
             if not self._viewers:
                 self._tick()
-            first = self._missed(last_event_id)
-            if first is None:
-                first = self._snapshot(viewer.role)
-            viewer.write(sse.retry(random.randint(1000, 3000)) + first)
+            if isinstance(viewer, DetachedViewer):
+                self._fanout.adopt(viewer, fd)
             age_s = self._settings.stream_max_age
-            viewer.ends_s = viewer.opened_s + age_s * random.uniform(0.8, 1.2) if age_s else 0.0
+            viewer.ends_s = time.monotonic() + age_s * random.uniform(0.8, 1.2) if age_s else 0.0
+            self._arriving.pop(viewer, None)
             self._viewers[viewer] = None
+            self._give(viewer, self._first(viewer, parse(last_event_id)))
             if self._publisher is None:
                 self._publisher = threading.Thread(
                     target=self._publish, name="realtime-monitor-publisher", daemon=True
                 )
                 self._publisher.start()
         self._told("connected", viewer)
-        return True
+
+    def opening(self) -> bytes:
+        """Return a stream's first bytes: how long to wait when it is cut, for each another time."""
+        return sse.retry(random.randint(*_RETRY_MS))
 
     def leave(self, viewer: Viewer) -> None:
-        """A viewer's connection is closed."""
-        if self._viewers.pop(viewer, _MISSING) is not _MISSING:
-            viewer.end()
+        """A viewer's connection is closed, or it will not come after all."""
+        if self._arriving.pop(viewer, _MISSING) is not _MISSING:
+            self.credentials.release(viewer.pass_.credential)
+        elif self._forget_viewer(viewer):
+            self._end(viewer, None)
             self._told("disconnected", viewer)
-            self._wake.set()
+
+    def _left(self, viewer: DetachedViewer) -> None:
+        """A viewer's connection was closed by its other end, or given up."""
+        if self._forget_viewer(viewer):
+            self._told("disconnected", viewer)
+
+    def _forget_viewer(self, viewer: Viewer) -> bool:
+        if self._viewers.pop(viewer, _MISSING) is _MISSING:
+            return False
+        self._behind.pop(viewer, None)
+        self.credentials.release(viewer.pass_.credential)
+        self._wake.set()
+        return True
 
     def once(self, role: str) -> bytes:
         """Return a bounded answer, for a server that a stream would block."""
         with self._lock:
             if not self._viewers:
                 self._tick()
-            retry_ms = int(self._settings.update_interval * 1000)
-            return self._snapshot(role) + self._bye("limit", max(1000, retry_ms))
+            retry_ms = max(1000, int(self._settings.update_interval * 1000))
+            bye = self._bye("limit", retry_ms)
+            return sse.retry(retry_ms) + self._snapshot(role).form(0) + bye.form(0)
 
     def sign_out(self, user_id: str) -> None:
         """End the streams of a user who has signed out anywhere."""
         for viewer in list(self._viewers):
-            if viewer.user is not None and viewer.user.id == user_id:
-                self._dismiss(viewer, "unauthorized", 1000)
+            if viewer.pass_.user is not None and viewer.pass_.user.id == user_id:
+                self._dismiss(viewer, self._bye("unauthorized", 1000))
 
     def forget(self) -> None:
         """Somebody was erased: every view begins anew, so that nothing of theirs stays."""
         self._is_forgetting = True
+        self._forgot_ms = int(time.time() * 1000)
 
     def stop(self) -> None:
         """End all streams: the worker goes."""
-        self._is_stopping = True
-        for viewer in list(self._viewers):
-            self._dismiss(viewer, "restart", random.randint(200, 2000))
+        self._is_stopping = getattr(server_worker(), "alive", True) is False
+        farewells = [
+            self._bye("restart", random.randint(*_RESTART_MS))
+            for _ in range(min(_MOST_FAREWELLS, len(self._viewers)))
+        ]
+        pace = Pace()
+        for number, viewer in enumerate(list(self._viewers)):
+            self._dismiss(viewer, farewells[number % len(farewells)])
+            pace.rest()
 
-    def _dismiss(self, viewer: Viewer, reason: str, retry_ms: int) -> None:
-        if self._viewers.pop(viewer, _MISSING) is not _MISSING:
-            viewer.end(self._bye(reason, retry_ms))
+    def _dismiss(self, viewer: Viewer, bye: Packet) -> None:
+        if self._forget_viewer(viewer):
+            self._end(viewer, bye)
             self._told("disconnected", viewer)
 
-    def _bye(self, reason: str, retry_ms: int) -> bytes:
+    def _refused(self, credential: Credential) -> None:
+        """The gate says no to some who watch."""
+        for viewer in list(self._viewers):
+            if viewer.pass_.credential is credential:
+                self._dismiss(viewer, self._bye("unauthorized", 1000))
+
+    def _bye(self, reason: str, retry_ms: int) -> Packet:
         as_of = self._base["as_of"] if self._base else None
-        return sse.encode("bye", {"reason": reason, "retry_ms": retry_ms, "as_of": as_of})
+        bye = sse.encode("bye", {"reason": reason, "retry_ms": retry_ms, "as_of": as_of})
+        return Packet(sse.retry(retry_ms) + bye, is_last=True)
+
+    def _give(self, viewer: Viewer, packet: Packet) -> bool:
+        """Write to a viewer; False where it cannot take anything now."""
+        if not len(packet):
+            return True
+        if isinstance(viewer, DetachedViewer):
+            return self._fanout.send(viewer, packet)
+        return viewer.take(packet)
+
+    def _end(self, viewer: Viewer, bye: Packet | None) -> None:
+        if isinstance(viewer, DetachedViewer):
+            self._fanout.end(viewer, bye)
+        else:
+            viewer.end(bye)
 
     # -- the publisher -------------------------------------------------------------------------
 
     def _publish(self) -> None:
         next_s = time.monotonic() + self.interval_s
         while True:
-            self._wake.wait(min(_POLL_S, max(0.0, next_s - time.monotonic())))
-            self._wake.clear()
+            self._wait(min(_POLL_S, next_s - time.monotonic()))
             with self._lock:
                 if not self._viewers:
                     self._publisher = None
                     return
-            if is_told_to_stop():
-                self.stop()
-                continue
             try:
-                next_s = self._round(next_s)
+                if is_told_to_stop():
+                    self.stop()
+                else:
+                    next_s = self._round(next_s)
             except Exception as error:  # one bad tick must not end the streams
                 self._guard.failed("publish", error)
                 next_s = time.monotonic() + self.interval_s
 
+    def _wait(self, timeout_s: float) -> None:
+        """Wait for the next tick, and see to the connections meanwhile."""
+        if len(self._fanout):
+            self._fanout.wait(timeout_s)
+        else:
+            self._wake.wait(max(0.0, timeout_s))
+            self._wake.clear()
+
     def _round(self, next_s: float) -> float:
         now_s = time.monotonic()
-        self._retire(now_s)
-        if now_s >= next_s:
-            began = time.thread_time()
-            with self._lock:
-                frame = self._tick()
-                self._send(frame, now_s)
-            spent_s = time.thread_time() - began
-            self._worker.spend(spent_s)
-            # A tick may take a quarter of its interval; beyond that ticks become rarer.
-            self.interval_s = min(
-                max(self._settings.update_interval, spent_s * 4),
-                max(_LONGEST_TICK_S, self._settings.update_interval),
-            )
-            next_s = max(next_s + self.interval_s, now_s + self.interval_s / 2)
-        return next_s
+        self._renew(now_s)
+        self.credentials.turn(now_s)
+        self._fanout.drop_stuck(now_s)
+        if now_s < next_s:
+            return next_s
+        began_s = time.thread_time()
+        with self._lock:
+            frame = self._tick()
+            tick_s = time.thread_time() - began_s
+            viewers, packet = self._addressed(frame, now_s)
+        spent_s = tick_s + self._send(viewers, packet, frame is not None)
+        self._worker.spend(spent_s)
+        # A tick may take a quarter of its interval; beyond that ticks become rarer.
+        self.interval_s = min(
+            max(self._settings.update_interval, spent_s * 4),
+            max(_LONGEST_TICK_S, self._settings.update_interval),
+        )
+        return max(next_s + self.interval_s, now_s + self.interval_s / 2)
 
-    def _tick(self) -> Frame | None:
+    def _renew(self, now_s: float) -> None:
+        """Ask the browsers of old streams to come back with today's cookies."""
+        if self._settings.stream_max_age:
+            for viewer in [one for one in self._viewers if one.ends_s and now_s >= one.ends_s]:
+                self._dismiss(viewer, self._bye("renew", random.randint(0, 1000)))
+
+    def _tick(self) -> Packet | None:
         """Look at the picture; return a frame if it has changed."""
         now_s = time.monotonic()
         if now_s - self._base_s > _BASE_KEPT_S and not self._viewers:
             self._base = None
         before, after = self._base, self._picture.snapshot()
-        self._base_s, self._cursor = now_s, self._picture.cursor
+        self._base_s = now_s
         if before is None or self._is_forgetting:
             self._begin_anew(after, now_s)
             return None
         rides = now_s - self._rode_s >= _RIDE_S
         changed = delta.update(before, after, self._rode if rides else None)
+        self._cursor = self._picture.cursor
         if changed is None:
             return None
         if rides:
             self._rode, self._rode_s = after, now_s
         self._base = after
-        self._tick_number += 1
         self._snapshots.clear()
+        self._resumed.clear()
         self._changed_since_snapshot = True
-        frame = Frame(self._tick_number, sse.encode("update", changed, self._event_id()))
-        self._ring.append(frame)
-        while len(self._ring) > _RING_FRAMES or sum(len(f.data) for f in self._ring) > _RING_BYTES:
-            self._ring.popleft()
+        tick = self._next_tick(after)
+        frame = Packet(sse.encode("update", changed, self._event_id(tick)))
+        self._ring.add(tick, frame)
         return frame
 
     def _begin_anew(self, after: dict[str, Any], now_s: float) -> None:
         self._base = self._rode = after
+        self._cursor = self._picture.cursor
         self._is_forgetting = False
-        self._tick_number += 1
-        self._ring.clear()
+        self._ring.clear(self._next_tick(after))
         self._snapshots.clear()
+        self._resumed.clear()
         self._rode_s = self._snapshot_s = now_s
-        for viewer in list(self._viewers):
-            viewer.is_behind = True
+        self._behind.update(self._viewers)
 
-    def _send(self, frame: Frame | None, now_s: float) -> None:
+    def _next_tick(self, after: dict[str, Any]) -> int:
+        return max(self._ring.tick + 1, int(after["as_of"] * 1000))
+
+    def _addressed(self, frame: Packet | None, now_s: float) -> tuple[list[Viewer], Packet | None]:
+        """Return who gets something now, and what: None is a snapshot."""
         resync_s = self._settings.resync_interval
-        is_resync = (
-            bool(resync_s) and self._changed_since_snapshot and now_s - self._snapshot_s >= resync_s
-        )
-        if is_resync:
-            self._snapshot_s = now_s
+        is_due = bool(resync_s) and now_s - self._snapshot_s >= resync_s
+        if is_due and self._changed_since_snapshot:
+            self._snapshot_s, self._sent_s = now_s, now_s
             self._changed_since_snapshot = False
-        heartbeat_s = self._settings.heartbeat_interval
-        for viewer in list(self._viewers):
-            if viewer.is_behind:
-                # What it skipped is made good by one snapshot, as soon as it can take it.
-                if viewer.is_idle and viewer.write(self._snapshot(viewer.role)):
-                    viewer.is_behind = False
-                    viewer.written_s = now_s
-                elif frame is not None:
-                    self.events_dropped += 1
-                continue
-            data = self._snapshot(viewer.role) if is_resync else frame and frame.data
-            if data:
-                if viewer.write(data):
-                    viewer.written_s = now_s
-                else:
-                    viewer.is_behind = True
-                    self.events_dropped += 1
-            elif now_s - viewer.written_s >= heartbeat_s:
-                viewer.write(sse.HEARTBEAT)
-                viewer.written_s = now_s
+            return list(self._viewers), None
+        if frame is not None:
+            self._sent_s = now_s
+            return list(self._viewers), frame
+        if now_s - self._sent_s >= self._settings.heartbeat_interval:
+            self._sent_s = now_s
+            return list(self._viewers), _HEARTBEAT
+        return list(self._behind), _NOTHING
 
-    def _snapshot(self, role: str) -> bytes:
+    def _send(self, viewers: list[Viewer], packet: Packet | None, is_news: bool) -> float:
+        """Write to all, in slices; return the seconds it took."""
+        pace = Pace()
+        give, behind, snapshot, rest = self._give, self._behind, self._snapshot, pace.rest
+        for viewer in viewers:
+            if viewer in behind:
+                # What it skipped is made good by one snapshot, as soon as it can take it.
+                if give(viewer, snapshot(viewer.pass_.role)):
+                    behind.pop(viewer, None)
+                else:
+                    self.events_dropped += is_news
+            elif (
+                not give(viewer, snapshot(viewer.pass_.role) if packet is None else packet)
+                and is_news
+            ):
+                self.events_dropped += 1
+                if viewer in self._viewers:
+                    behind[viewer] = None
+            rest()
+        return pace.total_s()
+
+    def _snapshot(self, role: str) -> Packet:
         """Return the base as a snapshot event, encoded once a tick and role."""
         encoded = self._snapshots.get(role)
         if encoded is None:
             base = self._base or {}
             payload = {"as_of": base.get("as_of"), "role": role, **base}
-            encoded = self._snapshots[role] = sse.encode("snapshot", payload, self._event_id())
+            encoded = Packet(sse.encode("snapshot", payload, self._event_id(self._ring.tick)))
+            self._snapshots[role] = encoded
         return encoded
 
-    def _event_id(self) -> str:
-        return f"{self._picture.epoch}-{self._cursor}.{self._tick_number}.{self._worker.id}"
+    def _event_id(self, tick: int) -> str:
+        has_in_flight = bool(self._base and self._base["in_flight"])
+        return str(Place(self._picture.epoch, self._cursor, tick, self._worker.id, has_in_flight))
 
-    def _missed(self, last_event_id: str) -> bytes | None:
-        """Return the frames after an event id, None where only a snapshot will do."""
-        epoch, _, rest = last_event_id.partition("-")
-        _, _, place = rest.partition(".")
-        tick, _, worker_id = place.partition(".")
-        if epoch != self._picture.epoch or worker_id != self._worker.id:
-            return None
-        if not (tick.isascii() and tick.isdigit()):
-            return None
-        after = int(tick[:18])
-        if after == self._tick_number:
-            return b""
-        frames = [frame for frame in self._ring if frame.tick > after]
-        if not frames or frames[0].tick != after + 1:
-            return None
-        return b"".join(frame.data for frame in frames)
+    # -- going on ------------------------------------------------------------------------------
 
-    # -- retirement ----------------------------------------------------------------------------
+    def _first(self, viewer: Viewer, place: Place | None) -> Packet:
+        """Return what a viewer begins with: what it has missed, or else everything."""
+        if place is None or place.epoch != self._picture.epoch:
+            return self._snapshot(viewer.pass_.role)
+        if place.worker == self._worker.id:
+            frames = self._ring.after(place.tick)
+            if frames is not None:
+                return Packet(b"".join(frame.form(0) for frame in frames))
+        elif self._forgot_ms < place.tick - _FORGOT_MARGIN_MS:
+            return self._from_elsewhere(place) or self._snapshot(viewer.pass_.role)
+        return self._snapshot(viewer.pass_.role)
 
-    def _retire(self, now_s: float) -> None:
-        """End streams that are old enough, and ask the gate again about the others."""
-        due = []
-        for viewer in list(self._viewers):
-            if viewer.is_asking:
-                if now_s - viewer.asked_s > _GATE_DEADLINE_S:
-                    self._dismiss(viewer, "unauthorized", 1000)
-            elif viewer.ends_s and now_s >= viewer.ends_s:
-                self._dismiss(viewer, "renew", random.randint(0, 1000))
-            elif now_s - viewer.asked_s >= self._settings.reauthorize_interval:
-                viewer.asked_s = now_s
-                viewer.is_asking = True
-                due.append(viewer)
-        if due:
-            # A gate may block or hang: it is asked in a thread of its own, with a deadline.
-            for viewer in due:
-                threading.Thread(target=self._ask, args=(viewer,), daemon=True).start()
-
-    def _ask(self, viewer: Viewer) -> None:
-        try:
-            may_watch = viewer.recheck()
-        except Exception as error:  # a gate that cannot be asked says no
-            self._guard.failed("reauthorize", error)
-            may_watch = False
-        viewer.is_asking = False
-        if not may_watch:
-            self._dismiss(viewer, "unauthorized", 1000)
+    def _from_elsewhere(self, place: Place) -> Packet | None:
+        """Return the update from another worker's place; made once a tick and place."""
+        if place not in self._resumed:
+            update = self._base and self._picture.resumed(place, self._base, self._cursor)
+            id = self._event_id(self._ring.tick)
+            self._resumed[place] = Packet(sse.encode("update", update, id)) if update else None
+        return self._resumed[place]
 
 
-def derived_limit() -> int:
-    """Return how many streams leave the server enough connections or threads for the app.
+def derived_limit(is_detached: bool) -> int:
+    """Return how many streams leave the server enough for the app.
 
-    Half of a gevent worker's connections, a quarter of a threaded worker's threads, at least 1;
-    100 where the server does not tell.
+    Detached ones half of the descriptor limit. Others half of a gevent worker's connections, a
+    quarter of a threaded worker's threads, at least 1; 100 where the server does not tell.
     """
+    if is_detached:
+        return max(1, most_descriptors() // 2)
     worker = server_worker()
     config = getattr(worker, "cfg", None)
     if config is None:

@@ -8,12 +8,12 @@ alone, so that the order in which they came makes no difference.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TypeVar
 
 from . import rows
+from .departures import Departures
 from .interner import Interner
 from .recency import Recency
 from .rows import ACT, HEAD, HEAD_SIZE, OTHER_KIND
@@ -24,7 +24,6 @@ T = TypeVar("T")
 
 MAX_ENDPOINTS = 0xFFFF
 _SLICE = 500
-_MAX_ENDED = 1_000
 
 
 _unpack = HEAD.unpack_from
@@ -60,8 +59,9 @@ class Index:
         self._active_ms = active_ms
         self._timeout_ms = timeout_ms
         self.endpoints: Interner[str] = Interner(MAX_ENDPOINTS, "(other)")
-        #: Sessions that ended while somebody read, and when (ms since the epoch).
-        self.ended: OrderedDict[int, int] = OrderedDict()
+        self.departures = Departures()
+        #: When a guest part was last shown by itself again.
+        self.parted_ms = 0
         self.is_loaded = False
         self._clear()
 
@@ -81,11 +81,14 @@ class Index:
 
     def load(self, busy: Collection[int]) -> None:
         """Build the index from all rows; ``busy`` as in ``catch_up``."""
+        before: list[int | str] = [*self.sessions.values, *self.users.values]
         self._clear()
         self._busy = busy
         self._offsets = self._seen_offsets()
         self._tables = [(source, source.rows, source.offset_ms) for source in self._sources]
         now_ms = self._now_ms()
+        if not self.is_loaded:
+            self.departures.begin(now_ms)
         self.sessions.settle(now_ms)
         self.users.settle(now_ms)
         missed: list[int] = []
@@ -96,6 +99,7 @@ class Index:
         for _ in range(2):  # some are kept, maybe, by the other part of their session
             for key in missed:
                 self.look_at(key, now_ms)
+        self.departures.compare(before, now_ms, self.sessions.values, self.users.values)
         self.is_loaded = True
 
     def _gather(self, source: Source, table: Mapping[int, bytes], offset_ms: int) -> list[int]:
@@ -192,8 +196,7 @@ class Index:
         for visitor, found in chain.from_iterable(_slices(of_visitor.items())):
             if self._anonymous_key(visitor) in merged:
                 self._arrange(visitor, found)
-        for key in [one for one in self.ended if one in merged]:
-            del self.ended[key]
+        self.departures.undo_ends(merged)
 
     def unload(self) -> None:
         """Drop the index."""
@@ -273,7 +276,7 @@ class Index:
             visitor, user_id, _, last_ms, endpoint = merged
             if before is None:
                 self._due.add(key, (last_ms + self._timeout_ms) // 1000 + 1)
-                self.ended.pop(key, None)
+                self.departures.undo_ends((key,))
                 if user_id is not None:
                     self._of_visitor[visitor] = (*self._of_visitor.get(visitor, ()), key)
         users = self._of_visitor.get(visitor)
@@ -300,9 +303,7 @@ class Index:
             else:
                 del self._of_visitor[visitor]
         if key in self.sessions:
-            self.ended[key] = min(now_ms, last_ms + self._timeout_ms)
-            if len(self.ended) > _MAX_ENDED:
-                self.ended.popitem(last=False)
+            self.departures.end(key, min(now_ms, last_ms + self._timeout_ms))
         self._hide(key, user_id)
 
     def _merge(self, key: int, now_ms: int) -> Merged | None:
@@ -377,6 +378,8 @@ class Index:
                 self._hide(guest_key, None)
             self._show(key, user_id, last_ms, endpoint)
         if guest is not None:
+            if guest_key not in self.sessions:
+                self.parted_ms = self._now_ms()
             self._show(guest_key, None, *guest[3:])
 
     def _show(self, key: int, user_id: str | None, last_ms: int, endpoint: int) -> None:
@@ -397,6 +400,8 @@ class Index:
             return
         self.sessions.drop(key)
         self.joined.pop(key, None)
+        now_ms = self._now_ms()
+        self.departures.note(key, now_ms)
         if user_id is None:
             self.anonymous -= 1
             return
@@ -407,6 +412,7 @@ class Index:
         else:
             del self._of_user[user_id]
             self.users.drop(user_id)
+            self.departures.note(user_id, now_ms)
 
     def _see_user(self, user_id: str) -> None:
         values = self.sessions.values

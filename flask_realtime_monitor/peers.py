@@ -28,6 +28,17 @@ class Changes(NamedTuple):
     is_new_picture: bool  # everything has to be looked at again
 
 
+class Since(NamedTuple):
+    """What the log tells since some cursor, up to ``cursor``, of all workers.
+
+    ``keys`` are the sessions that have changed; ``gone_workers`` those that went in the last day.
+    """
+
+    keys: set[int]
+    cursor: int
+    gone_workers: list[str]
+
+
 class Coverage(NamedTuple):
     """Who else has reported."""
 
@@ -48,6 +59,10 @@ class Peers:
     def read(self) -> Changes:
         """Take in what they have written since."""
         return Changes((), False)
+
+    def changed_since(self, cursor: int) -> Since | None:
+        """Return what has changed since a cursor, None where that cannot be told."""
+        return None
 
     def rest(self) -> None:
         """Let everything go: nobody reads."""

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from . import numbers, rows, shapes
+from . import numbers, resumption, rows, shapes
 from .config import Settings
 from .index import Index
 from .peers import Peers, There
 from .records import FeedItem, Notice
+from .resumption import Place
 from .search import Search
 from .shapes import Part
 from .source import OwnSource, Source
@@ -179,7 +180,7 @@ class Picture:
         ended_ms = self._tracker.sessions.ended_ms(key)
         if ended_ms is not None:
             return self._clock.wall_at(ended_ms)
-        ended_ms = self._index.ended.get(key)
+        ended_ms = self._index.departures.ended_ms(key)
         return None if ended_ms is None else ended_ms / 1000
 
     def snapshot(self, limit: int = 100) -> Json:
@@ -197,6 +198,17 @@ class Picture:
                 "in_flight": self._in_flight_items(1000)[:limit],
                 "workers": self._worker_items()[:limit],
             }
+
+    def resumed(self, place: Place, base: Json, base_cursor: int) -> Json | None:
+        """Return the update from a place in the stream to a snapshot; None where only that will do.
+
+        Args:
+            base_cursor: the picture's cursor when the snapshot was taken.
+        """
+        with self._lock:
+            return resumption.update(
+                place, base, base_cursor, self._index, self._peers, self._settings.active_window
+            )
 
     def describe(self, notice: Notice) -> Json:
         """Return a session that a signal tells of; it may have ended."""
@@ -350,14 +362,8 @@ class Picture:
 
     def _feed(self, most: int) -> list[Json]:
         """Return the newest activities of all workers, newest first."""
-        feeds = [
-            (source, item, source.offset_ms + item.record.at_ms)
-            for source in self._sources
-            for item in islice(reversed(list(source.feed())), most)
-        ]
-        if len(self._sources) > 1:
-            feeds.sort(key=lambda one: (-one[2], one[0].worker_id, *_place(one[1])))
-        return [self._feed_json(source, item) for source, item, _ in feeds[:most]]
+        found = shapes.newest_first(self._sources, most)
+        return [self._feed_json(source, item) for source, item in found]
 
     def _feed_json(self, source: Source, item: FeedItem) -> Json:
         name = (source.worker_id, item.number)
@@ -433,8 +439,3 @@ def _active(items: Callable[[int], Iterator[Json]], limit: int, total: int) -> l
     if len(found) == limit:
         return found
     return list(islice((one for one in items(max(total, 1)) if one["is_active"]), limit))
-
-
-def _place(item: FeedItem) -> tuple[int, int]:
-    """Place a line among those of its worker and millisecond, for every reader the same."""
-    return item.key or 0, -(item.ordinal or item.number)

@@ -13,7 +13,7 @@ from . import beats
 from .clock import Clock
 from .config import Settings
 from .frames import Frame, FrameError, decode
-from .peers import Changes, Coverage, Peers, There
+from .peers import Changes, Coverage, Peers, Since, There
 from .records import InFlight
 from .replica import Replica
 from .source import Source
@@ -117,6 +117,20 @@ class Replicas(Peers):
         self._read_roster()
         is_new |= self._forget()
         return Changes(changed, is_new)
+
+    def changed_since(self, cursor: int) -> Since | None:
+        """Return what has changed since a cursor, None where that cannot be told."""
+        if self.failed_at_s is not None:
+            return None
+        try:
+            entries = self._store.read_since(cursor, _MOST_ENTRIES)
+            keys = {key for entry in entries for key, _ in decode(entry.data).rows}
+        except (StoreError, FrameError):
+            return None
+        if len(entries) == _MOST_ENTRIES:
+            return None
+        last = entries[-1].cursor if entries else cursor
+        return Since(keys, last, list(self._roster.taken))
 
     def _load(self) -> None:
         """Read everything anew."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from . import agents, rows
@@ -201,6 +202,23 @@ def _activity_id(source: Source, key: int | None, ordinal: int) -> str:
 def user(person: Person | None) -> Json | None:
     """Return who it is, None for nobody."""
     return None if person is None else {"id": person[0], "name": person[1]}
+
+
+def newest_first(sources: Sequence[Source], most: int) -> list[tuple[Source, FeedItem]]:
+    """Return the newest lines of all feeds, newest first."""
+    found = [
+        (source, item, source.offset_ms + item.record.at_ms)
+        for source in sources
+        for item in islice(reversed(list(source.feed())), most)
+    ]
+    if len(sources) > 1:
+        found.sort(key=lambda one: (-one[2], one[0].worker_id, *_order(one[1])))
+    return [(source, item) for source, item, _ in found[:most]]
+
+
+def _order(item: FeedItem) -> tuple[int, int]:
+    """Place a line among those of its worker and millisecond, for every reader the same."""
+    return item.key or 0, -(item.ordinal or item.number)
 
 
 def session_id(key: int) -> str:

@@ -12,7 +12,7 @@ from flask import Flask, current_app
 
 from . import health, signals, worker
 from .access import Access, Authorize
-from .broadcaster import Broadcaster, Viewer
+from .broadcaster import Broadcaster
 from .clock import Clock
 from .config import Settings
 from .guard import Guard
@@ -28,6 +28,7 @@ from .sharing import Sharing, store_for
 from .surroundings import Surroundings
 from .tracker import MAX_PATHS, MAX_RARE, MAX_ROUTES, Tracker
 from .traffic import MAX_ENDPOINTS
+from .viewers import Viewer
 from .visitors import Visitors
 
 logger = logging.getLogger("flask_realtime_monitor")
@@ -203,9 +204,9 @@ class Live:
 
     def _tell_viewer(self, what: str, viewer: Viewer) -> None:
         if what == "connected":
-            self.viewer_opened("stream", viewer.user, viewer.role)
+            self.viewer_opened("stream", viewer.pass_.user, viewer.pass_.role)
         else:
-            self._send_viewer(signals.viewer_disconnected, viewer.user, viewer.role)
+            self._send_viewer(signals.viewer_disconnected, viewer.pass_.user, viewer.pass_.role)
 
     def viewer_opened(self, what: str, user: User | None, role: str) -> None:
         """Log and tell who has opened a page or a stream."""

@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 from weakref import WeakMethod
 
@@ -18,6 +19,15 @@ from .histogram import Histogram
 
 BEAT_S = 0.1
 _WINDOW_S = 10.0
+_SIGTERM_S = 5.0  # an app may ignore it, and then this worker goes on
+
+
+class _Server:
+    """What is known of the server in this process."""
+
+    pid = 0
+    worker: Any = None  # gunicorn's worker object, as a request's stack has shown it
+    sigterm_until_s = 0.0
 
 
 class Worker:
@@ -90,13 +100,46 @@ class Worker:
 
 
 def server_worker() -> Any:
-    """Return gunicorn's worker object, found as the owner of its SIGTERM handler, or None."""
-    return getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    """Return gunicorn's worker object, or None.
+
+    It owns the process's SIGTERM handler; where the app has put its own in place, a request's
+    stack has shown it (``meet_server``).
+    """
+    met = _Server.worker if _Server.pid == os.getpid() else None
+    return met or getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+
+
+def meet_server(frame: FrameType | None) -> None:
+    """Look for gunicorn's worker object among the callers of a request, once in a process."""
+    if _Server.pid == os.getpid():
+        return
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("gunicorn.workers."):
+            found = frame.f_locals.get("self")
+            if hasattr(found, "alive") and hasattr(found, "cfg"):
+                _Server.pid, _Server.worker = os.getpid(), found
+                return
+        frame = frame.f_back
 
 
 def is_told_to_stop() -> bool:
     """Tell whether the server has told this process to end."""
-    return getattr(server_worker(), "alive", True) is False
+    found = server_worker()
+    return getattr(found, "alive", True) is False or _has_got_sigterm(found)
+
+
+def _has_got_sigterm(found: Any) -> bool:
+    """Tell whether SIGTERM has come within the last seconds, whatever the app's handler did of it.
+
+    gunicorn has Python write the number of each signal into a pipe (``signal.set_wakeup_fd``) that
+    its gevent worker never reads.
+    """
+    if found is not None and type(found).__module__ == "gunicorn.workers.ggevent":
+        with suppress(AttributeError, IndexError, TypeError, OSError):
+            while numbers := os.read(found.PIPE[0], 4096):
+                if signal.SIGTERM in numbers:
+                    _Server.sigterm_until_s = time.monotonic() + _SIGTERM_S
+    return time.monotonic() < _Server.sigterm_until_s
 
 
 def start_loop(beat: Callable[[], None], name: str) -> threading.Thread:

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from io import BytesIO
+from os import close
+from random import randint
 from typing import Any
 
 from flask import Flask, Response, g, request
 
-from .. import sse
-from ..broadcaster import Broadcaster, Viewer
-from ..state import ENTRY_KEY, current_state
+from .. import sse, worker
+from ..broadcaster import Broadcaster
+from ..packet import GZIP
+from ..state import ENTRY_KEY, Live, current_state
+from ..viewers import DetachedViewer, HeldViewer, Pass, Viewer
+from . import connection
 from .answers import error, set_headers
+from .connection import Way
 
-_RETRY_AFTER_S = 5
+_RETRY_AFTER_S = (3, 8)
+#: What differs from one request of a browser to the next, and says nothing about who makes it.
+_PASSING = frozenset({ENTRY_KEY, "REMOTE_PORT", "HTTP_LAST_EVENT_ID", "RAW_URI"})
 
 
 def stream() -> Response:
     """Server-Sent Events until either side ends them."""
     state, live = current_state()
-    role = g.realtime_monitor_role
     set_headers(Cache_Control="no-store, no-transform", X_Accel_Buffering="no")
     if request.method == "HEAD":
         return _events(())
-    if _would_block(request.environ):
-        return _events((live.broadcaster.once(role),))
+    worker.meet_server(sys._getframe())
+    way = connection.way(request.environ)
+    if way is Way.BOUNDED:
+        return _events((live.broadcaster.once(g.realtime_monitor_role),))
+    viewer = _viewer(state.app, live, way)
+    if not live.broadcaster.admit(viewer):
+        after_s = str(randint(*_RETRY_AFTER_S))
+        return error(503, "all places for viewers are taken; try again", {"Retry-After": after_s})
     last_event_id = request.headers.get("Last-Event-ID") or request.args.get("last_event_id", "")
-    viewer = Viewer(role, live.viewer(), _Recheck(state.app, request.environ))
-    if not live.broadcaster.connect(viewer, last_event_id):
-        return error(
-            503, "all places for viewers are taken; try again", {"Retry-After": str(_RETRY_AFTER_S)}
-        )
-    body = _Body(live.broadcaster, viewer)
+    body = _Body(live.broadcaster, viewer, last_event_id, request.environ)
     answer = _events(body)
+    if viewer.form & GZIP:
+        answer.headers["Content-Encoding"] = "gzip"
     # The generator's own end is not enough: a body that is never begun runs no finally.
     answer.call_on_close(body.close)
     return answer
@@ -43,40 +55,69 @@ def _events(body: Iterable[bytes]) -> Response:
     return Response(body, content_type=sse.CONTENT_TYPE)
 
 
-def _would_block(environ: dict[str, Any]) -> bool:
-    """Tell whether the server has no other thread or greenlet for the app's own requests."""
-    return not environ.get("wsgi.multithread") or "gunicorn.http2.send_trailers" in environ
+def _viewer(app: Flask, live: Live, way: Way) -> Viewer:
+    gate = _Gate(app)
+    credential = live.broadcaster.credentials.shared(gate.key(request.environ), gate)
+    pass_ = Pass(g.realtime_monitor_role, live.viewer(), credential)
+    form = GZIP if request.accept_encodings["gzip"] else 0
+    if way is Way.DETACHED:
+        return DetachedViewer(pass_, form | connection.form(request.environ))
+    return HeldViewer(pass_, form)
 
 
 class _Body:
     """What the server iterates; however it ends, the viewer is let go."""
 
-    def __init__(self, broadcaster: Broadcaster, viewer: Viewer) -> None:
+    def __init__(
+        self, broadcaster: Broadcaster, viewer: Viewer, last_event_id: str, environ: dict[str, Any]
+    ) -> None:
         self._broadcaster = broadcaster
         self._viewer = viewer
+        self._last_event_id = last_event_id
+        self._environ = environ
+        self._is_ours = False
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._viewer.frames()
+        viewer = self._viewer
+        # The first piece brings the headers with it; only then is the connection free.
+        yield viewer.opening(self._broadcaster.opening())
+        if isinstance(viewer, HeldViewer):
+            self._broadcaster.join(viewer, self._last_event_id)
+            yield from viewer.frames()
+            return
+        fd = connection.detach(self._environ)
+        try:
+            self._broadcaster.join(viewer, self._last_event_id, fd)
+            self._is_ours = True
+        except BaseException:
+            with suppress(OSError):
+                close(fd)
+            raise
 
     def close(self) -> None:
-        """The connection is closed."""
-        self._broadcaster.leave(self._viewer)
+        """The server is done with the connection."""
+        if not self._is_ours:
+            self._broadcaster.leave(self._viewer)
 
 
-class _Recheck:
+class _Gate:
     """Asks the gate again, in a request rebuilt from the viewer's own headers."""
 
-    def __init__(self, app: Flask, environ: dict[str, Any]) -> None:
+    def __init__(self, app: Flask) -> None:
         self._app = app
-        self._environ = {
+
+    def key(self, environ: dict[str, Any]) -> bytes:
+        """Return what a request shows to the gate, packed: kept for as long as the stream."""
+        shown = {
             name: value
             for name, value in environ.items()
-            if isinstance(value, str | int | bool) and name != ENTRY_KEY
+            if isinstance(value, str | int | bool) and name not in _PASSING
         }
+        return json.dumps(shown, sort_keys=True, separators=(",", ":")).encode()
 
-    def __call__(self) -> bool:
+    def __call__(self, key: bytes) -> bool:
         """Run the app's own before_request hooks and the gate; True where nobody objects."""
-        environ: dict[str, Any] = dict(self._environ)
+        environ: dict[str, Any] = json.loads(key)
         # The server's own belong to the connection; the app's hooks may look for a body and a
         # form, and Flask's log handler for a place to write to.
         environ.pop("CONTENT_LENGTH", None)

@@ -1,0 +1,206 @@
+"""The sockets of viewers whose connections are ours: one epoll descriptor watches them all.
+
+Nothing here waits for a viewer. What the kernel does not take at once goes when there is room
+again; who makes no room for 15 s is let go, and so is, by the kernel's own clock, who has vanished
+without a word (TCP_USER_TIMEOUT, RFC 5482). A viewer has nothing to say: what it sends is read and
+thrown away, and the end of it is the end of the stream.
+
+It runs under gevent's loop, in slices of 2 ms: an ordinary request waits for no more than one.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from math import ceil
+from typing import Any
+
+from .packet import Packet
+from .viewers import DetachedViewer
+
+SLICE_S = 0.002
+STUCK_S = 15.0
+
+_NO_TIME_S = 1e-7  # not 0: gevent lets input and output in only where a timer is set
+_SEND_BYTES = 32_768  # the kernel doubles it
+_VANISHED_MS = 15_000
+_MOST_SAID = 65_536
+_BATCH = 1_024
+_MOST_DESCRIPTORS = 1_048_576
+_IN, _OUT = select.POLLIN, select.POLLOUT  # the same bits as EPOLLIN and EPOLLOUT
+
+
+class Pace:
+    """Cuts work into slices, and counts what it takes."""
+
+    def __init__(self) -> None:
+        self._never = threading.Event()
+        self._began_s = time.perf_counter()
+        self.spent_s = 0.0
+
+    def rest(self) -> None:
+        """Let others work, where this slice is over."""
+        took_s = time.perf_counter() - self._began_s
+        if took_s > SLICE_S:
+            self.spent_s += took_s
+            self._never.wait(_NO_TIME_S)
+            self._began_s = time.perf_counter()
+
+    def total_s(self) -> float:
+        """Return what all slices have taken so far."""
+        return self.spent_s + time.perf_counter() - self._began_s
+
+
+class Fanout:
+    """Owns descriptors, from their adoption to their closing.
+
+    Args:
+        gone: called with a viewer who has left or was let go.
+    """
+
+    def __init__(self, gone: Callable[[DetachedViewer], None]) -> None:
+        self._gone = gone
+        self._viewers: dict[int, DetachedViewer] = {}
+        self._stuck: dict[DetachedViewer, None] = {}
+        self._epoll: Any = None
+        self._poll: Any = None
+
+    def __len__(self) -> int:
+        return len(self._viewers)
+
+    def adopt(self, viewer: DetachedViewer, fd: int) -> None:
+        """Watch a connection from now on.
+
+        Raises:
+            OSError: the descriptor is not fit for it; it is still the caller's.
+        """
+        if self._epoll is None:
+            self._open()
+        self._epoll.register(fd, _IN)
+        viewer.fd = fd
+        self._viewers[fd] = viewer
+
+    def _open(self) -> None:
+        # Only a server that runs gevent hands us connections, so it is there.
+        from gevent import monkey
+        from gevent import select as waiting
+
+        # gevent takes epoll away from those it cannot make wait; this one is only ever polled,
+        # and the loop waits for its descriptor.
+        self._epoll = monkey.get_original("select", "epoll")()
+        self._poll = waiting.poll()
+        self._poll.register(self._epoll.fileno(), _IN)
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def send(self, viewer: DetachedViewer, packet: Packet) -> bool:
+        """Write to a viewer; False where it has not taken the last packet yet, or has left."""
+        if viewer.fd < 0:
+            return False
+        try:
+            is_taken = viewer.take(packet)
+        except OSError:
+            self._leave(viewer)
+            return False
+        if viewer.rest is not None and viewer not in self._stuck:
+            self._stuck[viewer] = None
+            self._epoll.modify(viewer.fd, _IN | _OUT)
+        return is_taken
+
+    def end(self, viewer: DetachedViewer, packet: Packet | None = None) -> None:
+        """Write the last packet, where there is room for it, and close."""
+        if viewer.fd < 0:
+            return
+        if packet is not None:
+            with suppress(OSError):
+                viewer.go_on()
+                viewer.take(packet)
+        self._close(viewer)
+
+    def _close(self, viewer: DetachedViewer) -> None:
+        fd, viewer.fd = viewer.fd, -1
+        viewer.rest = None
+        self._viewers.pop(fd, None)
+        self._stuck.pop(viewer, None)
+        with suppress(OSError):
+            # By itself only the last copy's closing does that, and the app may have forked.
+            self._epoll.unregister(fd)
+        os.close(fd)
+
+    def _leave(self, viewer: DetachedViewer) -> None:
+        self._close(viewer)
+        self._gone(viewer)
+
+    def drop_stuck(self, now_s: float) -> None:
+        """Let those go who have taken nothing for too long."""
+        for viewer in [one for one in self._stuck if now_s - one.stuck_s > STUCK_S]:
+            self._leave(viewer)
+
+    # -- listening -----------------------------------------------------------------------------
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until somebody leaves or has room again, and see to it."""
+        if not self._poll.poll(max(1, ceil(timeout_s * 1000))):
+            return
+        pace = Pace()
+        while True:
+            events = self._epoll.poll(0, _BATCH)
+            for fd, what in events:
+                viewer = self._viewers.get(fd)
+                if viewer is not None:
+                    self._serve(viewer, what)
+                pace.rest()
+            if len(events) < _BATCH:
+                return
+
+    def _serve(self, viewer: DetachedViewer, what: int) -> None:
+        try:
+            if what & ~_OUT and not os.read(viewer.fd, _MOST_SAID):
+                self._leave(viewer)
+                return
+            if what & _OUT:
+                viewer.go_on()
+                if viewer.rest is None:
+                    self._stuck.pop(viewer, None)
+                    self._epoll.modify(viewer.fd, _IN)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._leave(viewer)
+
+
+def prepare(connection: Any) -> None:
+    """Bound what the kernel keeps for a connection, and how long it waits for its peer."""
+    options = (
+        (socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _VANISHED_MS),
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    )
+    for level, name, value in options:
+        with suppress(OSError):  # a Unix socket knows nothing of TCP
+            connection.setsockopt(level, name, value)
+
+
+def most_descriptors() -> int:
+    """Return how many descriptors this process may have; raises its soft limit to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_DESCRIPTORS if limit == resource.RLIM_INFINITY else min(limit, _MOST_DESCRIPTORS)
+
+
+def each(viewers: Iterable[Any], do: Callable[[Any], None]) -> float:
+    """Do something for each viewer in slices; return the seconds it took."""
+    pace = Pace()
+    for viewer in viewers:
+        do(viewer)
+        pace.rest()
+    return pace.total_s()

@@ -1,0 +1,109 @@
+"""How a server's connection can carry a stream, found out at run time, and how it becomes ours.
+
+Detached: gunicorn's gevent worker over plain HTTP/1. We take the descriptor out of its socket and
+leave a dead one there. For gunicorn the client has left: it finishes its own bookkeeping (access
+log, ``close()``, ``post_request``) and knows nothing of the stream from then on, so that none of
+its connections is taken and a worker that stops has nothing to wait for.
+
+Held: a thread or greenlet of the server's iterates the stream (TLS in the worker, other servers).
+
+Bounded: no stream, where it would keep the app from answering.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from enum import Enum
+from typing import Any
+
+from ..fanout import prepare
+from ..packet import CHUNKED
+from ..worker import server_worker
+
+logger = logging.getLogger("flask_realtime_monitor")
+
+_SOCKET = "gunicorn.socket"
+
+
+class Way(Enum):
+    """How a stream is carried."""
+
+    DETACHED = "detached"
+    HELD = "held"
+    BOUNDED = "bounded"
+
+
+def way(environ: dict[str, Any]) -> Way:
+    """Return how a stream can be carried on this request's connection."""
+    if reason := _why_bounded(environ):
+        _warn_once(reason)
+        return Way.BOUNDED
+    return Way.DETACHED if _is_detachable(environ) else Way.HELD
+
+
+def form(environ: dict[str, Any]) -> int:
+    """Return how what we write ourselves has to be framed: in chunks from HTTP/1.1 on."""
+    return CHUNKED if environ["SERVER_PROTOCOL"] == "HTTP/1.1" else 0
+
+
+def detach(environ: dict[str, Any]) -> int:
+    """Take the descriptor of a request's connection, and leave a dead socket in its place."""
+    connection = environ[_SOCKET]
+    prepare(connection)
+    fd: int = connection.detach()
+    connection._sock = _Dead()
+    return fd
+
+
+class _Dead:
+    """What is left for the server: writing to it says that the client has gone."""
+
+    def __bool__(self) -> bool:
+        return False  # closing it is nothing to gevent
+
+    def __getattr__(self, name: str) -> Any:
+        return _gone
+
+
+def _gone(*_: Any) -> None:
+    raise BrokenPipeError(errno.EPIPE, "the connection was handed over")
+
+
+def _is_detachable(environ: dict[str, Any]) -> bool:
+    connection = environ.get(_SOCKET)
+    kind = type(connection)
+    config = getattr(server_worker(), "cfg", None)
+    return (
+        (kind.__module__, kind.__qualname__) == ("gevent._socket3", "socket")  # TLS has its own
+        and hasattr(kind, "detach")
+        and hasattr(connection, "_sock")
+        and environ.get("SERVER_PROTOCOL") in ("HTTP/1.0", "HTTP/1.1")
+        and getattr(config, "protocol", "http") == "http"
+    )
+
+
+def _why_bounded(environ: dict[str, Any]) -> str:
+    """Return why a stream would block the app; empty where it would not."""
+    if "gunicorn.http2.send_trailers" in environ:
+        return "gunicorn answers the requests of one HTTP/2 connection one after the other"
+    if not environ.get("wsgi.multithread"):
+        return "this server answers one request at a time"
+    if environ.get("SERVER_SOFTWARE", "").startswith("waitress"):
+        return "each stream would take one of waitress's few threads"
+    if "gthread" in type(server_worker()).__module__:
+        return "each stream would take one of the gthread worker's few threads"
+    return ""
+
+
+_told: set[str] = set()
+
+
+def _warn_once(reason: str) -> None:
+    if reason not in _told:
+        _told.add(reason)
+        logger.warning(
+            "no stream here: %s; the dashboard asks every few seconds instead (gunicorn's gevent "
+            "worker streams)",
+            reason,
+        )
