@@ -200,11 +200,7 @@ class Picture:
             }
 
     def resumed(self, place: Place, base: Json, base_cursor: int) -> Json | None:
-        """Return the update from a place in the stream to a snapshot; None where only that will do.
-
-        Args:
-            base_cursor: the picture's cursor when the snapshot was taken.
-        """
+        """Return the update from another worker's place to a snapshot, see ``resumption``."""
         with self._lock:
             return resumption.update(
                 place, base, base_cursor, self._index, self._peers, self._settings.active_window
