@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import time
+from types import FrameType
 from typing import Any
 
 from flask import Flask, request
@@ -19,10 +23,12 @@ app.config.update(
     REALTIME_MONITOR_REAUTHORIZE_INTERVAL=float(os.environ.get("REAUTHORIZE_INTERVAL", "0.5")),
     REALTIME_MONITOR_STREAM_MAX_AGE=float(os.environ.get("STREAM_MAX_AGE", "0")),
     REALTIME_MONITOR_RESYNC_INTERVAL=float(os.environ.get("RESYNC_INTERVAL", "0")),
+    REALTIME_MONITOR_MAX_VIEWERS=int(os.environ.get("MAX_VIEWERS", "0")),
 )
 monitor = RealtimeMonitor(app, authorize=login_attribute("is_admin"))
 admins = {"ann", "bob"}
 asked: list[str] = []
+mood = {"gate": ""}
 
 
 class Person(UserMixin):
@@ -33,7 +39,26 @@ class Person(UserMixin):
 
     @property
     def is_admin(self) -> bool:
+        if mood["gate"] == "hangs":
+            time.sleep(3600)
+        if mood["gate"] == "raises":
+            raise RuntimeError("the gate is broken")
         return self.id in admins
+
+
+def hand_on(number: int, frame: FrameType | None) -> None:
+    """An app's own handler that calls the server's afterwards."""
+    if callable(servers):
+        servers(number, frame)
+
+
+def ignore(number: int, frame: FrameType | None) -> None:
+    """An app's own handler that forgets to."""
+
+
+servers = signal.getsignal(signal.SIGTERM)
+if own := os.environ.get("OWN_SIGTERM"):
+    signal.signal(signal.SIGTERM, getattr(sys.modules[__name__], own))
 
 
 manager = LoginManager(app)
@@ -69,6 +94,23 @@ def sign_out() -> str:
 def demote(name: str) -> str:
     admins.discard(name)
     return name
+
+
+@app.post("/gate/<what>")
+def change_gate(what: str) -> str:
+    mood["gate"] = what
+    return what
+
+
+@app.get("/pid")
+def pid() -> str:
+    return str(os.getpid())
+
+
+@app.get("/slow/<float:seconds>")
+def slow(seconds: float) -> str:
+    time.sleep(seconds)
+    return "slow"
 
 
 @app.get("/asked")
