@@ -20,7 +20,7 @@ from .shapes import session_id
 
 Json = dict[str, Any]
 
-_MARGIN_MS = 5_000  # between two workers' looks at the same moment, and between their clocks
+_MARGIN_MS = 3_000  # between two workers' looks at the same moment, and between their clocks
 _MOST_BEYOND = 400
 _ID = re.compile(r"([0-9a-zA-Z]{1,24})-(\d{1,18})\.(\d{1,15})\.([0-9a-f]{1,16})(\.f)?")
 

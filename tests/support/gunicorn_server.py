@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
 from itertools import pairwise
 from pathlib import Path
@@ -111,6 +112,21 @@ class GunicornServer:
         """Return the pids of the processes that a process has started."""
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         return [int(child) for child in children.split()]
+
+    def holder(self, port: int) -> int | None:
+        """Return the pid of the worker that holds a connection from a local port."""
+        inodes = set()
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            own, other = (int(fields[n].rpartition(":")[2], 16) for n in (1, 2))
+            if (own, other) == (self.port, port):
+                inodes.add(f"socket:[{fields[9]}]")
+        for pid in self.workers():
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    if os.readlink(f"/proc/{pid}/fd/{name}") in inodes:
+                        return pid
+        return None
 
     def log(self) -> str:
         """Return what the server has said so far."""

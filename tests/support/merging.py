@@ -37,7 +37,7 @@ def merged(before: Json, update: Json) -> Json:
         if isinstance(items, list):
             items = held[name] = {item[key]: item for item in items}
         for gone in update.get("removed", {}).get(name, ()):
-            del items[gone]
+            items.pop(gone, None)  # going on at another worker tells of all that may be there
         for item in update.get(name, ()):
             items.setdefault(item[key], {}).update(item)
     known = {item["id"] for item in held["activities"]}

@@ -33,6 +33,13 @@ class Viewer:
         self.close()
 
     @property
+    def local_port(self) -> int:
+        """The port of this end of the connection."""
+        sock = self._connection.sock or self.answer.fp.raw._sock  # type: ignore[union-attr]
+        port: int = sock.getsockname()[1]
+        return port
+
+    @property
     def connection(self) -> HTTPConnection:
         return self._connection
 
