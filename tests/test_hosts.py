@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -13,15 +14,17 @@ from .support.hosts import Host
 from .support.lines import Line
 from .support.networks import Network
 from .support.relay import Relay
+from .support.sights import agree, coverage, everything, told
+from .support.sights import visit as visit_each
 from .support.valkey import ValkeyServer
 from .support.waiting import wait_until
 
 pytestmark = pytest.mark.server
 #: In place of 5 and 30 s, so that a test need not take a minute.
 PATIENCE = {"SILENT_S": "1.5", "GONE_S": "4"}
-TOTALS = ("requests_total", "errors_total", "total_sessions", "active_users", "active_sessions")
 Serve = Callable[..., Host]
 Connect = Callable[..., list[Line]]
+visit = partial(visit_each, one_fails_in=10)
 
 
 @pytest.fixture
@@ -75,36 +78,6 @@ def relay(valkey: ValkeyServer) -> Iterator[Relay]:
     made.close()
 
 
-def visit(lines: list[Line], n: int, people: int = 5) -> None:
-    """Make requests, each by the next worker; one in ten fails."""
-    for number in range(n):
-        user = number % people
-        path = "/fail" if number % 10 == 9 else "/"
-        lines[number % len(lines)].get(path, agent=f"agent {user}", X_User=f"user-{user}")
-
-
-def told(line: Line) -> dict[str, Any]:
-    stats = line.api("stats")
-    return {name: stats[name] for name in TOTALS}
-
-
-def agree(lines: list[Line], **wanted: int) -> dict[str, Any]:
-    """Wait until all tell the same, and of some numbers what is wanted; return it."""
-
-    def same() -> dict[str, Any] | None:
-        found = [told(line) for line in lines]
-        is_right = all(one == found[0] for one in found) and found[0].items() >= wanted.items()
-        return found[0] if is_right else None
-
-    return wait_until(same, f"all tell the same, with {wanted}; not {[told(one) for one in lines]}")
-
-
-def coverage(line: Line) -> tuple[int, int, int, bool]:
-    """Return how many workers there are, report, on how many hosts, and if that is all."""
-    found = line.api("stats")["coverage"]
-    return found["workers"], found["workers_reporting"], found["hosts"], found["complete"]
-
-
 def never_falls(line: Line, until: Callable[[], bool], what: str) -> None:
     """Wait for something, and look at the totals all the while."""
     seen = told(line)
@@ -118,26 +91,6 @@ def never_falls(line: Line, until: Callable[[], bool], what: str) -> None:
         return until()
 
     wait_until(look, what)
-
-
-def everything(line: Line) -> tuple[Any, ...]:
-    """Return all that must be the same, whoever is asked, and whenever."""
-    sessions = {
-        one["id"]: (one["requests"], one["errors"], one["user"])
-        for one in line.api("sessions?limit=1000")["items"]
-    }
-    endpoints = {
-        one["endpoint"]: (one["requests"], one["errors"])
-        for one in line.api("endpoints?limit=1000")["items"]
-    }
-    history = [
-        (one["at"], one["requests"], one["errors"], one["active_users"], one["active_sessions"])
-        for one in line.api("stats")["history"]
-        if one["requests"]
-    ]
-    feed = [one["id"] for one in line.api("activities?limit=1000")["items"]]
-    assert len(set(feed)) == len(feed), "an activity is told twice"
-    return sessions, endpoints, sorted(history), sorted(feed)
 
 
 def test_every_worker_of_both_hosts_tells_the_same(serve: Serve, lines_to: Connect) -> None:
@@ -154,7 +107,7 @@ def test_every_worker_of_both_hosts_tells_the_same(serve: Serve, lines_to: Conne
         wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
     first, *others = [everything(line) for line in lines]
     assert all(one == first for one in others)
-    assert sum(one[0] for one in first[0].values()) == before["requests_total"] + 200
+    assert sum(one[0] for one in first.sessions.values()) == before["requests_total"] + 200
     workers = lines[0].api("workers")["items"]
     assert sorted(one["host"] for one in workers) == ["one", "one", "two", "two"]
 
