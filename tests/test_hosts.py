@@ -14,7 +14,7 @@ from .support.hosts import Host
 from .support.lines import Line
 from .support.networks import Network
 from .support.relay import Relay
-from .support.sights import agree, coverage, everything, told
+from .support.sights import agree, coverage, tell_everything_alike, told
 from .support.sights import visit as visit_each
 from .support.valkey import ValkeyServer
 from .support.waiting import wait_until
@@ -78,6 +78,11 @@ def relay(valkey: ValkeyServer) -> Iterator[Relay]:
     made.close()
 
 
+def all_are_covered(lines: list[Line]) -> None:
+    for line in lines:
+        wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
+
+
 def never_falls(line: Line, until: Callable[[], bool], what: str) -> None:
     """Wait for something, and look at the totals all the while."""
     seen = told(line)
@@ -103,10 +108,8 @@ def test_every_worker_of_both_hosts_tells_the_same(serve: Serve, lines_to: Conne
         errors_total=20,
         active_users=20,
     )
-    for line in lines:
-        wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
-    first, *others = [everything(line) for line in lines]
-    assert all(one == first for one in others)
+    all_are_covered(lines)
+    first = tell_everything_alike(lines)
     assert sum(one[0] for one in first.sessions.values()) == before["requests_total"] + 200
     workers = lines[0].api("workers")["items"]
     assert sorted(one["host"] for one in workers) == ["one", "one", "two", "two"]
@@ -120,8 +123,7 @@ def test_hosts_of_two_networks_tell_the_same_and_a_pulled_cable_is_noticed(
     lines = [*here, *there]
     visit(lines, 100)
     whole = agree(lines, active_users=5)
-    for line in lines:
-        wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
+    all_are_covered(lines)
     networks[1].cut()
     never_falls(here[0], lambda: coverage(here[0]) == (4, 2, 2, False), "the host is silent")
     visit(here, 20)
@@ -134,10 +136,8 @@ def test_hosts_of_two_networks_tell_the_same_and_a_pulled_cable_is_noticed(
         errors_total=whole["errors_total"] + 4,
         total_sessions=whole["total_sessions"],
     )
-    for line in lines:
-        wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
-    first, *others = [everything(line) for line in lines]
-    assert all(one == first for one in others)
+    all_are_covered(lines)
+    tell_everything_alike(lines)
 
 
 def test_a_host_without_power_is_named_then_gone_and_loses_nothing(
@@ -177,8 +177,7 @@ def test_a_host_without_power_is_named_then_gone_and_loses_nothing(
         errors_total=whole["errors_total"] + 4,
         active_users=5,
     )
-    first, *others = [everything(line) for line in (*rest, *back)]
-    assert all(other == first for other in others)
+    tell_everything_alike([*rest, *back])
 
 
 def test_a_host_that_was_frozen_comes_back_and_is_counted_once(
@@ -199,8 +198,7 @@ def test_a_host_that_was_frozen_comes_back_and_is_counted_once(
     agree(lines, requests_total=before["requests_total"] + 20)
     visit(lines, 40)
     agree(lines, requests_total=before["requests_total"] + 60, errors_total=12, active_users=5)
-    first, *others = [everything(line) for line in lines]
-    assert all(other == first for other in others)
+    tell_everything_alike(lines)
 
 
 def test_a_parted_host_goes_on_and_both_are_equal_after_it_healed(
@@ -223,8 +221,7 @@ def test_a_parted_host_goes_on_and_both_are_equal_after_it_healed(
     for line in (here[0], there[0]):
         never_falls(line, lambda line=line: coverage(line) == (4, 4, 2, True), "it healed")  # type: ignore[misc]
     agree(lines, requests_total=before["requests_total"] + 50, errors_total=11, active_users=5)
-    first, *others = [everything(line) for line in lines]
-    assert all(other == first for other in others)
+    tell_everything_alike(lines)
 
 
 def test_a_guest_who_signs_in_at_the_other_host_stays_one_row(

@@ -75,3 +75,10 @@ def everything(line: Line) -> Everything:
     feed = [one["id"] for one in line.api("activities?limit=1000")["items"]]
     assert len(set(feed)) == len(feed), "an activity is told twice"
     return Everything(sessions, endpoints, sorted(history), sorted(feed))
+
+
+def tell_everything_alike(lines: list[Line]) -> Everything:
+    """See that all tell the same to the last activity; return it."""
+    first, *others = [everything(line) for line in lines]
+    assert all(other == first for other in others)
+    return first
