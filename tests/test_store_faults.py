@@ -152,7 +152,8 @@ def test_a_server_far_away_makes_no_request_wait(
         visit(lines, 200)
         agree(lines, active_users=5)
         assert everything(lines[0]) == everything(lines[1])
-        assert [problems(line) for line in lines] == ["[]", "[]"]
+        for line in lines:  # on a busy machine a worker may be silent for a while
+            wait_until(lambda line=line: problems(line) == "[]", "all is well")  # type: ignore[misc]
 
 
 def spoil(valkey: ValkeyServer, how: str) -> str:
