@@ -18,10 +18,11 @@ from .traffic import EndpointTraffic, Summary
 
 Json = dict[str, Any]
 
-#: How long another host's worker may say nothing until it does not count as reporting.
-SILENT_S = 5.0
-#: And until it counts as gone.
-GONE_S = 30.0
+#: How long another host's worker may say nothing until it does not count as reporting. Whoever asks
+#: is told so within 5 s: what is left is for how old a reader's roster is, and for the asking.
+SILENT_S = 4.5
+#: And until it counts as gone, which is told within 30 s.
+GONE_S = 29.0
 
 
 def encode(beat: Mapping[str, Any]) -> bytes:
@@ -124,7 +125,7 @@ def born_at(pid: int) -> int | None:
 
 
 def is_gone(beat: Mapping[str, Any], age_s: float) -> bool:
-    """Tell whether a worker is no more: at once on this machine, after 30 s on another."""
+    """Tell whether a worker is no more: at once on this machine, within 30 s on another."""
     boot = beat.get("boot")
     if boot and boot == machine():
         return born_at(int(beat.get("pid", 0))) != beat.get("born")

@@ -136,6 +136,8 @@ class Flusher:
                 Flush(frame, snapshots, self._encoded_beat(), [beats.encode(one) for one in notes])
             )
         except BaseException:
+            # Whatever ended the write, a time-out of the app's included, it may not have arrived:
+            # notes and buckets are due again. What to do about the error is for _try to say.
             self._tracker.put_back_notes(notes)
             self._buckets_due += len(buckets)
             self._bucket = (self._bucket - len(buckets)) % BUCKETS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -13,15 +14,17 @@ from .support.hosts import Host
 from .support.lines import Line
 from .support.networks import Network
 from .support.relay import Relay
+from .support.sights import agree, coverage, tell_everything_alike, told
+from .support.sights import visit as visit_each
 from .support.valkey import ValkeyServer
 from .support.waiting import wait_until
 
 pytestmark = pytest.mark.server
 #: In place of 5 and 30 s, so that a test need not take a minute.
 PATIENCE = {"SILENT_S": "1.5", "GONE_S": "4"}
-TOTALS = ("requests_total", "errors_total", "total_sessions", "active_users", "active_sessions")
 Serve = Callable[..., Host]
 Connect = Callable[..., list[Line]]
+visit = partial(visit_each, one_fails_in=10)
 
 
 @pytest.fixture
@@ -75,34 +78,9 @@ def relay(valkey: ValkeyServer) -> Iterator[Relay]:
     made.close()
 
 
-def visit(lines: list[Line], n: int, people: int = 5) -> None:
-    """Make requests, each by the next worker; one in ten fails."""
-    for number in range(n):
-        user = number % people
-        path = "/fail" if number % 10 == 9 else "/"
-        lines[number % len(lines)].get(path, agent=f"agent {user}", X_User=f"user-{user}")
-
-
-def told(line: Line) -> dict[str, Any]:
-    stats = line.api("stats")
-    return {name: stats[name] for name in TOTALS}
-
-
-def agree(lines: list[Line], **wanted: int) -> dict[str, Any]:
-    """Wait until all tell the same, and of some numbers what is wanted; return it."""
-
-    def same() -> dict[str, Any] | None:
-        found = [told(line) for line in lines]
-        is_right = all(one == found[0] for one in found) and found[0].items() >= wanted.items()
-        return found[0] if is_right else None
-
-    return wait_until(same, f"all tell the same, with {wanted}; not {[told(one) for one in lines]}")
-
-
-def coverage(line: Line) -> tuple[int, int, int, bool]:
-    """Return how many workers there are, report, on how many hosts, and if that is all."""
-    found = line.api("stats")["coverage"]
-    return found["workers"], found["workers_reporting"], found["hosts"], found["complete"]
+def all_are_covered(lines: list[Line]) -> None:
+    for line in lines:
+        wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
 
 
 def never_falls(line: Line, until: Callable[[], bool], what: str) -> None:
@@ -120,26 +98,6 @@ def never_falls(line: Line, until: Callable[[], bool], what: str) -> None:
     wait_until(look, what)
 
 
-def everything(line: Line) -> tuple[Any, ...]:
-    """Return all that must be the same, whoever is asked, and whenever."""
-    sessions = {
-        one["id"]: (one["requests"], one["errors"], one["user"])
-        for one in line.api("sessions?limit=1000")["items"]
-    }
-    endpoints = {
-        one["endpoint"]: (one["requests"], one["errors"])
-        for one in line.api("endpoints?limit=1000")["items"]
-    }
-    history = [
-        (one["at"], one["requests"], one["errors"], one["active_users"], one["active_sessions"])
-        for one in line.api("stats")["history"]
-        if one["requests"]
-    ]
-    feed = [one["id"] for one in line.api("activities?limit=1000")["items"]]
-    assert len(set(feed)) == len(feed), "an activity is told twice"
-    return sessions, endpoints, sorted(history), sorted(feed)
-
-
 def test_every_worker_of_both_hosts_tells_the_same(serve: Serve, lines_to: Connect) -> None:
     lines = lines_to(serve("one"), serve("two"))
     before = agree(lines)
@@ -150,11 +108,9 @@ def test_every_worker_of_both_hosts_tells_the_same(serve: Serve, lines_to: Conne
         errors_total=20,
         active_users=20,
     )
-    for line in lines:
-        wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
-    first, *others = [everything(line) for line in lines]
-    assert all(one == first for one in others)
-    assert sum(one[0] for one in first[0].values()) == before["requests_total"] + 200
+    all_are_covered(lines)
+    first = tell_everything_alike(lines)
+    assert sum(one[0] for one in first.sessions.values()) == before["requests_total"] + 200
     workers = lines[0].api("workers")["items"]
     assert sorted(one["host"] for one in workers) == ["one", "one", "two", "two"]
 
@@ -167,8 +123,7 @@ def test_hosts_of_two_networks_tell_the_same_and_a_pulled_cable_is_noticed(
     lines = [*here, *there]
     visit(lines, 100)
     whole = agree(lines, active_users=5)
-    for line in lines:
-        wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
+    all_are_covered(lines)
     networks[1].cut()
     never_falls(here[0], lambda: coverage(here[0]) == (4, 2, 2, False), "the host is silent")
     visit(here, 20)
@@ -181,10 +136,8 @@ def test_hosts_of_two_networks_tell_the_same_and_a_pulled_cable_is_noticed(
         errors_total=whole["errors_total"] + 4,
         total_sessions=whole["total_sessions"],
     )
-    for line in lines:
-        wait_until(lambda line=line: coverage(line) == (4, 4, 2, True), "all are covered")  # type: ignore[misc]
-    first, *others = [everything(line) for line in lines]
-    assert all(one == first for one in others)
+    all_are_covered(lines)
+    tell_everything_alike(lines)
 
 
 def test_a_host_without_power_is_named_then_gone_and_loses_nothing(
@@ -224,8 +177,7 @@ def test_a_host_without_power_is_named_then_gone_and_loses_nothing(
         errors_total=whole["errors_total"] + 4,
         active_users=5,
     )
-    first, *others = [everything(line) for line in (*rest, *back)]
-    assert all(other == first for other in others)
+    tell_everything_alike([*rest, *back])
 
 
 def test_a_host_that_was_frozen_comes_back_and_is_counted_once(
@@ -246,8 +198,7 @@ def test_a_host_that_was_frozen_comes_back_and_is_counted_once(
     agree(lines, requests_total=before["requests_total"] + 20)
     visit(lines, 40)
     agree(lines, requests_total=before["requests_total"] + 60, errors_total=12, active_users=5)
-    first, *others = [everything(line) for line in lines]
-    assert all(other == first for other in others)
+    tell_everything_alike(lines)
 
 
 def test_a_parted_host_goes_on_and_both_are_equal_after_it_healed(
@@ -270,8 +221,7 @@ def test_a_parted_host_goes_on_and_both_are_equal_after_it_healed(
     for line in (here[0], there[0]):
         never_falls(line, lambda line=line: coverage(line) == (4, 4, 2, True), "it healed")  # type: ignore[misc]
     agree(lines, requests_total=before["requests_total"] + 50, errors_total=11, active_users=5)
-    first, *others = [everything(line) for line in lines]
-    assert all(other == first for other in others)
+    tell_everything_alike(lines)
 
 
 def test_a_guest_who_signs_in_at_the_other_host_stays_one_row(
