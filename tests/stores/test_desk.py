@@ -161,10 +161,9 @@ import os, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from flask_realtime_monitor.stores.desk import Desk
 desk = Desk("the server", 5)
-hang = threading.Event()
-threading.Thread(target=lambda: desk.do(lambda: hang.wait(10))).start()
-while not desk._clerks[os.getpid()].began_s:
-    pass
+begun, hang = threading.Event(), threading.Event()
+threading.Thread(target=lambda: desk.do(lambda: (begun.set(), hang.wait(10)))).start()
+begun.wait(10)
 pid = os.fork()
 if not pid:
     print(desk.do(lambda: "done in the child"), flush=True)
