@@ -2,7 +2,8 @@
 
 Recorders hand in raw activities; what is in the queue is scrubbed, shown to ``before_record`` and
 folded into the tracker by whoever comes first: the worker's loop, a reader, or the request that
-finds the queue full.
+finds the queue full. That request never waits for a store: without the day's salt, which the others
+fetch, what is in the queue stays there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from . import rows
@@ -30,6 +32,7 @@ from .privacy import (
 )
 from .records import Notice, Record
 from .tracker import Tracker
+from .visitors import NotReadyError
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -61,10 +64,6 @@ class Raw(NamedTuple):
     name: Any = None
     data: dict[str, Any] | None = None
     has_visitor: bool = True
-
-
-class NotReadyError(MonitorError):
-    """Nothing can be folded yet: there is no salt for the visitors' ids."""
 
 
 class _Who(NamedTuple):
@@ -137,9 +136,16 @@ class Ingest:
         return self._exclusion.hides(endpoint, path, agent)
 
     def visitor(self, address: str, agent: str) -> int:
-        """Return the id of the visitor behind an address and an agent; 0 while none can be made."""
+        """Return the id of the visitor behind an address and an agent; 0 while none can be made.
+
+        It may wait for a store: for readers and the worker's loops, never for a request on its way.
+        """
+        visitors, now_at = self._tracker.visitors, self._clock.now_at()
         try:
-            return self._tracker.visitors.visitor(address, agent, self._clock.now_at())
+            if not visitors.is_ready:  # no request has ended yet
+                visitors.fetch(now_at)
+                visitors.turn(now_at)
+            return visitors.visitor(address, agent)
         except MonitorError:
             return 0
 
@@ -147,14 +153,21 @@ class Ingest:
         """Return a path as it may be shown."""
         return self._redactor.path(from_wire(path), rule, arguments)
 
-    def fold(self, wait_s: float = 2.0) -> None:
+    def fold(self, wait_s: float = 2.0, *, may_ask: bool = True) -> None:
         """Fold all that is in the queue; afterwards every earlier ``put`` is in the tracker.
 
         A hook of the app's that hangs holds the fold up, but a reader for at most ``wait_s``.
+
+        Args:
+            may_ask: whether a salt that is missing may be asked of the store, which may hang.
         """
         me = threading.get_ident()
         if self._folder == me:
             return  # called from within before_record
+        if may_ask and self.queue:
+            # Before the lock is taken: who only makes room shall not wait for a store.
+            with suppress(MonitorError):
+                self._tracker.visitors.fetch(self._clock.now_at())
         if not self._folding.acquire(timeout=wait_s):
             return
         self._folder = me
@@ -170,7 +183,7 @@ class Ingest:
     def full(self) -> None:
         """Make room in the queue."""
         if self._before_record() is None:
-            self.fold(wait_s=0.05)
+            self.fold(wait_s=0.05, may_ask=False)
         if len(self.queue) > _LONGEST_QUEUE:
             # A hook that hangs must not cost memory without bound.
             self.queue.popleft()
@@ -181,11 +194,8 @@ class Ingest:
         queue = self.queue
         count = min(len(queue), QUEUE_SIZE)
         # The salt is looked at once a batch: what ended just before midnight may get today's.
-        try:
-            if self._tracker.visitors.turn(self._clock.now_at()):
-                self._who.clear()
-        except MonitorError as error:
-            raise NotReadyError from error
+        if self._tracker.visitors.turn(self._clock.now_at()):
+            self._who.clear()
         records, excluded = self._scrubbed([queue.popleft() for _ in range(count)], hook)
         if records:
             notices = self._tracker.fold(records, notice=self._wants_notices())
@@ -273,7 +283,7 @@ class Ingest:
     def _meet(self, key: int, address: str, agent: str) -> _Who:
         """Work out, and keep for a while, who is behind an address and an agent."""
         ip = masked(pack_ip(address), self._settings.ip)
-        visitor = self._tracker.visitors.visitor(address, agent, self._clock.now_at())
+        visitor = self._tracker.visitors.visitor(address, agent)
         text = agent
         if not agent.isascii() or len(agent) > MAX_TEXT:
             text = clean(from_wire(agent))

@@ -10,13 +10,20 @@ import secrets
 from collections.abc import Callable
 from hashlib import blake2b
 
+from .errors import MonitorError
 from .privacy import pack_ip, visitor_part
 
 _DAY_S = 86_400
 
 
+class NotReadyError(MonitorError):
+    """No id can be made yet: there is no salt."""
+
+
 class Visitors:
     """Gives visitors and sessions their ids.
+
+    Only ``fetch`` asks for salt and secret, which may mean to wait for a server.
 
     Args:
         salt: returns the salt of a day (days since the epoch); the same in every worker.
@@ -40,11 +47,22 @@ class Visitors:
         self._day = -1
         self._key = b""
         self._old_key: bytes | None = None
+        self._fetched = (-1, b"")  # a day and its salt
         self._secret = b""
 
-    def visitor(self, address: str, agent: str, at: float) -> int:
-        """Return the 64-bit id of a visitor; ``at`` in seconds since the epoch."""
-        self.turn(at)
+    @property
+    def is_ready(self) -> bool:
+        """Whether there has been a turn."""
+        return bool(self._key)
+
+    def visitor(self, address: str, agent: str) -> int:
+        """Return the 64-bit id of a visitor, by the salt of the last turn.
+
+        Raises:
+            NotReadyError: there was none yet.
+        """
+        if not self.is_ready:
+            raise NotReadyError
         what = visitor_part(pack_ip(address), address) + b"\n"
         what += agent.encode("utf-8", "surrogatepass")
         if self._old_key is not None:
@@ -53,18 +71,30 @@ class Visitors:
                 return old
         return _digest(what, self._key)
 
-    def turn(self, at: float) -> bool:
-        """Change the salt when the day has changed, drop the old one when it may go; tell so.
+    def fetch(self, at: float) -> None:
+        """Ask for what the next turn needs, if anything; ``at`` in seconds since the epoch.
 
         Raises:
-            MonitorError: the salt cannot be had now; nothing has changed.
+            MonitorError: it cannot be had now.
         """
         if not self._secret:
             self._secret = self._read_secret()
         day = int(at // _DAY_S)
+        if day > max(self._day, self._fetched[0]):
+            self._fetched = day, self._salt(day)
+
+    def turn(self, at: float) -> bool:
+        """Change the salt when the day has changed, drop the old one when it may go; tell so.
+
+        Raises:
+            NotReadyError: what that takes has not been fetched; nothing has changed.
+        """
+        day = int(at // _DAY_S)
         if day > self._day:
-            key = self._salt(day)
-            self._old_key, self._key, self._day = self._key or None, key, day
+            fetched, key = self._fetched
+            if fetched < day or not self._secret:
+                raise NotReadyError
+            self._old_key, self._key, self._day = self._key or None, key, fetched
             return True
         if self._old_key is not None and at % _DAY_S > self._timeout_s:
             self._old_key = None

@@ -8,7 +8,7 @@ from flask_login import LoginManager, UserMixin, login_user, logout_user
 
 from flask_realtime_monitor import RealtimeMonitor, User
 from flask_realtime_monitor.testing import strict
-from flask_realtime_monitor.visitors import Visitors
+from flask_realtime_monitor.visitors import NotReadyError, Visitors
 
 
 def who_is(answer: Any) -> tuple[RealtimeMonitor, Flask]:
@@ -112,22 +112,52 @@ def salted(known: set[int]) -> Visitors:
     return Visitors(lambda day: bytes([day % 256]) * 16, 1800, known.__contains__)
 
 
+def visitor_at(
+    visitors: Visitors, at: float, address: str = "203.0.113.7", agent: str = "a"
+) -> int:
+    visitors.fetch(at)
+    visitors.turn(at)
+    return visitors.visitor(address, agent)
+
+
 def test_a_visitor_is_a_keyed_hash_that_changes_with_the_day() -> None:
     visitors = salted(set())
-    today = visitors.visitor("203.0.113.7", "agent", 86_400 * 5)
-    assert today == visitors.visitor("203.0.113.7", "agent", 86_400 * 5 + 80_000)
-    assert today != visitors.visitor("203.0.113.8", "agent", 86_400 * 5)
-    assert today != visitors.visitor("203.0.113.7", "other", 86_400 * 5)
-    assert today != visitors.visitor("203.0.113.7", "agent", 86_400 * 6)
+    today = visitor_at(visitors, 86_400 * 5)
+    assert today == visitor_at(visitors, 86_400 * 5 + 80_000)
+    assert today != visitor_at(visitors, 86_400 * 5, "203.0.113.8")
+    assert today != visitor_at(visitors, 86_400 * 5, agent="other")
+    assert today != visitor_at(visitors, 86_400 * 6)
 
 
 def test_who_was_here_before_midnight_keeps_the_id_for_a_while() -> None:
     known: set[int] = set()
     visitors = salted(known)
-    before = visitors.visitor("203.0.113.7", "agent", 86_400 * 6 - 60)
+    before = visitor_at(visitors, 86_400 * 6 - 60)
     known.add(before)
-    assert visitors.visitor("203.0.113.7", "agent", 86_400 * 6 + 60) == before
-    assert visitors.visitor("203.0.113.7", "agent", 86_400 * 6 + 1900) != before
+    assert visitor_at(visitors, 86_400 * 6 + 60) == before
+    assert visitor_at(visitors, 86_400 * 6 + 1900) != before
+
+
+def test_without_a_salt_the_last_one_stays_in_use_and_nobody_is_asked() -> None:
+    asked: list[int] = []
+
+    def salt(day: int) -> bytes:
+        asked.append(day)
+        return bytes([day]) * 16
+
+    visitors = Visitors(salt, 1800, lambda _: False)
+    with pytest.raises(NotReadyError):
+        visitors.visitor("203.0.113.7", "a")
+    today = visitor_at(visitors, 86_400 * 5)
+    with pytest.raises(NotReadyError):
+        visitors.turn(86_400 * 6)
+    assert visitors.visitor("203.0.113.7", "a") == today
+    assert asked == [5]
+    visitors.fetch(86_400 * 6)
+    visitors.fetch(86_400 * 6 + 1)
+    assert visitors.turn(86_400 * 6)
+    assert visitors.visitor("203.0.113.7", "a") != today
+    assert asked == [5, 6]
 
 
 def test_two_processes_with_random_salts_give_different_ids() -> None:
@@ -137,4 +167,4 @@ def test_two_processes_with_random_salts_give_different_ids() -> None:
         Visitors(lambda _day, salt=salt: salt, 1800, lambda _: False)
         for salt in (secrets.token_bytes(16), secrets.token_bytes(16))
     )
-    assert first.visitor("203.0.113.7", "a", 0) != second.visitor("203.0.113.7", "a", 0)
+    assert visitor_at(first, 0) != visitor_at(second, 0)

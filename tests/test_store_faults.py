@@ -9,10 +9,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, get_ident
 
 import pytest
 
+from flask_realtime_monitor.ingest import QUEUE_SIZE
+from flask_realtime_monitor.state import EXTENSION
+from flask_realtime_monitor.stores.redis import RedisStore
+
+from .support.apps import House
 from .support.gunicorn_server import GunicornServer
 from .support.lines import Line, line_to_each
 from .support.relay import Relay
@@ -140,6 +145,41 @@ def test_a_server_that_is_not_there_yet_takes_all_when_it_comes(
     valkey.thaw()
     found = agree(lines, active_users=5)
     assert found["requests_total"] >= 700
+
+
+def test_no_request_asks_a_frozen_server_for_the_salt_of_a_new_day(
+    own_valkey: Own, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even those that find the queue full."""
+    asked_by: set[int] = set()
+    real = RedisStore.salt
+
+    def noted(store: RedisStore, day: int) -> bytes:
+        asked_by.add(get_ident())
+        return real(store, day)
+
+    monkeypatch.setattr(RedisStore, "salt", noted)
+    valkey = own_valkey()
+    house = House(STORE=valkey.url)
+    client = house.app.test_client()
+    live = house.app.extensions[EXTENSION].live
+    client.get("/")
+    assert house.monitor.get_stats()["requests_total"] == 1
+    midnight_s = 86_400.0
+    now_at = live.clock.now_at
+    valkey.freeze()
+    monkeypatch.setattr(live.clock, "now_at", lambda: now_at() + midnight_s)
+    asked_by.clear()
+    for _ in range(3 * QUEUE_SIZE):
+        assert client.get("/").status_code == 200
+    assert get_ident() not in asked_by
+    assert len(live.ingest.queue) > QUEUE_SIZE, "they wait for the salt"
+    valkey.thaw()
+    wait_until(
+        lambda: house.monitor.get_stats()["requests_total"] == 3 * QUEUE_SIZE + 1, "all are told"
+    )
+    assert live.ingest.dropped == 0
+    live.sharing.store.leave()
 
 
 def test_a_server_far_away_makes_no_request_wait(

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..errors import ConfigError
 from .base import StoreError
+from .desk import Desk
 
 T = TypeVar("T")
 Command = tuple[Any, ...]
@@ -19,6 +20,9 @@ Command = tuple[Any, ...]
 TIMEOUT_S = 0.5
 #: A server that could not be reached is tried again after this (s), once.
 PAUSE_S = 1.0
+#: So many times as long as connecting and one wait may all that is done in one go take: a large
+#: answer comes in many pieces.
+_PATIENCE = 5
 _PORT = 6379
 _MOST_MOVES = 3
 _MOST_RACES = 10
@@ -57,6 +61,8 @@ _REASONS = (
 class Server:
     """Sends commands to the server, or to the node of a cluster, that has our keys.
 
+    It does so in one background thread; whoever calls waits, and no longer than it makes sense.
+
     All keys of one picture lie in one slot of a cluster, so an ordinary client of that one node
     serves; it follows when the slot moves, and asks the other nodes when its own is gone.
     """
@@ -71,6 +77,8 @@ class Server:
         self._client: tuple[int, Any] | None = None
         self._trouble: str | None = None
         self._next_try_s = 0.0
+        waits = (self._options[name] for name in ("socket_connect_timeout", "socket_timeout"))
+        self._desk = Desk(self.shown_url, _PATIENCE * sum(one or TIMEOUT_S for one in waits))
         self.answered_s: float | None = None
         errors = self._driver.exceptions
         self._errors: Any = (getattr(errors, "RedisError", None) or errors.ValkeyError, OSError)
@@ -125,15 +133,29 @@ class Server:
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
+        if self._client is None:
+            return
+        try:
+            self._desk.do(self._close)
+        except StoreError:
+            self._close()  # what is waited for there ends with its connection
+
+    def _close(self) -> None:
         made, self._client = self._client, None
         if made and made[0] == os.getpid():
             made[1].connection_pool.disconnect()
 
     def _try(self, work: Callable[[Any], T]) -> T:
+        trouble = self._trouble
+        if trouble and time.monotonic() < self._next_try_s:
+            raise StoreError(trouble)
+        return self._desk.do(lambda: self._try_here(work))
+
+    def _try_here(self, work: Callable[[Any], T]) -> T:
         if self._trouble:
             now_s = time.monotonic()
             if now_s < self._next_try_s:
-                raise StoreError(self._trouble)
+                raise StoreError(self._trouble)  # found by the one before, while this one waited
             # Whoever comes while this one tries is told at once.
             self._next_try_s = now_s + PAUSE_S
         for _ in range(_MOST_MOVES):
@@ -169,7 +191,7 @@ class Server:
     def _drop(self, client: Any) -> None:
         """Go on with new connections, and with the next node if there are several.
 
-        Another thread may wait for an answer on one of the old ones: those are left to it.
+        A transaction that this was a part of still holds one of the old ones: it is left to it.
         """
         client.connection_pool.disconnect(inuse_connections=False)
         if self._client and self._client[1] is client:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import re
 import shutil
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -67,6 +70,112 @@ def test_a_frozen_server_costs_one_timeout_a_second_and_comes_back(
     assert took_s < 0.25, "no second try within the second"
     server.thaw()
     assert wait_until(lambda: went_well(store), "the store works again", 5).epoch == epoch
+
+
+def test_all_sockets_are_used_by_one_thread_that_is_no_caller_s(
+    own_valkey: Own, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used_by: set[int] = set()
+    server = own_valkey()
+
+    def spied(real: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(connection: Any, *args: Any, **kwargs: Any) -> Any:
+            if connection.port == server.port:
+                used_by.add(threading.get_ident())
+            return real(connection, *args, **kwargs)
+
+        return noted
+
+    kind = redis.connection.AbstractConnection
+    for name in ("connect", "disconnect", "send_packed_command", "read_response", "can_read"):
+        monkeypatch.setattr(kind, name, spied(getattr(kind, name)))
+    gc.collect()  # the fixture's own client
+    used_by.clear()
+    store, gone = (left(open_store(server.url, worker=name)) for name in ("w1", "w2"))
+
+    def use(n: int) -> None:
+        cursor = store.flush(Flush(b"x", [(n, b"blob")], b"1", [b"note"])).cursor
+        store.read_since(store.load().cursor)
+        store.salt(n)
+        assert store.secret() and store.epoch() and store.since_at()
+        assert store.roster().beats
+        store.snapshots_of(n)
+        store.trim(cursor)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(use, range(8)))
+    assert len(used_by) == 1
+    assert threading.get_ident() not in used_by
+    gone.flush(frame())
+    used_by.clear()
+    assert store.retire("w2", lambda beat, retired, taken: b"1")
+    store.leave()
+    assert len(used_by) == 1
+    assert threading.get_ident() not in used_by
+
+
+def test_all_who_wait_for_a_frozen_server_are_through_after_one_timeout(
+    own_valkey: Own, left: Left
+) -> None:
+    server = own_valkey()
+    store = left(open_store(server.url, worker="w1"))
+    cursor = store.flush(frame()).cursor
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: store.flush(frame()),
+        lambda: store.read_since(cursor),
+        lambda: store.salt(20_000),
+        store.secret,
+        store.load,
+        store.roster,
+    )
+
+    def outcome(n: int) -> str:
+        try:
+            calls[n % len(calls)]()
+        except StoreError as error:
+            return str(error)
+        return "it answered"
+
+    server.freeze()
+    began_s = time.monotonic()
+    with ThreadPoolExecutor(30) as pool:
+        found = set(pool.map(outcome, range(30)))
+    assert time.monotonic() - began_s < 0.5 + 2, "not one after the other"
+    assert found == {f"{store.shown_url} did not answer within 0.5 s"}
+    server.thaw()
+    wait_until(lambda: went_well(store), "the store works again", 5)
+
+
+def test_an_answer_that_comes_too_late_is_dropped_and_no_note_with_it(
+    own_valkey: Own, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_realtime_monitor.stores.server._PATIENCE", 0.01)
+    server = own_valkey()
+    waits = "?socket_timeout=20&socket_connect_timeout=20"
+    reader = left(open_store(f"{server.url}{waits}", worker="w1"))
+    writer = left(open_store(server.url, worker="w2"))
+    wait_until(lambda: went_well(reader), "it is open")
+    monkeypatch.undo()
+    wait_until(lambda: went_well(writer), "the other's too")
+    wait_until(
+        lambda: went_well(writer, Flush(b"y", [], b"1", [b"first"])), "the first note is written"
+    )
+    server.freeze()
+    text, _ = refused(reader)
+    assert "does not answer in time" in text
+    server.thaw()
+    wait_until(
+        lambda: went_well(writer, Flush(b"y", [], b"1", [b"second"])), "the second is written"
+    )
+    told: list[bytes] = []
+
+    def hears_both() -> bool:
+        flushed = went_well(reader)
+        told.extend(note for _, note in flushed.notes) if flushed else None
+        return {b"first", b"second"} <= set(told)
+
+    wait_until(hears_both, "both notes are told")
+    assert sorted(told) == sorted(set(told)), "each once"
 
 
 def test_a_server_that_lost_everything_has_a_new_epoch_the_old_beginning_and_salt(

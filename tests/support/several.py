@@ -178,6 +178,7 @@ class Mate:
                 self.store.secret,
             ),
         )
+        self.tracker.visitors.fetch(clock.now_at())
         self.tracker.visitors.turn(clock.now_at())
         self.born = 1
         self.replicas = Replicas(settings, clock, self.store, name, name)
