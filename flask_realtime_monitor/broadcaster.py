@@ -128,7 +128,8 @@ class Broadcaster:
             viewer.ends_s = time.monotonic() + age_s * random.uniform(0.8, 1.2) if age_s else 0.0
             self._arriving.pop(viewer, None)
             self._viewers[viewer] = None
-            self._give(viewer, self._first(viewer, parse(last_event_id)))
+            if not self._is_forgetting:  # else it gets the new beginning with all others
+                self._give(viewer, self._first(viewer, parse(last_event_id)))
             if self._publisher is None:
                 self._publisher = threading.Thread(
                     target=self._publish, name="realtime-monitor-publisher", daemon=True
@@ -164,7 +165,7 @@ class Broadcaster:
     def once(self, role: str) -> bytes:
         """Return a bounded answer, for a server that a stream would block."""
         with self._lock:
-            if not self._viewers:
+            if not self._viewers or self._is_forgetting:
                 self._tick()
             retry_ms = max(1000, int(self._settings.update_interval * 1000))
             bye = self._bye("limit", retry_ms)
