@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -92,6 +93,21 @@ class Worker:
 def server_worker() -> Any:
     """Return gunicorn's worker object, found as the owner of its SIGTERM handler, or None."""
     return getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+
+
+def serving() -> dict[str, Any]:
+    """Return how gunicorn serves here, as far as it matters to streams; empty elsewhere."""
+    found = server_worker()
+    cfg = getattr(found, "cfg", None)
+    if cfg is None:
+        return {}
+    monkey = sys.modules.get("gevent.monkey")
+    return {
+        "class": type(found).__name__,
+        "connections": int(cfg.worker_connections),
+        "threads": int(cfg.threads),
+        "is_patched": bool(monkey and monkey.is_module_patched("threading")),
+    }
 
 
 def is_told_to_stop() -> bool:
