@@ -101,7 +101,7 @@ def _privacy_of_server(store: Store) -> Finding:
     host = asked.hostname or ""
     if asked.scheme == "unix" or host in _HERE:
         return Finding("ok", "private", "the server is on this host")
-    if asked.password is None:
+    if asked.password is None and "password=" not in asked.query:
         return Finding(
             "warn",
             "private",

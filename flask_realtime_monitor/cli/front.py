@@ -242,14 +242,6 @@ class Front:
         if took_s > _FIRST_BYTE_S:
             yield "fault", "stream", f"the first byte came after {took_s:.1f} s: {_UNBUFFERED}"
             return
-        if not first:
-            yield (
-                "warn",
-                "stream",
-                "it ends at once: this server cannot hold streams, and the page asks again and "
-                "again; serve with --worker-class gevent",
-            )
-            return
         yield "ok", "stream", f"the first byte came after {took_s:.2f} s"
         # A long beginning may fill a proxy's buffer where the short heartbeat would not.
         patience_s = self._heartbeat_s + _LATE_S
@@ -261,6 +253,14 @@ class Front:
             quiet_s = time.monotonic() - asked_s
             if more is None:
                 break
+            if not more and time.monotonic() - began_s < _FIRST_BYTE_S:
+                yield (
+                    "warn",
+                    "stream",
+                    "it ends at once: this server cannot hold streams, and the page asks again "
+                    "and again; serve with --worker-class gevent",
+                )
+                return
             if not more:
                 yield (
                     "fault",

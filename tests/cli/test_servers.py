@@ -336,3 +336,5 @@ def test_the_doctor_knows_sync_workers(open_shop: Open) -> None:
     shop.server.ask("/")
     found = wait_until(lambda: shop.flask("doctor").stdout, "it reports")
     assert re.search(r"warn +server .*SyncWorker.*--worker-class gevent", found)
+    found = shop.flask("doctor", "--url", shop.server.url, *ADMIN).stdout
+    assert re.search(r"warn +stream +it ends at once", found)
