@@ -18,6 +18,7 @@ from flask import request as flask_request
 
 from . import config
 from .access import Authorize, checked_gate
+from .cli import monitor as commands
 from .errors import ConfigError
 from .identity import Identify, Person, person_of
 from .models import Activity, User
@@ -99,6 +100,7 @@ class RealtimeMonitor:
             _check_prefix(app, settings.url_prefix)
             app.register_blueprint(blueprint(settings.url_prefix))
             _connect(app, state)
+            _add_commands(app)
         app.extensions[EXTENSION] = state
         self._apps.append(app)
 
@@ -179,7 +181,11 @@ class RealtimeMonitor:
         return self._live().picture.session(str(session_id))
 
     def forget(self, user_id: str | int) -> None:
-        """Erase a person: sessions, activities, names."""
+        """Erase a person, in all workers: sessions, activities, names.
+
+        Raises:
+            MonitorError: in a shell, cron job or the like: the workers could not be told.
+        """
         self._live().forget(str(user_id))
 
     # -- finding the app -----------------------------------------------------------------------
@@ -232,6 +238,12 @@ def _connect(app: Flask, state: State) -> None:
     request_finished.connect(finished, app, weak=False)
     got_request_exception.connect(guard.wrap(excepted), app, weak=False)
     connect_logins(app, guard.wrap(signed_in), guard.wrap(signed_out))
+
+
+def _add_commands(app: Flask) -> None:
+    """Add ``flask monitor ...``, under another name where the app has one of its own."""
+    name = commands.name if commands.name not in app.cli.commands else "realtime-monitor"
+    app.cli.add_command(commands, name)
 
 
 def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..., Iterable[bytes]]:

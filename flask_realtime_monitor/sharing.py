@@ -46,6 +46,7 @@ class Sharing:
         in_flight: returns its requests in flight.
         fold: brings the tracker up to date.
         told: called with what another worker tells all: a sign-out, an erasure.
+        serving: returns how this process serves, for who examines the deployment.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Sharing:
         in_flight: Callable[[], list[InFlight]],
         fold: Callable[[], None],
         told: Callable[[Json], None],
+        serving: Callable[[], Json],
     ) -> None:
         self._settings = settings
         self.store = store
@@ -70,6 +72,7 @@ class Sharing:
         self._in_flight = in_flight
         self._fold = fold
         self._told = told
+        self._serving = serving
         self._flusher: Flusher | None = None
         self._born = beats.born_at(worker.pid)
         self._began = threading.Lock()
@@ -185,6 +188,17 @@ class Sharing:
             with self._worker.own_work():
                 self._flusher.flush(is_beat=False)
 
+    def tell_all(self, note: Json) -> None:
+        """Hand a note to all workers, from a process that is none and does not become one.
+
+        Raises:
+            StoreError: the store cannot be used; nobody was told.
+        """
+        now_ms = round(self.store.roster().now * 1000)  # this host's clock may be off
+        told = {**note, "at_ms": now_ms}
+        self.store.tell(beats.encode(told))
+        self._hear(told)
+
     def last(self) -> None:
         """Write all there is: the process ends."""
         if self._flusher is not None:
@@ -200,6 +214,7 @@ class Sharing:
             "at": self._clock.now_ms(),
             "o": self._clock.offset_ms,
             "item": self._item(),
+            "serving": self._serving(),
             "in_flight_count": len(flying),
             "in_flight": [one[:6] for one in flying[:_MOST_IN_FLIGHT]],
         }

@@ -124,6 +124,7 @@ class Live:
             self.requests.in_flight,
             self.ingest.fold,
             self._hear,
+            lambda: {**worker.serving(), "most_viewers": self.broadcaster.limit()},
         )
         self.picture = Picture(
             settings,
@@ -233,15 +234,37 @@ class Live:
         self.ingest.put(Raw("custom", now_s, "", "", user, name=name, data=data, has_visitor=False))
 
     def forget(self, user_id: str) -> int:
-        """Erase a person; return how many sessions went."""
+        """Erase a person; return how many sessions of this worker's went.
+
+        Raises:
+            StoreError: this process is no worker, and the store, by which it would tell those
+                that are, cannot be used.
+        """
         self.ingest.fold()
-        if self.sharing.store.is_guest:
-            logger.warning("this process only reads: call forget in one of the app's workers")
-        else:
+        if self.serves:
             self.sharing.begin()  # the others are to be told
+        elif self.sharing.store.is_shared:
+            self.sharing.tell_all({"kind": "forget", "user": user_id})
+            return 0
+        elif self.sharing.store.reason is not None:
+            logger.warning("no worker was told to forget: %s", self.sharing.store.reason)
         gone = self.tracker.forget(user_id)
         self.broadcaster.forget()
         return gone
+
+    @property
+    def serves(self) -> bool:
+        """Whether this process serves requests, or counts for another reason as a worker.
+
+        A shell, a cron job and the command line do not: they only read, and tell.
+        """
+        tracker = self.tracker
+        return bool(
+            (self.sharing.is_worker and self.sharing.store.is_shared)
+            or tracker.feed_number
+            or tracker.traffic.excluded
+            or self.requests.current()
+        )
 
     def viewer(self) -> User | None:
         """Return who makes the request at hand, as a viewer."""

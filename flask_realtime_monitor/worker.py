@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -120,6 +121,21 @@ def meet_server(frame: FrameType | None) -> None:
                 _Server.pid, _Server.worker = os.getpid(), found
                 return
         frame = frame.f_back
+
+
+def serving() -> dict[str, Any]:
+    """Return how gunicorn serves here, as far as it matters to streams; empty elsewhere."""
+    found = server_worker()
+    cfg = getattr(found, "cfg", None)
+    if cfg is None:
+        return {}
+    monkey = sys.modules.get("gevent.monkey")
+    return {
+        "class": type(found).__name__,
+        "connections": int(cfg.worker_connections),
+        "threads": int(cfg.threads),
+        "is_patched": bool(monkey and monkey.is_module_patched("threading")),
+    }
 
 
 def is_told_to_stop() -> bool:

@@ -26,7 +26,7 @@ LAYERS = (
     "recorders cards metrics",
     "broadcaster",
     "state",
-    "web gates",
+    "web cli gates",
     "extension",
     "__init__ testing",
 )

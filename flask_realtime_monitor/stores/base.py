@@ -160,6 +160,10 @@ class Store(ABC):
         """Write, and learn what has changed; writing the same again does no harm."""
 
     @abstractmethod
+    def tell(self, note: bytes) -> None:
+        """Hand a note to every worker, from a process that is none itself: it gets no beat."""
+
+    @abstractmethod
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
         """Return the oldest entries after a cursor, this worker's own too.
 

@@ -46,6 +46,9 @@ class MemoryStore(Store):
         self._cursor += flush.frame is not None
         return Flushed(self._cursor, self._epoch, [], time.time())
 
+    def tell(self, note: bytes) -> None:
+        """Do nothing: there is nobody to tell."""
+
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
         """Return nothing."""
         return []

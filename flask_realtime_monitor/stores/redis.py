@@ -149,6 +149,13 @@ class RedisStore(Store):
             text = epoch.decode()
         return Flushed(self._newest, text, self._others(notes), self._note_time(moment))
 
+    def tell(self, note: bytes) -> None:
+        """Write a note alone; where no picture is, it expires as one would."""
+        notes = self._key("notes")
+        self._server.send(
+            ("XADD", notes, "*", "w", self.worker, "d", note), ("EXPIRE", notes, self._keep)
+        )
+
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
         """Return entries of the log, unless it was cut beyond the cursor, or is another one."""
         begin = cursor

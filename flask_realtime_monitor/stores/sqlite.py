@@ -128,16 +128,17 @@ class SQLiteStore(Store):
         self._notes = flushed.epoch, newest
         return flushed
 
+    def tell(self, note: bytes) -> None:
+        """Write a note alone."""
+        self._database.run(lambda db: _add_notes(db.sql, self.worker, db.tick(), [note]), WRITE)
+
     def _append(self, sql: Connection, at: float, flush: Flush) -> int:
         """Write the frame, the snapshots and the notes; return the log's cursor."""
         sql.executemany(
             "INSERT OR REPLACE INTO snap(worker, bucket, at, data) VALUES(?, ?, ?, ?)",
             [(self.worker, bucket, at, blob) for bucket, blob in flush.snapshots],
         )
-        sql.executemany(
-            "INSERT INTO note(worker, at, data) VALUES(?, ?, ?)",
-            [(self.worker, at, note) for note in flush.notes],
-        )
+        _add_notes(sql, self.worker, at, flush.notes)
         if flush.frame is None:
             return int(sql.execute(_SEQUENCE, ("log",)).fetchone()[0])
         appended = sql.execute(
@@ -260,6 +261,12 @@ class SQLiteStore(Store):
 def _entries(db: Opened, rows: Iterable[tuple[int, str, float, bytes]]) -> list[Entry]:
     shift_s = time.time() - db.tick()
     return [Entry(id, worker, at + shift_s, data) for id, worker, at, data in rows]
+
+
+def _add_notes(sql: Connection, worker: str, at: float, notes: Iterable[bytes]) -> None:
+    sql.executemany(
+        "INSERT INTO note(worker, at, data) VALUES(?, ?, ?)", [(worker, at, one) for one in notes]
+    )
 
 
 def _retired(sql: Connection) -> bytes | None:

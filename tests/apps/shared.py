@@ -19,8 +19,11 @@ class Person(UserMixin):  # type: ignore[misc]
 
 
 def create_app(store: str = "auto") -> tuple[Flask, RealtimeMonitor]:
-    """Return the app and its monitor; ``X-Admin: yes`` opens the gate."""
-    app = Flask("shared")
+    """Return the app and its monitor; ``X-Admin: yes`` opens the gate.
+
+    ``APP_NAME`` tells one from others that run at the same time.
+    """
+    app = Flask(os.environ.get("APP_NAME", "shared"))
     app.secret_key = "of the tests"
     app.config["REALTIME_MONITOR_STORE"] = store
     for name, value in os.environ.items():

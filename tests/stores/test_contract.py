@@ -165,6 +165,26 @@ def test_notes_reach_every_other_worker_once(open_shared: Open) -> None:
     assert [data for _, data in one.flush(quiet()).notes] == [b"two's"]
 
 
+def test_who_is_no_worker_tells_all_workers_and_stays_none(open_shared: Open) -> None:
+    one, two, shell = open_shared("w1"), open_shared("w2"), open_shared("shell")
+    one.flush(quiet())
+    two.flush(quiet())
+    shell.tell(b"note")
+    for worker in (one, two):
+        assert [data for _, data in worker.flush(quiet()).notes] == [b"note"]
+        assert worker.flush(quiet()).notes == []
+    assert set(one.roster().beats) == {"w1", "w2"}
+    assert [data for _, data in open_shared("late").load().notes] == [b"note"]
+    assert one.load().entries == []
+
+
+def test_who_is_told_before_there_is_a_picture_finds_the_note(open_shared: Open) -> None:
+    open_shared("shell").tell(b"note")
+    one = open_shared("w1")
+    one.flush(quiet())
+    assert [data for _, data in one.load().notes] == [b"note"]
+
+
 def test_notes_since_the_store_was_opened_are_told_and_older_ones_loaded(
     open_shared: Open,
 ) -> None:
@@ -357,6 +377,7 @@ def test_memory_carries_nothing_and_is_its_own_picture() -> None:
     assert one.load()[1:] == (1, [], [], [])
     assert one.roster()[:3] == ({}, None, {})
     assert not one.retire("x", add)
+    one.tell(b"note")
     one.trim(1)
     one.leave()
     assert one.lag_s() is None

@@ -123,6 +123,10 @@ class PostStore(Store):
         self._told = post.first + len(post.notes)
         return Flushed(post.first + len(post.log), self.epoch(), told, now)
 
+    def tell(self, note: bytes) -> None:
+        post = self._ask()
+        post.notes.append((post.first + len(post.notes) + 1, self.worker, note))
+
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
         post = self._ask()
         if not post.first <= cursor <= post.first + len(post.log):
