@@ -1,7 +1,8 @@
 """How streams live and end: idle, busy, stuck, closed at once, and with a worker that goes.
 
 Each case starts a gunicorn of its own, with the defaults but for what the case is about, and says
-in a line what it saw. "A 500-user app" has 500 sessions, half of them of users.
+in a line what it saw; ``--case`` with the name of one runs it alone. The app has 500 sessions, half
+of them of users.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def listen(port: int, seconds: float) -> tuple[str, int, int, int]:
         text += inflate(chunk)
         if not first and text.find(b"\n\n", text.find(b"event: ")) >= 0:
             first, plain = at, len(text)
-    if b"event: snapshot" not in text[:2000] or text.count(b"event: update") < seconds / 2:
+    if b"event: snapshot" not in text[:2000] or text.count(b"event: update") < seconds / 6:
         raise SystemExit(f"no stream of snapshot and updates: {head!r} {text[:200]!r}")
     return coding, first, len(body) - first, len(text) - plain
 

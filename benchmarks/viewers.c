@@ -197,8 +197,8 @@ static void read_line(struct viewer *v, const char *line, size_t size, double at
         if (found)
             count(v, strtod(found + 8, NULL), at_s, size);
         v->is_snapshot = 0;
-    } else if (line[0] == ':' && at_s >= from_s && at_s < to_s) {
-        n_comments++;
+    } else if (line[0] == ':') {
+        n_comments += at_s >= from_s && at_s < to_s;
     } else {
         return;
     }
