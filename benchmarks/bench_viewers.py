@@ -13,6 +13,8 @@ same bytes to all is the floor. The server has a core of its own, viewers and al
 - "lag": the time at which a viewer's process had read an event less the event's own time.
 - "request": an ordinary one of the same worker, 20 a second meanwhile.
 
+On a busy machine the tails tell of its other work; the C program's say how much.
+
 Medians of three rounds, which take about a quarter of an hour.
 """
 
@@ -125,12 +127,12 @@ def measure(folder: Path, server: Any, viewers: int, seconds: float) -> Figures:
         with asked as asker:
             collect_ms = collection_ms(server) if is_ours else 0.0
             before_kb = rss_kb(server.pid)
-            idle = use(server, seconds / 2)
+            idle = use(server, seconds * 0.3)
             single = 0.0
             if is_ours:
                 crowd.open(1)
                 time.sleep(1.5)
-                single = use(server, seconds / 2) - idle
+                single = max(0.0, use(server, seconds / 2) - idle)
                 crowd.say("drop 1")
             began_s = time.monotonic()
             opened = crowd.open(viewers)
