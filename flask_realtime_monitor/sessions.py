@@ -257,7 +257,9 @@ class Sessions:
                 self._end(key, row, now_ms)
 
     def sign_out(self, record: Record, now_ms: int, generation: int) -> tuple[int, ...]:
-        """End the session of who signed out; the visitor's next request begins a new one.
+        """End the session of who signed out, and the visitor's anonymous one, here as elsewhere.
+
+        The visitor's next request begins a new one.
 
         Args:
             generation: tells the sessions after this sign-out from those before; it grows.
@@ -272,9 +274,7 @@ class Sessions:
             self.key(visitor, record.user_id, record.user_name),
             self.anonymous_key(visitor),
         )
-        row = self.rows.get(ended[0])
-        if row is not None:
-            self._end(ended[0], row, now_ms)
+        self.end(ended, now_ms)
         self._begin_generation(visitor, generation)
         return ended
 
