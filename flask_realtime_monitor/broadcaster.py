@@ -31,9 +31,9 @@ _BASE_KEPT_S = 120.0
 _RETRY_MS = (1000, 3500)
 _RESTART_MS = (200, 2700)
 _MOST_FAREWELLS = 32
+_RENEW_S = 0.5
 _FORGOT_MARGIN_MS = 3000
 _HEARTBEAT = Packet(sse.HEARTBEAT)
-_NOTHING = Packet(b"")
 _MISSING = object()
 
 
@@ -79,7 +79,7 @@ class Broadcaster:
         self._changed_since_snapshot = False
         self._rode: dict[str, Any] = {}
         self._rode_s = 0.0
-        self._sent_s = 0.0
+        self._sent_s = self._renew_s = 0.0
         self._is_stopping = False
         self.interval_s = settings.update_interval
         self.events_dropped = 0
@@ -128,7 +128,9 @@ class Broadcaster:
             viewer.ends_s = time.monotonic() + age_s * random.uniform(0.8, 1.2) if age_s else 0.0
             self._arriving.pop(viewer, None)
             self._viewers[viewer] = None
-            if not self._is_forgetting:  # else it gets the new beginning with all others
+            if self._is_forgetting:
+                self._fall_behind(viewer)  # it gets the new beginning, with all others
+            else:
                 self._give(viewer, self._first(viewer, parse(last_event_id)))
             if self._publisher is None:
                 self._publisher = threading.Thread(
@@ -274,7 +276,8 @@ class Broadcaster:
 
     def _renew(self, now_s: float) -> None:
         """Ask the browsers of old streams to come back with today's cookies."""
-        if self._settings.stream_max_age:
+        if self._settings.stream_max_age and now_s >= self._renew_s:
+            self._renew_s = now_s + _RENEW_S
             for viewer in [one for one in self._viewers if one.ends_s and now_s >= one.ends_s]:
                 self._dismiss(viewer, self._bye("renew", random.randint(0, 1000)))
 
@@ -312,7 +315,8 @@ class Broadcaster:
         self._snapshots.clear()
         self._resumed.clear()
         self._rode_s = self._snapshot_s = now_s
-        self._behind.update(self._viewers)
+        for viewer in self._viewers:
+            self._fall_behind(viewer)
 
     def _next_tick(self, after: dict[str, Any]) -> int:
         return max(self._ring.tick + 1, int(after["as_of"] * 1000))
@@ -331,28 +335,34 @@ class Broadcaster:
         if now_s - self._sent_s >= self._settings.heartbeat_interval:
             self._sent_s = now_s
             return list(self._viewers), _HEARTBEAT
-        return list(self._behind), _NOTHING
+        return list(self._behind), None
 
     def _send(self, viewers: list[Viewer], packet: Packet | None, is_news: bool) -> float:
         """Write to all, in slices; return the seconds it took."""
         pace = Pace()
-        give, behind, snapshot, rest = self._give, self._behind, self._snapshot, pace.rest
+        if packet is not None:
+            viewers = self._fanout.send_to_all(viewers, packet, pace)
         for viewer in viewers:
-            if viewer in behind:
+            if viewer.is_behind:
                 # What it skipped is made good by one snapshot, as soon as it can take it.
-                if give(viewer, snapshot(viewer.pass_.role)):
-                    behind.pop(viewer, None)
+                if self._give(viewer, self._snapshot(viewer.pass_.role)):
+                    viewer.is_behind = False
+                    self._behind.pop(viewer, None)
                 else:
                     self.events_dropped += is_news
             elif (
-                not give(viewer, snapshot(viewer.pass_.role) if packet is None else packet)
+                not self._give(viewer, packet or self._snapshot(viewer.pass_.role))
                 and is_news
+                and viewer in self._viewers
             ):
                 self.events_dropped += 1
-                if viewer in self._viewers:
-                    behind[viewer] = None
-            rest()
+                self._fall_behind(viewer)
+            pace.rest()
         return pace.total_s()
+
+    def _fall_behind(self, viewer: Viewer) -> None:
+        viewer.is_behind = True
+        self._behind[viewer] = None
 
     def _snapshot(self, role: str) -> Packet:
         """Return the base as a snapshot event, encoded once a tick and role."""

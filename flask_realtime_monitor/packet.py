@@ -18,6 +18,7 @@ from struct import pack
 #: Bits of a form.
 CHUNKED = 1
 GZIP = 2
+FORMS = 4
 
 #: The head of a gzip body: deflate, no name, no time, an unknown system (RFC 1952, 2.3).
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -39,7 +40,7 @@ class Packet:
     __slots__ = ("_forms", "_is_last")
 
     def __init__(self, plain: bytes, is_last: bool = False) -> None:
-        self._forms: list[bytes | None] = [plain, None, None, None]
+        self._forms: list[bytes | None] = [plain] + [None] * (FORMS - 1)
         self._is_last = is_last
 
     def __len__(self) -> int:

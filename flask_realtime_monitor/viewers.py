@@ -125,9 +125,13 @@ class DetachedViewer(Viewer):
         except BlockingIOError:
             done = 0
         if done != len(data):
-            self.rest = memoryview(data)[done:]
-            self.stuck_s = time.monotonic()
+            self.keep(data, done)
         return True
+
+    def keep(self, data: bytes, done: int) -> None:
+        """Keep what the kernel has not taken of some bytes."""
+        self.rest = memoryview(data)[done:]
+        self.stuck_s = time.monotonic()
 
     def go_on(self) -> None:
         """Write more of what waits.
