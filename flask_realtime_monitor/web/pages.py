@@ -31,6 +31,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "form-action 'none'",
         "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
+        "trusted-types realtime-monitor",
     )
 )
 
@@ -46,6 +47,7 @@ def page() -> Response:
         data={card.stem: card.data(live.picture) for card in CARDS},
         asset=_asset_url,
         home_url=home_url,
+        role=g.realtime_monitor_role,
         api_url=home_url + "api/v1",
         stream_url=url_for("realtime_monitor.stream"),
         heartbeat_interval=state.settings.heartbeat_interval,
