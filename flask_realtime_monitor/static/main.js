@@ -155,7 +155,7 @@ document.addEventListener("keydown", (event) => {
 
 // -- time goes on ---------------------------------------------------------------------------
 
-document.addEventListener("visibilitychange", draw);
+document.addEventListener("visibilitychange", () => { if (!page.isPaused) draw(); });
 setInterval(() => {
   if (document.hidden) return;
   showConnection();

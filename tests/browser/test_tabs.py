@@ -135,6 +135,29 @@ def test_a_hidden_tab_gets_nothing_until_it_is_shown(
     expect(row(second, "Hans Hidden")).to_have_count(1)
 
 
+def test_a_pause_is_of_one_tab_and_counts_what_came_while_it_was_hidden(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    site.visit("/page/tea", X_User="u-pause-1", X_Name="Pia Pause")
+    first = watch(site, prepare=prepared())
+    second = watch(site, prepare=prepared(), beside=first)
+    for page in (first, second):
+        is_live(page)
+    second.keyboard.press("p")
+    site.visit("/page/tea", X_User="u-pause-2", X_Name="Pit Pause")
+    expect(row(first, "Pit Pause")).to_have_count(1)
+    expect(second.locator("#pause")).to_have_text("Paused, 1 new: go on")
+    show(second, False)
+    site.visit("/page/tea", X_User="u-pause-3", X_Name="Pam Pause")
+    expect(row(first, "Pam Pause")).to_have_count(1)
+    show(second, True)
+    expect(second.locator("#pause")).to_have_text("Paused, 2 new: go on")
+    expect(row(second, "Pit Pause")).to_have_count(0)
+    second.keyboard.press("p")
+    expect(row(second, "Pam Pause")).to_have_count(1)
+
+
 @pytest.mark.parametrize("script", ["", _NO_SHARED_WORKER], ids=["shared", "alone"])
 def test_when_nobody_looks_the_stream_is_closed_and_then_comes_back_right(
     own_site: Callable[..., Site], watch: Watch, script: str
