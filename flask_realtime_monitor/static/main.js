@@ -1,8 +1,8 @@
-/** The page: connects the stream, the model and the cards. */
+/** The page: connects the feed, the model and the cards. */
 
-import { Connection } from "./connection.js";
+import { el, write } from "./dom.js";
+import { Feed } from "./feed.js";
 import { age, clockTime, covered, least } from "./format.js";
-import { write } from "./dom.js";
 import { Model } from "./model.js";
 
 const SPOKEN_EVERY_MS = 10000;
@@ -20,13 +20,13 @@ const page = {
 const cards = await Promise.all([...document.querySelectorAll("[data-card]")].map(
   async (element) => (await import(`./cards/${element.dataset.card}.js`)).mount(element, page)));
 
-const connection = new Connection(
-  { stream: document.body.dataset.stream, api: page.api },
-  Number(document.body.dataset.heartbeat) * 1000,
+const { api, asleepAfter, heartbeat, home, role, stream } = document.body.dataset;
+const feed = new Feed(
+  { urls: { api, stream }, role, heartbeatMs: heartbeat * 1000, asleepMs: asleepAfter * 1000 },
   {
     snapshot: (data) => take(() => page.model.snapshot(data)),
     update: (data) => take(() => page.model.update(data)),
-    state: () => { if (connection.state === "ended") end(); showConnection(); },
+    state: () => { if (feed.status.state === "ended") end(); showConnection(); },
   });
 
 let isDrawing = false;
@@ -60,11 +60,11 @@ function showCoverage() {
 }
 
 function showConnection() {
-  const { state } = connection;
+  const { state } = feed.status;
   const chip = find("connection");
   chip.dataset.state = state;
   document.body.dataset.state = state;
-  write(find("connection-text"), words(state));
+  write(find("connection-text"), words());
   find("connection-now").hidden = state !== "reconnecting" && state !== "polling";
   document.title = `${TITLE_MARKS[state] ?? ""}${title}`;
 }
@@ -72,29 +72,40 @@ function showConnection() {
 const title = document.title;
 const TITLE_MARKS = { reconnecting: "(cut off) ", ended: "(ended) ", asleep: "(asleep) " };
 
-function words(state) {
+function words() {
+  const { state, why, since, heardAt, retryAt } = feed.status;
   const now = Date.now();
-  const quiet = Math.max(0, now - connection.heardAt) / 1000;
-  const next = Math.max(0, Math.ceil((connection.retryAt - now) / 1000));
+  const quiet = Math.max(0, now - heardAt) / 1000;
+  const next = Math.ceil((retryAt - now) / 1000);
   switch (state) {
     case "live": return `Live, ${quiet < 1 ? "now" : `heard ${age(quiet)} ago`}`;
     case "catching-up": return "Catching up";
     case "reconnecting":
-      return `Cut off since ${clockTime(connection.since / 1000)}, next try in ${next} s`;
-    case "polling": return `No free place for a live view: asking again in ${next} s`;
+      return `Cut off since ${clockTime(since / 1000)}, ${next > 0 ? `next try in ${next} s` : "trying now"}`;
+    case "polling":
+      if (why === "bounded") return "This server cannot stream; asked every 10 s";
+      return `No free place for a live view: asking again ${next > 0 ? `in ${next} s` : "now"}`;
     case "asleep": return "Asleep while hidden";
-    case "ended": return "Access ended";
+    case "ended": return why === "login" ? "Signed out" : "Access ended";
     default: return "Connecting";
   }
 }
 
-/** The gate says no: what was shown goes too. */
+const ENDINGS = {
+  login: "The app asks who you are. ",
+  missing: "The monitor is not here any more, or you may no longer watch it. ",
+  refused: "You may no longer watch here. ",
+};
+
+/** The server says no: what was shown goes too. */
 function end() {
   page.model = new Model();
   find("main").replaceChildren();
   const notice = find("notice");
   notice.hidden = false;
-  notice.textContent = "You may no longer watch here. Sign in to the app again, then load this page.";
+  notice.replaceChildren(
+    ENDINGS[feed.status.why], el("a", { href: home, textContent: "Sign in again" }),
+    ", then watch on.");
 }
 
 // -- pause and search -----------------------------------------------------------------------
@@ -123,7 +134,7 @@ function search(text) {
 page.clearSearch = () => search("");
 find("pause").addEventListener("click", togglePause);
 find("search").addEventListener("input", (event) => search(event.target.value));
-find("connection-now").addEventListener("click", () => connection.now());
+find("connection-now").addEventListener("click", () => feed.now());
 
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target.matches("input, textarea, select");
@@ -144,7 +155,7 @@ document.addEventListener("keydown", (event) => {
 
 // -- time goes on ---------------------------------------------------------------------------
 
-document.addEventListener("visibilitychange", draw);
+document.addEventListener("visibilitychange", () => { if (!page.isPaused) draw(); });
 setInterval(() => {
   if (document.hidden) return;
   showConnection();
@@ -155,8 +166,8 @@ setInterval(() => {
 setInterval(() => {
   if (page.model.isEmpty || document.hidden) return;
   const { active_sessions: active, in_flight: flying, coverage } = page.model.stats;
-  write(find("spoken"), `${least(coverage)}${active} active now, ${flying} requests in flight. ${words(connection.state)}`);
+  write(find("spoken"), `${least(coverage)}${active} active now, ${flying} requests in flight. ${words()}`);
 }, SPOKEN_EVERY_MS);
 
 showConnection();
-connection.run();
+feed.start();

@@ -15,19 +15,29 @@ export class Model {
     this.activities = [];
     for (const name of Object.keys(KEYS)) this[name] = new Map();
     this.offset = 0; // seconds the server's clock is ahead of ours
-    this.seen = 0; // activities that came since the snapshot
+    this.seen = 0; // activities that came since the first snapshot
   }
 
-  /** Take a snapshot for all there is. */
+  /** Take a snapshot, or what another model holds, for all there is. */
   snapshot(data) {
+    if (!this.isEmpty) this.seen += this._fresh(data.activities).length;
     this.isEmpty = false;
     this.stats = data.stats;
-    this._coveredAt = data.as_of;
+    this._coveredAt = data.covered_at ?? data.as_of;
     this.activities = data.activities.slice(0, MOST);
     for (const [name, key] of Object.entries(KEYS)) {
       this[name] = new Map(data[name].map((item) => [item[key], item]));
     }
     this._set(data.as_of);
+    // Handed on it is older than it says: no news may have come since, for minutes.
+    this.offset = data.offset ?? this.offset;
+  }
+
+  /** Everything, for another model to begin with. */
+  whole() {
+    const { asOf: as_of, _coveredAt: covered_at, offset, stats, activities } = this;
+    const lists = Object.keys(KEYS).map((name) => [name, [...this[name].values()]]);
+    return { as_of, covered_at, offset, stats, activities, ...Object.fromEntries(lists) };
   }
 
   /** Merge an update over what there is. */
@@ -39,8 +49,7 @@ export class Model {
         held.set(item[key], { ...held.get(item[key]), ...item });
       }
     }
-    const known = new Set(this.activities.map((one) => one.id));
-    const fresh = (data.activities ?? []).filter((one) => !known.has(one.id)).reverse();
+    const fresh = this._fresh(data.activities ?? []).reverse();
     this.activities = [...fresh, ...this.activities].slice(0, MOST);
     this.seen += fresh.length;
     if (data.stats) {
@@ -50,6 +59,11 @@ export class Model {
       if (history) this.stats.history = merged(this.stats.history, history);
     }
     this._set(data.as_of);
+  }
+
+  _fresh(activities) {
+    const known = new Set(this.activities.map((one) => one.id));
+    return activities.filter((one) => !known.has(one.id));
   }
 
   _set(asOf) {

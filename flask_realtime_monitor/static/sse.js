@@ -10,7 +10,8 @@ export class Refused extends Error {
   constructor(response) {
     super(`refused with ${response.status}`);
     this.status = response.status;
-    this.retryAfter = Number(response.headers.get("Retry-After")) || 0;
+    this.isRedirect = response.type === "opaqueredirect"; // to where one signs in, most likely
+    this.retryAfterMs = Number(response.headers.get("Retry-After")) * 1000 || 0;
   }
 }
 
@@ -55,25 +56,22 @@ export class Parser {
 /**
  * Read one stream to its end.
  *
- * @param lastId where to go on; "" for a snapshot.
+ * @param parser takes it in; its `lastId` says where to go on, "" is for a snapshot.
  * @param heard called whenever anything came, a heartbeat too.
- * @param onEvent called with (event, data, id).
- * @returns {Promise<number|null>} the milliseconds the server asked us to wait, if it did.
- * @throws {Refused} on any answer but a stream; TypeError or AbortError where the line is cut.
+ * @throws {Refused} on any answer but a stream; what the signal says, or a TypeError, where the
+ *   line is cut.
  */
-export async function read(url, lastId, signal, heard, onEvent) {
+export async function read(url, parser, signal, heard) {
   const headers = { Accept: "text/event-stream" };
-  if (lastId) headers["Last-Event-ID"] = lastId;
+  if (parser.lastId) headers["Last-Event-ID"] = parser.lastId;
   const response = await fetch(url, { headers, signal, cache: "no-store", redirect: "manual" });
   const type = response.headers.get("Content-Type") ?? "";
   if (!response.ok || !type.startsWith("text/event-stream")) throw new Refused(response);
   heard();
-  const parser = new Parser((event, data) => onEvent(event, data, parser.lastId));
-  parser.lastId = lastId;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) return parser.retry;
+    if (done) return;
     heard();
     parser.feed(value);
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import mimetypes
 from functools import cache
@@ -30,6 +31,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "form-action 'none'",
         "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
+        "trusted-types realtime-monitor",
     )
 )
 
@@ -45,6 +47,7 @@ def page() -> Response:
         data={card.stem: card.data(live.picture) for card in CARDS},
         asset=_asset_url,
         home_url=home_url,
+        role=g.realtime_monitor_role,
         api_url=home_url + "api/v1",
         stream_url=url_for("realtime_monitor.stream"),
         heartbeat_interval=state.settings.heartbeat_interval,
@@ -89,9 +92,18 @@ def asset(version: str, name: str) -> Response:
     file = files().get(name)
     if file is None or version != content_hash():
         return error(404, "there is nothing here")
-    set_headers(Cache_Control="private, max-age=31536000, immutable")
+    # A worker's policy is that of its own script, not of the page.
+    set_headers(
+        Cache_Control="private, max-age=31536000, immutable",
+        Content_Security_Policy=CONTENT_SECURITY_POLICY,
+    )
     kind = _TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
     answer = Response(file, content_type=kind or "application/octet-stream")
+    answer.vary.add("Accept-Encoding")
+    if request.accept_encodings["gzip"]:
+        answer.data = _packed(name)
+        answer.content_encoding = "gzip"
+        version += "-gzip"
     answer.set_etag(version)
     answer.make_conditional(request)
     return answer
@@ -105,6 +117,11 @@ def files() -> dict[str, bytes]:
         for path in sorted(STATIC.rglob("*"))
         if path.is_file()
     }
+
+
+@cache
+def _packed(name: str) -> bytes:
+    return gzip.compress(files()[name], mtime=0)
 
 
 @cache

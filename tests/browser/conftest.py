@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
 from tests.support.gunicorn_server import GunicornServer
 from tests.support.waiting import DEADLINE_S
 
+Watch = Callable[..., Any]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -26,12 +29,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Site(GunicornServer):
     """The app of site.py, and its visitors."""
 
-    def __init__(self, *options: str, **environ: str) -> None:
-        super().__init__("tests.browser.site:app", *options, **environ)
+    def __init__(self, *options: str, worker: str = "gevent", **environ: str) -> None:
+        super().__init__("tests.browser.site:app", *options, worker=worker, **environ)
 
     def visit(self, path: str, method: str = "GET", **headers: str) -> int:
         """Make one request, its headers named with underscores; return the status."""
         return self.ask(path, method, **headers)[0]
+
+    def viewers(self) -> int:
+        """Return how many streams are open."""
+        return int(self.ask("/viewers")[1])
+
+
+def connection(page: Any) -> Any:
+    """Return what says how fresh a page is."""
+    return page.locator("#connection-text")
+
+
+def module_of(page: Any, name: str) -> str:
+    """Return the URL of one of a page's scripts."""
+    script = page.locator("script[type=module]").get_attribute("src")
+    return urljoin(page.url, script).replace("main.js", name)
+
+
+def is_live(page: Any) -> None:
+    """Wait until a page is live."""
+    from playwright.sync_api import expect
+
+    expect(connection(page)).to_have_text(re.compile("^Live"))
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +71,8 @@ def own_site() -> Iterator[Callable[..., Site]]:
     """A site of the test's own, for what would disturb the others."""
     made: list[Site] = []
 
-    def make(*options: str, **environ: str) -> Site:
-        made.append(Site(*options, **environ))
+    def make(*options: str, worker: str = "gevent", **environ: str) -> Site:
+        made.append(Site(*options, worker=worker, **environ))
         return made[-1]
 
     yield make
@@ -80,23 +105,35 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def watch(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens the dashboard of a site as its admin; a message on the console fails the test."""
+    """Opens the dashboard of a site as its admin; a message on the console fails the test.
+
+    A page is a browser's only one, unless it is opened beside another.
+    """
     contexts: list[Any] = []
     messages: list[str] = []
 
     def open_page(
-        site: Site, path: str = "", prepare: Callable[[Any], None] | None = None, **options: Any
+        site: Site,
+        path: str = "",
+        prepare: Callable[[Any], None] | None = None,
+        beside: Any = None,
+        url: str = "",
+        **options: Any,
     ) -> Any:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        context.add_cookies([{"name": "role", "value": "admin", "url": site.url}])
+        url = url or site.url
+        if beside is None:
+            context = browser.new_context(**options)
+            contexts.append(context)
+            context.add_cookies([{"name": "role", "value": "admin", "url": url}])
+        else:
+            context = beside.context
         page = context.new_page()
         page.set_default_timeout(DEADLINE_S * 1000)
         page.on("console", lambda message: messages.append(message.text))
         page.on("pageerror", lambda error: messages.append(str(error)))
         if prepare is not None:
             prepare(page)
-        page.goto(f"{site.url}/monitor/{path}")
+        page.goto(f"{url}/monitor/{path}")
         page.messages = messages
         return page
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from threading import Event
 
-from flask import Flask, abort, request
+from flask import Flask, abort, redirect, request
+from werkzeug.wrappers import Response
 
 from flask_realtime_monitor import RealtimeMonitor, User
 
@@ -18,12 +19,18 @@ app.config.update(
     REALTIME_MONITOR_MAX_VIEWERS=int(os.environ.get("MAX_VIEWERS", "0")),
 )
 monitor = RealtimeMonitor(app)
-doors = {"open": True}
+doors = {"are": "open"}
 
 
 @monitor.authorize
 def may_watch() -> bool:
-    return doors["open"] and request.cookies.get("role") == "admin"
+    return doors["are"] == "open" and request.cookies.get("role") == "admin"
+
+
+@app.before_request
+def sign_in() -> Response | None:
+    is_sent_away = doors["are"] == "login" and request.path.startswith("/monitor/")
+    return redirect("/page/login") if is_sent_away else None
 
 
 @monitor.identify
@@ -55,7 +62,7 @@ def slow() -> str:
 @app.post("/doors/<state>")
 @monitor.exempt
 def door(state: str) -> str:
-    doors["open"] = state == "open"
+    doors["are"] = state
     return state
 
 

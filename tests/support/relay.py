@@ -73,18 +73,20 @@ class Relay:
 
     def _pass(self, here: socket.socket, there: socket.socket) -> None:
         other = {here: there, there: here}
-        with suppress(OSError):
-            while True:
-                ready, _, _ = select.select((here, there), (), ())
-                for one in ready:
-                    data = one.recv(65_536)
-                    while isinstance(one, ssl.SSLSocket) and one.pending():
-                        data += one.recv(65_536)
-                    self._is_open.wait()
-                    time.sleep(self._late_s)
-                    if not data:
-                        return
-                    other[one].sendall(data)
-        for one in other:
+        try:
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                while True:
+                    ready, _, _ = select.select((here, there), (), ())
+                    for one in ready:
+                        data = one.recv(65_536)
+                        while isinstance(one, ssl.SSLSocket) and one.pending():
+                            data += one.recv(65_536)
+                        self._is_open.wait()
+                        time.sleep(self._late_s)
+                        if not data:
+                            return
+                        other[one].sendall(data)
+        finally:
+            for one in other:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
