@@ -31,6 +31,8 @@ _BASE_KEPT_S = 120.0
 _RETRY_MS = (1000, 3500)
 _RESTART_MS = (200, 2700)
 _MOST_FAREWELLS = 32
+_MOST_UPDATE_BYTES = 65_536
+_ID_AND_NAME_BYTES = 128
 _FORGOT_MARGIN_MS = 3000
 _HEARTBEAT = Packet(sse.HEARTBEAT)
 _NOTHING = Packet(b"")
@@ -299,10 +301,26 @@ class Broadcaster:
         self._snapshots.clear()
         self._resumed.clear()
         self._changed_since_snapshot = True
-        tick = self._next_tick(after)
-        frame = Packet(sse.encode("update", changed, self._event_id(tick)))
-        self._ring.add(tick, frame)
-        return frame
+        return self._framed(changed)
+
+    def _framed(self, changed: dict[str, Any]) -> Packet:
+        """Return an update's bytes and keep them; one that is too large becomes several events."""
+        tick = self._next_tick(changed)
+        whole = sse.encode("update", changed, self._event_id(tick))
+        if len(whole) <= _MOST_UPDATE_BYTES:
+            frame = Packet(whole)
+            self._ring.add(tick, frame)
+            return frame
+        parts = delta.parts(changed, _MOST_UPDATE_BYTES - _ID_AND_NAME_BYTES)
+        pieces = []
+        for number, part in enumerate(parts, 1):
+            # Who is cut off between two pieces goes on with the next here. No other worker knows
+            # where that is: flagged as if requests were in flight, it gives a snapshot.
+            is_last = number == len(parts)
+            at = max(tick, self._ring.tick + 1) if is_last else self._ring.tick + 1
+            pieces.append(sse.encode("update", part, self._event_id(at, not is_last)))
+            self._ring.add(at, Packet(pieces[-1]))
+        return Packet(b"".join(pieces))
 
     def _begin_anew(self, after: dict[str, Any], now_s: float) -> None:
         self._base = self._rode = after
@@ -364,8 +382,8 @@ class Broadcaster:
             self._snapshots[role] = encoded
         return encoded
 
-    def _event_id(self, tick: int) -> str:
-        has_in_flight = bool(self._base and self._base["in_flight"])
+    def _event_id(self, tick: int, has_in_flight: bool = False) -> str:
+        has_in_flight = has_in_flight or bool(self._base and self._base["in_flight"])
         return str(Place(self._picture.epoch, self._cursor, tick, self._worker.id, has_in_flight))
 
     # -- going on ------------------------------------------------------------------------------
@@ -387,7 +405,9 @@ class Broadcaster:
         if place not in self._resumed:
             update = self._base and self._picture.resumed(place, self._base, self._cursor)
             id = self._event_id(self._ring.tick)
-            self._resumed[place] = Packet(sse.encode("update", update, id)) if update else None
+            packet = Packet(sse.encode("update", update, id)) if update else None
+            is_fit = packet is not None and len(packet) <= _MOST_UPDATE_BYTES
+            self._resumed[place] = packet if is_fit else None
         return self._resumed[place]
 
 
