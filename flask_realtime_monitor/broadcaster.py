@@ -342,6 +342,9 @@ class Broadcaster:
         if is_due and self._changed_since_snapshot:
             self._snapshot_s, self._sent_s = now_s, now_s
             self._changed_since_snapshot = False
+            if frame is None:  # its id is to be another than the last update's
+                self._ring.add(self._ring.tick + 1, _NOTHING)
+                self._snapshots.clear()
             return list(self._viewers), None
         if frame is not None:
             self._sent_s = now_s
