@@ -91,6 +91,11 @@ class Broadcaster:
         """How many streams are open."""
         return len(self._viewers)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether this worker goes, and takes no viewers any more."""
+        return self._is_stopping or is_told_to_stop()
+
     def limit(self, is_detached: bool = True) -> int:
         """Return how many streams this worker takes, all together.
 
@@ -106,7 +111,7 @@ class Broadcaster:
         """Keep a place for a viewer who is about to come; False where there is none."""
         is_detached = isinstance(viewer, DetachedViewer)
         taken = len(self._viewers) + len(self._arriving)
-        if self._is_stopping or is_told_to_stop() or taken >= self.limit(is_detached):
+        if self.is_ending or taken >= self.limit(is_detached):
             return False
         self._arriving[viewer] = None
         self.credentials.admit(viewer.pass_.credential)
@@ -173,6 +178,10 @@ class Broadcaster:
             bye = self._bye("limit", retry_ms)
             return sse.retry(retry_ms) + self._snapshot(role).form(0) + bye.form(0)
 
+    def farewell(self) -> bytes:
+        """Return the answer to who comes while the worker goes: to come again, to another."""
+        return self._bye("restart", random.randint(*_RESTART_MS)).form(0)
+
     def sign_out(self, user_id: str) -> None:
         """End the streams of a user who has signed out anywhere."""
         for viewer in list(self._viewers):
@@ -208,7 +217,7 @@ class Broadcaster:
                 self._dismiss(viewer, self._bye("unauthorized", 1000))
 
     def _bye(self, reason: str, retry_ms: int) -> Packet:
-        as_of = self._base["as_of"] if self._base else None
+        as_of = self._base["as_of"] if self._base else time.time()
         bye = sse.encode("bye", {"reason": reason, "retry_ms": retry_ms, "as_of": as_of})
         return Packet(sse.retry(retry_ms) + bye, is_last=True)
 

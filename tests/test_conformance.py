@@ -20,9 +20,9 @@ import pytest
 
 from flask_realtime_monitor import sse
 
-from .support.gunicorn_server import GunicornServer
 from .support.merging import comparable, merged
 from .support.sse import Event, Parser
+from .support.streaming import ADMIN, StreamingServer
 from .support.valkey import missing
 from .support.viewer import Viewer
 from .support.waiting import wait_until
@@ -30,54 +30,35 @@ from .support.whatwg import EventStream, Message
 from .support.wire import Wire
 
 pytestmark = pytest.mark.server
-ADMIN = {"X_Role": "admin"}
-APP = "tests.apps.streaming:app"
-Own = Callable[..., GunicornServer]
+Own = Callable[..., StreamingServer]
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[GunicornServer]:
-    made = GunicornServer(APP)
+def shared() -> Iterator[StreamingServer]:
+    made = StreamingServer()
     yield made
     made.close()
 
 
 @pytest.fixture
-def server(shared: GunicornServer) -> GunicornServer:
+def server(shared: StreamingServer) -> StreamingServer:
     """The shared server, with nobody watching any more."""
-    wait_until(lambda: viewers(shared) == 0, "the last test's viewers are gone")
+    wait_until(lambda: shared.viewers == 0, "the last test's viewers are gone")
     return shared
 
 
 @pytest.fixture
 def own() -> Iterator[Own]:
     """A server of the test's own, its settings without their prefix."""
-    made: list[GunicornServer] = []
+    made: list[StreamingServer] = []
 
-    def start(*options: str, app: str = APP, **settings: object) -> GunicornServer:
-        named = {f"TESTS_REALTIME_MONITOR_{key}": str(one) for key, one in settings.items()}
-        made.append(GunicornServer(app, *options, **named))
+    def start(*options: str, **settings: Any) -> StreamingServer:
+        made.append(StreamingServer(*options, **settings))
         return made[-1]
 
     yield start
     for server in made:
         server.close()
-
-
-def viewers(server: GunicornServer) -> int:
-    return int(json.loads(server.ask("/state")[1])["viewers"])
-
-
-def wire(
-    server: GunicornServer,
-    path: str = "/monitor/stream",
-    method: str = "GET",
-    version: str = "1.1",
-    keeps: int = 0,
-    **headers: str,
-) -> Wire:
-    where = server.address, server.port
-    return Wire(where, path, method, version, keeps, **ADMIN, **headers)
 
 
 def read_by_both(data: bytes, size: int) -> tuple[list[Event], list[Message]]:
@@ -99,10 +80,10 @@ def read_by_both(data: bytes, size: int) -> tuple[list[Event], list[Message]]:
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_the_head_says_what_it_is_and_that_nobody_may_keep_it(
-    server: GunicornServer, version: str
+    server: StreamingServer, version: str
 ) -> None:
     """[1 to 5, 37]."""
-    with wire(server, version=version) as line:
+    with server.wire(version=version) as line:
         assert line.status == 200
         assert line.headers["content-type"] == "text/event-stream"
         assert line.headers["cache-control"] == "no-store, no-transform"
@@ -126,12 +107,12 @@ def test_the_app_sets_no_connection_header() -> None:
 
 
 def test_the_first_bytes_are_the_time_to_wait_and_come_before_any_event(
-    server: GunicornServer,
+    server: StreamingServer,
 ) -> None:
     """[6, 7, 23] Headers and a first piece come at once, without a mark of byte order."""
     waits = []
     for _ in range(8):
-        with wire(server) as line:
+        with server.wire() as line:
             first = line.next()
             name, _, value = first.partition(b": ")
             assert name == b"retry"
@@ -145,9 +126,9 @@ def test_the_first_bytes_are_the_time_to_wait_and_come_before_any_event(
 @pytest.mark.parametrize(
     "accept", ["text/event-stream", "*/*", "application/json", "text/html", ""]
 )
-def test_whatever_is_accepted_it_is_a_stream(server: GunicornServer, accept: str) -> None:
+def test_whatever_is_accepted_it_is_a_stream(server: StreamingServer, accept: str) -> None:
     """[38] Nothing is negotiated but the coding."""
-    with wire(server, Accept=accept) as line:
+    with server.wire(Accept=accept) as line:
         assert line.headers["content-type"] == "text/event-stream"
         line.until(b"event: snapshot")
 
@@ -155,10 +136,12 @@ def test_whatever_is_accepted_it_is_a_stream(server: GunicornServer, accept: str
 # -- framing -------------------------------------------------------------------------------------
 
 
-def test_each_chunk_is_whole_events(server: GunicornServer) -> None:
+def test_each_chunk_is_whole_events(server: StreamingServer) -> None:
     """[8, 9, 10, 19, 20, 21, 25] One write an event; the strict parser holds what is in it."""
-    parser, chunks, names = Parser(), [], []
-    with wire(server) as line:
+    parser = Parser()
+    chunks: list[bytes] = []
+    names: list[str] = []
+    with server.wire() as line:
         while names.count("update") < 4 or parser.comments < 1:
             chunks.append(line.next())
             assert chunks[-1].endswith(b"\n\n")
@@ -185,10 +168,10 @@ HOSTILE_NAMES = (
 )
 
 
-def test_hostile_texts_are_read_alike_by_both_parsers(server: GunicornServer) -> None:
+def test_hostile_texts_are_read_alike_by_both_parsers(server: StreamingServer) -> None:
     """[10, 11, 12, 14, 15, 16, 17] Line ends of any kind, colons, astral and broken text."""
     sent = []
-    with wire(server) as line:
+    with server.wire() as line:
         data = line.until(b"event: snapshot")
         for number, path in enumerate(HOSTILE_PATHS):
             name = HOSTILE_NAMES[number % len(HOSTILE_NAMES)]
@@ -233,9 +216,9 @@ def test_names_of_events_are_few_and_none_is_a_browsers_own() -> None:
     assert b"data: {}\n\n" in sse.encode("update", {})
 
 
-def test_all_viewers_of_a_worker_get_the_same_bytes(server: GunicornServer) -> None:
+def test_all_viewers_of_a_worker_get_the_same_bytes(server: StreamingServer) -> None:
     """[22] So an id means the same whoever got it."""
-    with wire(server) as one, wire(server) as other:
+    with server.wire() as one, server.wire() as other:
         for line in (one, other):
             line.until(b"event: snapshot")
         for number in range(3):
@@ -266,10 +249,10 @@ def test_a_comment_says_nothing_and_comes_only_where_nothing_else_does(own: Own)
 
 @pytest.mark.parametrize("by_header", [True, False])
 def test_from_each_id_it_goes_on_with_the_very_bytes(
-    server: GunicornServer, by_header: bool
+    server: StreamingServer, by_header: bool
 ) -> None:
     """[26, 29, 44] No gap and no duplicate, from wherever a viewer was cut off."""
-    with wire(server) as line, wire(server) as other:
+    with server.wire() as line, server.wire() as other:
         data = line.until(b"event: snapshot")
         other.until(b"event: snapshot")
         other.close()
@@ -282,7 +265,7 @@ def test_from_each_id_it_goes_on_with_the_very_bytes(
             id = event.partition(b"\n")[0].removeprefix(b"id: ").decode()
             query = "" if by_header else f"?last_event_id={quote(id, safe='')}"
             headers = {"Last_Event_ID": id} if by_header else {}
-            with wire(server, f"/monitor/stream{query}", **headers) as back:
+            with server.wire(f"/monitor/stream{query}", **headers) as back:
                 again = back.until(events[-1])
             assert b"\nevent: snapshot\n" not in again
             rest = b"\n\n".join(events[number + 1 :])
@@ -305,10 +288,10 @@ GARBAGE = (
 
 
 @pytest.mark.parametrize("id", GARBAGE)
-def test_an_id_of_no_use_begins_anew(server: GunicornServer, id: str) -> None:
+def test_an_id_of_no_use_begins_anew(server: StreamingServer, id: str) -> None:
     """[27, 28, 29] Unknown, of another epoch, or no id at all: by header and by query."""
     path = f"/monitor/stream?last_event_id={id.replace(' ', '%20')}"
-    with wire(server, path) as by_query, wire(server, Last_Event_ID=id) as by_header:
+    with server.wire(path) as by_query, server.wire(Last_Event_ID=id) as by_header:
         for line in (by_query, by_header):
             assert line.status == 200
             begin = line.until(b"\nevent: ")
@@ -328,7 +311,7 @@ def test_another_epoch_begins_anew(own: Own) -> None:
 
 
 def test_the_header_of_a_browser_outdoes_the_query_of_the_first_call(
-    server: GunicornServer,
+    server: StreamingServer,
 ) -> None:
     """[29] EventSource calls the same URL again, with its old query and a newer header."""
     with Viewer(server, **ADMIN) as viewer:
@@ -350,7 +333,7 @@ def test_the_header_of_a_browser_outdoes_the_query_of_the_first_call(
 # -- refusals and ends ---------------------------------------------------------------------------
 
 
-def test_a_refusal_is_403_and_no_stream(server: GunicornServer) -> None:
+def test_a_refusal_is_403_and_no_stream(server: StreamingServer) -> None:
     """[30] EventSource then ends for good; 204 and 401 are never used."""
     with Wire((server.address, server.port)) as line:
         assert line.status == 403
@@ -359,13 +342,9 @@ def test_a_refusal_is_403_and_no_stream(server: GunicornServer) -> None:
 
 def test_without_a_gate_there_is_nothing(own: Own) -> None:
     """[31]."""
-    made = GunicornServer(APP, TESTS_HAS_GATE="false")
-    try:
-        with wire(made) as line:
-            assert line.status == 404
-            assert not line.headers["content-type"].startswith("text/event-stream")
-    finally:
-        made.close()
+    with own(has_gate=False).wire() as line:
+        assert line.status == 404
+        assert not line.headers["content-type"].startswith("text/event-stream")
 
 
 def test_at_the_cap_it_is_503_with_a_time_to_come_again(own: Own) -> None:
@@ -373,11 +352,11 @@ def test_at_the_cap_it_is_503_with_a_time_to_come_again(own: Own) -> None:
     server = own(MAX_VIEWERS=1)
     with Viewer(server, **ADMIN) as viewer:
         viewer.next("snapshot")
-        with wire(server) as line:
+        with server.wire() as line:
             assert line.status == 503
             assert int(line.headers["retry-after"]) > 0
             assert not line.headers["content-type"].startswith("text/event-stream")
-    wait_until(lambda: viewers(server) == 0, "the place is free")
+    wait_until(lambda: server.viewers == 0, "the place is free")
     with Viewer(server, **ADMIN) as viewer:
         viewer.next("snapshot")
 
@@ -387,7 +366,7 @@ def test_a_server_that_stops_says_goodbye_and_ends_the_body(own: Own, kind: str)
     """[23, 34] The last event with a new time to wait, the last chunk, the end."""
     server = own()
     coding = {"Accept_Encoding": "gzip"} if kind == "gzip" else {}
-    with wire(server, **coding) as line, wire(server, version="1.0", **coding) as bare:
+    with server.wire(**coding) as line, server.wire(version="1.0", **coding) as bare:
         unpacked = zlib.decompressobj(31) if coding else None
 
         def plain(data: bytes) -> bytes:
@@ -413,6 +392,27 @@ def test_a_server_that_stops_says_goodbye_and_ends_the_body(own: Own, kind: str)
         assert bool(coding) != (b"\nevent: bye\n" in everything)
 
 
+def test_who_comes_while_the_worker_goes_is_told_to_come_again(own: Own) -> None:
+    """[34] Not by a 503, for that would end an EventSource; nor is the connection kept."""
+    server = own()
+    connection = server.connect()
+    connection.request("GET", "/page/kept", headers={"User-Agent": "tests"})
+    connection.getresponse().read()
+    with Viewer(server, **ADMIN) as viewer:
+        viewer.next("snapshot")
+        os.kill(server.workers()[0], signal.SIGTERM)
+        viewer.next("bye")
+        connection.request("GET", "/monitor/stream", headers={"X-Role": "admin"})
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert answer.getheader("Connection") == "close"
+        parser = Parser()
+        events = parser.feed(answer.read())
+    assert [(one.event, one.data["reason"]) for one in events] == [("bye", "restart")]
+    assert parser.retry_ms == events[0].data["retry_ms"]
+    connection.close()
+
+
 @pytest.mark.parametrize(
     "options", [[], ["--compressed"], ["--http1.0"], ["--http1.0", "--compressed"]]
 )
@@ -428,7 +428,7 @@ def test_curl_is_content_with_the_end(own: Own, options: list[str]) -> None:
             assert process.stderr is not None
             first = process.stdout.readline()
             assert first.startswith(b"retry: ")
-            wait_until(lambda: viewers(server) == 1, "curl watches")
+            wait_until(lambda: server.viewers == 1, "curl watches")
             os.kill(server.workers()[0], signal.SIGTERM)
             rest = process.stdout.read()
             said = process.stderr.read()
@@ -440,23 +440,23 @@ def test_curl_is_content_with_the_end(own: Own, options: list[str]) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_head_holds_no_place(server: GunicornServer, version: str) -> None:
+def test_head_holds_no_place(server: StreamingServer, version: str) -> None:
     """[35] The head as for GET, and nothing after it."""
-    with wire(server, method="HEAD", version=version) as line:
+    with server.wire(method="HEAD", version=version) as line:
         assert line.status == 200
         assert line.headers["content-type"] == "text/event-stream"
         assert line.headers["cache-control"] == "no-store, no-transform"
-        assert viewers(server) == 0
+        assert server.viewers == 0
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_other_methods_are_refused(server: GunicornServer, method: str) -> None:
+def test_other_methods_are_refused(server: StreamingServer, method: str) -> None:
     """[36]."""
     status, body = server.ask("/monitor/stream", method, **ADMIN)
     assert (status, b"data: " in body) == (405, False)
 
 
-def test_options_tells_nothing(server: GunicornServer) -> None:
+def test_options_tells_nothing(server: StreamingServer) -> None:
     """[36] To nobody of what is streamed; to a stranger nothing at all."""
     status, body = server.ask("/monitor/stream", "OPTIONS", **ADMIN)
     assert (status, b"data: " in body) == (405, False)
@@ -469,11 +469,11 @@ def test_options_tells_nothing(server: GunicornServer) -> None:
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 @pytest.mark.parametrize("accept", ["gzip", "gzip, deflate, br, zstd", "br;q=1.0, gzip;q=0.2", "*"])
 def test_packed_each_event_is_whole_as_soon_as_its_bytes_came(
-    server: GunicornServer, accept: str, version: str
+    server: StreamingServer, accept: str, version: str
 ) -> None:
     """[4, 15] One deflate block after the other, each flushed."""
     unpacked, parser, forgiving = zlib.decompressobj(31), Parser(), EventStream()
-    with wire(server, version=version, Accept_Encoding=accept) as line:
+    with server.wire(version=version, Accept_Encoding=accept) as line:
         assert line.headers["content-encoding"] == "gzip"
         names: list[str] = []
         while names.count("update") < 3 or parser.comments < 1:
@@ -490,21 +490,21 @@ def test_packed_each_event_is_whole_as_soon_as_its_bytes_came(
         assert names[0] == "snapshot"
 
 
-def test_a_cache_would_know_that_the_coding_depends_on_who_asks(server: GunicornServer) -> None:
+def test_a_cache_would_know_that_the_coding_depends_on_who_asks(server: StreamingServer) -> None:
     """[4] Nobody may store a stream, so nothing needs to vary; it must not be wrong either."""
-    with wire(server, Accept_Encoding="gzip") as line:
+    with server.wire(Accept_Encoding="gzip") as line:
         assert "no-store" in line.headers["cache-control"]
 
 
 @pytest.mark.parametrize("accept", ["", "identity", "gzip;q=0", "br", "deflate", "*;q=0"])
-def test_who_does_not_ask_for_gzip_gets_none(server: GunicornServer, accept: str) -> None:
+def test_who_does_not_ask_for_gzip_gets_none(server: StreamingServer, accept: str) -> None:
     """[4]."""
-    with wire(server, Accept_Encoding=accept) as line:
+    with server.wire(Accept_Encoding=accept) as line:
         assert "content-encoding" not in line.headers
         assert b"event: snapshot" in line.until(b"event: snapshot")
 
 
-def test_packed_a_stream_is_resumed_as_well(server: GunicornServer) -> None:
+def test_packed_a_stream_is_resumed_as_well(server: StreamingServer) -> None:
     """[26] A new connection is a new gzip body."""
     with Viewer(server, **ADMIN) as viewer:
         id = viewer.next("snapshot").id or ""
@@ -512,7 +512,7 @@ def test_packed_a_stream_is_resumed_as_well(server: GunicornServer) -> None:
         while "packed-later" not in str(viewer.events[-1].data):
             viewer.next("update")
     unpacked, parser = zlib.decompressobj(31), Parser()
-    with wire(server, Accept_Encoding="gzip", Last_Event_ID=id) as line:
+    with server.wire(Accept_Encoding="gzip", Last_Event_ID=id) as line:
         found: list[Event] = []
         while "packed-later" not in str(found):
             found += parser.feed(unpacked.decompress(line.next()))
@@ -528,7 +528,7 @@ MOST_UPDATE_BYTES = 65_536
 def test_however_much_changes_no_update_is_large(own: Own, length: int) -> None:
     """[42] All lists change in one tick; from each part of it a viewer can go on."""
     server = own()
-    with wire(server) as line, Viewer(server, **ADMIN) as viewer:
+    with server.wire() as line, Viewer(server, **ADMIN) as viewer:
         held: Any = viewer.next("snapshot").data
         data = line.until(b"event: snapshot")
         server.ask(f"/burst/100/{length}", "POST")
@@ -548,14 +548,14 @@ def test_however_much_changes_no_update_is_large(own: Own, length: int) -> None:
         assert sum(map(len, updates)) > MOST_UPDATE_BYTES
         for number in (0, 1, len(events) // 2):
             id = events[number].partition(b"\n")[0].removeprefix(b"id: ").decode()
-            with wire(server, Last_Event_ID=id) as back:
+            with server.wire(Last_Event_ID=id) as back:
                 assert b"".join(events[number + 1 :]) in back.until(events[-1])
 
 
 def test_one_who_reads_slowly_loses_steps_and_never_the_end(own: Own) -> None:
     """[43, 20] What was skipped is made good by one snapshot; order and the end state hold."""
     server = own()
-    with wire(server, keeps=4096) as slow, Viewer(server, **ADMIN) as other:
+    with server.wire(keeps=4096) as slow, Viewer(server, **ADMIN) as other:
         other.next("snapshot")
         for number in range(12):
             server.ask("/burst/100/250", "POST")

@@ -11,7 +11,7 @@ CASES: dict[str, tuple[bytes, list[tuple[str, str, str]]]] = {
     "bom-2": (b"\xef\xbb\xbf\xef\xbb\xbfdata: 1\n\ndata: 2\n\n", [("message", "2", "")]),
     "comments": (b"data: 1\n:\0\n:\r\ndata: 2\n: x\ndata: 3\n\n", [("message", "1\n2\n3", "")]),
     "data-before-final-empty-line": (
-        b"retry: 1\ndata: 1\n\nid: x\ndata: 2",
+        b"retry: 600000\ndata: 1\n\nid: x\ndata: 2",
         [("message", "1", "")],
     ),
     "field-data": (
