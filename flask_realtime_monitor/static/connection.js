@@ -11,7 +11,8 @@ const LONGEST_WAIT_MS = 30000;
 const POLL_MS = 10000;
 const WAIT_MS = 10000;
 const ASLEEP_AFTER_MS = 300000;
-const FINAL = new Set([401, 403, 404]);
+// 0 is what a redirect shows: the app sends those it does not know to sign in.
+const FINAL = new Set([0, 401, 403, 404]);
 const LISTS = {
   users: "users", sessions: "sessions", activities: "activities", endpoints: "endpoints",
   in_flight: "in-flight", workers: "workers",
@@ -155,7 +156,8 @@ export class Connection {
 
   async _get(path) {
     const signal = AbortSignal.timeout(WAIT_MS); // a worker that hangs may hold the connection
-    const response = await fetch(`${this._urls.api}/${path}`, { cache: "no-store", signal });
+    const options = { cache: "no-store", redirect: "manual", signal };
+    const response = await fetch(`${this._urls.api}/${path}`, options);
     if (!response.ok) throw new Refused(response);
     return response.json();
   }
