@@ -151,7 +151,7 @@ def test_each_chunk_is_whole_events(server: StreamingServer) -> None:
                 server.ask("/page/framing")
     assert names[0] == "snapshot"
     assert set(names[1:]) == {"update"}
-    assert all(chunk.count(b"data: ") <= 1 for chunk in chunks)
+    assert all(chunk.count(b"\ndata: ") <= 1 for chunk in chunks)
     assert b": \n\n" in chunks
 
 
