@@ -10,29 +10,24 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-from . import delta, sse
+from . import sse
 from .config import Settings
 from .credentials import Credential, Credentials
 from .fanout import Fanout, Pace, most_descriptors
 from .guard import Guard
 from .packet import Packet
 from .picture import Picture
-from .resumption import Place, parse
-from .ring import Ring
+from .timeline import Timeline
 from .viewers import DetachedViewer, Viewer
 from .worker import Worker, is_told_to_stop, server_worker
 
 _POLL_S = 0.1  # how soon a stop of the worker is seen
-_RIDE_S = 10.0
 _LONGEST_TICK_S = 5.0
-_BASE_KEPT_S = 120.0
 _RETRY_MS = (1000, 3500)
 _RESTART_MS = (200, 2700)
 _MOST_FAREWELLS = 32
 _RENEW_S = 0.5
-_FORGOT_MARGIN_MS = 3000
 _HEARTBEAT = Packet(sse.HEARTBEAT)
 _MISSING = object()
 
@@ -53,7 +48,6 @@ class Broadcaster:
         told: Callable[[str, Viewer], None],
     ) -> None:
         self._settings = settings
-        self._picture = picture
         self._worker = worker
         self._guard = guard
         self._told = told
@@ -67,18 +61,7 @@ class Broadcaster:
         )
         self._publisher: threading.Thread | None = None
         self._wake = threading.Event()
-        self._ring = Ring()
-        self._base: dict[str, Any] | None = None
-        self._base_s = 0.0
-        self._cursor = 0
-        self._is_forgetting = False
-        self._forgot_ms = 0
-        self._resumed: dict[Place, Packet | None] = {}  # of this tick
-        self._snapshots: dict[str, Packet] = {}
-        self._snapshot_s = 0.0
-        self._changed_since_snapshot = False
-        self._rode: dict[str, Any] = {}
-        self._rode_s = 0.0
+        self._timeline = Timeline(picture, worker.id, settings.resync_interval)
         self._sent_s = self._renew_s = 0.0
         self._is_stopping = False
         self.interval_s = settings.update_interval
@@ -88,6 +71,11 @@ class Broadcaster:
     def viewers(self) -> int:
         """How many streams are open."""
         return len(self._viewers)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether this worker goes, and takes no viewers any more."""
+        return self._is_stopping or is_told_to_stop()
 
     def limit(self, is_detached: bool = True) -> int:
         """Return how many streams this worker takes, all together.
@@ -104,7 +92,7 @@ class Broadcaster:
         """Keep a place for a viewer who is about to come; False where there is none."""
         is_detached = isinstance(viewer, DetachedViewer)
         taken = len(self._viewers) + len(self._arriving)
-        if self._is_stopping or is_told_to_stop() or taken >= self.limit(is_detached):
+        if self.is_ending or taken >= self.limit(is_detached):
             return False
         self._arriving[viewer] = None
         self.credentials.admit(viewer.pass_.credential)
@@ -128,10 +116,10 @@ class Broadcaster:
             viewer.ends_s = time.monotonic() + age_s * random.uniform(0.8, 1.2) if age_s else 0.0
             self._arriving.pop(viewer, None)
             self._viewers[viewer] = None
-            if self._is_forgetting:
+            if self._timeline.is_forgetting:
                 self._fall_behind(viewer)  # it gets the new beginning, with all others
             else:
-                self._give(viewer, self._first(viewer, parse(last_event_id)))
+                self._give(viewer, self._timeline.first(viewer.pass_.role, last_event_id))
             if self._publisher is None:
                 self._publisher = threading.Thread(
                     target=self._publish, name="realtime-monitor-publisher", daemon=True
@@ -167,11 +155,15 @@ class Broadcaster:
     def once(self, role: str) -> bytes:
         """Return a bounded answer, for a server that a stream would block."""
         with self._lock:
-            if not self._viewers or self._is_forgetting:
+            if not self._viewers or self._timeline.is_forgetting:
                 self._tick()
             retry_ms = max(1000, int(self._settings.update_interval * 1000))
             bye = self._bye("limit", retry_ms)
-            return sse.retry(retry_ms) + self._snapshot(role).form(0) + bye.form(0)
+            return sse.retry(retry_ms) + self._timeline.snapshot(role).form(0) + bye.form(0)
+
+    def farewell(self) -> bytes:
+        """Return the answer to who comes while the worker goes: to come again, to another."""
+        return self._bye("restart", random.randint(*_RESTART_MS)).form(0)
 
     def sign_out(self, user_id: str) -> None:
         """End the streams of a user who has signed out anywhere."""
@@ -181,8 +173,7 @@ class Broadcaster:
 
     def forget(self) -> None:
         """Somebody was erased: every view begins anew, so that nothing of theirs stays."""
-        self._is_forgetting = True
-        self._forgot_ms = int(time.time() * 1000)
+        self._timeline.forget()
 
     def stop(self) -> None:
         """End all streams: the worker goes."""
@@ -208,8 +199,8 @@ class Broadcaster:
                 self._dismiss(viewer, self._bye("unauthorized", 1000))
 
     def _bye(self, reason: str, retry_ms: int) -> Packet:
-        as_of = self._base["as_of"] if self._base else None
-        bye = sse.encode("bye", {"reason": reason, "retry_ms": retry_ms, "as_of": as_of})
+        said = {"reason": reason, "retry_ms": retry_ms, "as_of": self._timeline.as_of}
+        bye = sse.encode("bye", said)
         return Packet(sse.retry(retry_ms) + bye, is_last=True)
 
     def _give(self, viewer: Viewer, packet: Packet) -> bool:
@@ -283,51 +274,18 @@ class Broadcaster:
 
     def _tick(self) -> Packet | None:
         """Look at the picture; return a frame if it has changed."""
-        now_s = time.monotonic()
-        if now_s - self._base_s > _BASE_KEPT_S and not self._viewers:
-            self._base = None
-        before, after = self._base, self._picture.snapshot()
-        self._base_s = now_s
-        if before is None or self._is_forgetting:
-            self._begin_anew(after, now_s)
-            return None
-        rides = now_s - self._rode_s >= _RIDE_S
-        changed = delta.update(before, after, self._rode if rides else None)
-        self._cursor = self._picture.cursor
-        if changed is None:
-            return None
-        if rides:
-            self._rode, self._rode_s = after, now_s
-        self._base = after
-        self._snapshots.clear()
-        self._resumed.clear()
-        self._changed_since_snapshot = True
-        tick = self._next_tick(after)
-        frame = Packet(sse.encode("update", changed, self._event_id(tick)))
-        self._ring.add(tick, frame)
+        if not self._viewers:
+            self._timeline.rest()
+        frame, is_anew = self._timeline.advance()
+        if is_anew:
+            for viewer in self._viewers:
+                self._fall_behind(viewer)
         return frame
-
-    def _begin_anew(self, after: dict[str, Any], now_s: float) -> None:
-        self._base = self._rode = after
-        self._cursor = self._picture.cursor
-        self._is_forgetting = False
-        self._ring.clear(self._next_tick(after))
-        self._snapshots.clear()
-        self._resumed.clear()
-        self._rode_s = self._snapshot_s = now_s
-        for viewer in self._viewers:
-            self._fall_behind(viewer)
-
-    def _next_tick(self, after: dict[str, Any]) -> int:
-        return max(self._ring.tick + 1, int(after["as_of"] * 1000))
 
     def _addressed(self, frame: Packet | None, now_s: float) -> tuple[list[Viewer], Packet | None]:
         """Return who gets something now, and what: None is a snapshot."""
-        resync_s = self._settings.resync_interval
-        is_due = bool(resync_s) and now_s - self._snapshot_s >= resync_s
-        if is_due and self._changed_since_snapshot:
-            self._snapshot_s, self._sent_s = now_s, now_s
-            self._changed_since_snapshot = False
+        if self._timeline.is_resync_due(frame is not None):
+            self._sent_s = now_s
             return list(self._viewers), None
         if frame is not None:
             self._sent_s = now_s
@@ -345,13 +303,13 @@ class Broadcaster:
         for viewer in viewers:
             if viewer.is_behind:
                 # What it skipped is made good by one snapshot, as soon as it can take it.
-                if self._give(viewer, self._snapshot(viewer.pass_.role)):
+                if self._give(viewer, self._timeline.snapshot(viewer.pass_.role)):
                     viewer.is_behind = False
                     self._behind.pop(viewer, None)
                 else:
                     self.events_dropped += is_news
             elif (
-                not self._give(viewer, packet or self._snapshot(viewer.pass_.role))
+                not self._give(viewer, packet or self._timeline.snapshot(viewer.pass_.role))
                 and is_news
                 and viewer in self._viewers
             ):
@@ -363,42 +321,6 @@ class Broadcaster:
     def _fall_behind(self, viewer: Viewer) -> None:
         viewer.is_behind = True
         self._behind[viewer] = None
-
-    def _snapshot(self, role: str) -> Packet:
-        """Return the base as a snapshot event, encoded once a tick and role."""
-        encoded = self._snapshots.get(role)
-        if encoded is None:
-            base = self._base or {}
-            payload = {"as_of": base.get("as_of"), "role": role, **base}
-            encoded = Packet(sse.encode("snapshot", payload, self._event_id(self._ring.tick)))
-            self._snapshots[role] = encoded
-        return encoded
-
-    def _event_id(self, tick: int) -> str:
-        has_in_flight = bool(self._base and self._base["in_flight"])
-        return str(Place(self._picture.epoch, self._cursor, tick, self._worker.id, has_in_flight))
-
-    # -- going on ------------------------------------------------------------------------------
-
-    def _first(self, viewer: Viewer, place: Place | None) -> Packet:
-        """Return what a viewer begins with: what it has missed, or else everything."""
-        if place is None or place.epoch != self._picture.epoch:
-            return self._snapshot(viewer.pass_.role)
-        if place.worker == self._worker.id:
-            frames = self._ring.after(place.tick)
-            if frames is not None:
-                return Packet(b"".join(frame.form(0) for frame in frames))
-        elif self._forgot_ms < place.tick - _FORGOT_MARGIN_MS:
-            return self._from_elsewhere(place) or self._snapshot(viewer.pass_.role)
-        return self._snapshot(viewer.pass_.role)
-
-    def _from_elsewhere(self, place: Place) -> Packet | None:
-        """Return the update from another worker's place; made once a tick and place."""
-        if place not in self._resumed:
-            update = self._base and self._picture.resumed(place, self._base, self._cursor)
-            id = self._event_id(self._ring.tick)
-            self._resumed[place] = Packet(sse.encode("update", update, id)) if update else None
-        return self._resumed[place]
 
 
 def derived_limit(is_detached: bool) -> int:

@@ -6,6 +6,8 @@ leads to. What only the clock moves causes no update; it rides along now and the
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 Json = dict[str, Any]
@@ -32,6 +34,7 @@ CLOCKED = frozenset(
 )
 #: Moved by requests, and by the clock as these grow old: real only where requests came.
 RATES = frozenset({"requests_per_s", "errors_per_s", "latency_ms"})
+_FRAME_BYTES = 256  # what the names of all lists and their brackets take together
 
 
 def update(before: Json, after: Json, rode: Json | None = None) -> Json | None:
@@ -64,6 +67,41 @@ def update(before: Json, after: Json, rode: Json | None = None) -> Json | None:
     if rode is not None:
         _ride(changed, rode, after)
     return {"as_of": after["as_of"], **changed}
+
+
+def parts(update: Json, most_bytes: int) -> list[Json]:
+    """Return an update as several, in whose order they merge to the same.
+
+    As JSON none is larger than ``most_bytes``, unless a single item is. What shows first comes
+    first: numbers, what has gone, the feed (oldest first, since each is put in front), then each
+    list from its newest on.
+    """
+    head = {"as_of": update["as_of"]}
+    made = [{**head, **({"stats": update["stats"]} if "stats" in update else {})}]
+    room = most_bytes - _size(made[0]) - _FRAME_BYTES
+    for name, item, is_removed in _entries(update):
+        size = _size(item) + 1
+        if size > room and len(made[-1]) > 1:
+            made.append({**head})
+            room = most_bytes - _size(head) - _FRAME_BYTES
+        into = made[-1].setdefault("removed", {}) if is_removed else made[-1]
+        into.setdefault(name, []).append(item)
+        room -= size
+    return made
+
+
+def _entries(update: Json) -> Iterator[tuple[str, Any, bool]]:
+    """Yield (list's name, item or key, whether it was removed)."""
+    for name, keys in update.get("removed", {}).items():
+        for key in keys:
+            yield name, key, True
+    for name in ("activities", *LISTS):
+        for item in update.get(name, ()):
+            yield name, item, False
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value, separators=(",", ":")))
 
 
 def _stats(before: Json, after: Json) -> Json:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,3 +87,45 @@ def test_what_only_the_clock_moves_rides_along_when_asked() -> None:
     with_riders = delta.update(before, after, before)
     assert with_riders is not None
     assert with_riders["stats"]["requests_per_s"] == after["stats"]["requests_per_s"]
+
+
+def crowded(number: int, text: str) -> tuple[Bench, dict[str, Any]]:
+    """Return a bench whose lists are full, and the update that filled or changed them all."""
+    bench = Bench()
+    before = bench.picture.snapshot()
+    for visitor in range(number):
+        fields = {"path": f"/{visitor}{text}", "rule": "/<x>", "user_name": text or None}
+        bench.visit(visitor + 1, f"u{visitor}", endpoint=f"e{visitor}", **fields)
+    update = delta.update(before, bench.picture.snapshot())
+    assert update is not None
+    return bench, update
+
+
+@pytest.mark.parametrize("most_bytes", [1_500, 4_000, 20_000, 1_000_000])
+def test_the_parts_of_an_update_are_small_and_merge_to_the_same(most_bytes: int) -> None:
+    empty = Bench().picture.snapshot()
+    bench, update = crowded(100, "\N{GRINNING FACE}" * 20)
+    parts = delta.parts(update, most_bytes)
+    assert max(len(json.dumps(one, separators=(",", ":"))) for one in parts) <= most_bytes
+    held = empty
+    for part in parts:
+        held = merged(held, part)
+    assert comparable(held) == comparable(bench.picture.snapshot())
+    assert (len(parts) == 1) == (most_bytes == 1_000_000)
+
+
+def test_parts_take_away_before_they_bring() -> None:
+    _, update = crowded(3, "")
+    update["removed"] = {"sessions": ["a" * 16] * 5, "users": ["b"]}
+    parts = delta.parts(update, 1_500)
+    assert parts[0]["removed"] == update["removed"]
+    assert "stats" in parts[0]
+    assert [one["id"] for part in parts for one in part.get("activities", ())] == [
+        one["id"] for one in update["activities"]
+    ]
+
+
+def test_one_item_larger_than_a_part_goes_alone() -> None:
+    _, update = crowded(2, "x" * 250)
+    parts = delta.parts({"as_of": 1.0, "sessions": update["sessions"]}, 300)
+    assert [len(part["sessions"]) for part in parts if "sessions" in part] == [1, 1]

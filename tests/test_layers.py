@@ -24,6 +24,7 @@ LAYERS = (
     "numbers sharing search resumption fanout",
     "picture ingest identity access",
     "recorders cards metrics",
+    "timeline",
     "broadcaster",
     "state",
     "web cli gates",
@@ -73,7 +74,7 @@ def test_what_is_below_knows_no_flask_and_one_knows_gevent(path: Path) -> None:
     assert not names & {"greenlet", "gunicorn"}
     assert "gevent" not in names or part(path) == "fanout"
     flaskless = LEVEL[part(path)] < FLASK_FROM or part(path) in ("picture", "ingest", "worker")
-    if flaskless or part(path) in ("cards", "metrics", "broadcaster"):
+    if flaskless or part(path) in ("cards", "metrics", "broadcaster", "timeline"):
         assert not names & {"flask", "werkzeug", "flask_login"}
 
 

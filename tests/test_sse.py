@@ -62,6 +62,13 @@ WRONG: list[Any] = [
     b"event: update\ndata: {}\n\n",
     b"event: update\ndata: [NaN]\n\n",
     b'id: \xc3\xa9\nevent: update\ndata: {"as_of":1}\n\n',
+    b'event: update\ndata: {"as_of":1}\n\n',
+    b'id: 1\nevent: bye\ndata: {"as_of":1}\n\n',
+    b'event: update\nid: 1\ndata: {"as_of":1}\n\n',
+    b'id: 1\nevent: open\ndata: {"as_of":1}\n\n',
+    b'id: e-1.2\nevent: update\ndata: {"as_of":1}\n\n' * 2,
+    b": ann was here\n\n",
+    b"retry: 1s\n\n",
     b"colour: red\n\n",
     b"event: update\n\n",
 ]

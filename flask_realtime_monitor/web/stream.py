@@ -39,6 +39,9 @@ def stream() -> Response:
         return _events((live.broadcaster.once(g.realtime_monitor_role),))
     viewer = _viewer(state.app, live, way)
     if not live.broadcaster.admit(viewer):
+        if live.broadcaster.is_ending:
+            # Any status but 200 would end an EventSource for good, and another worker takes over.
+            return _events((live.broadcaster.farewell(),))
         after_s = str(randint(*_RETRY_AFTER_S))
         return error(503, "all places for viewers are taken; try again", {"Retry-After": after_s})
     last_event_id = request.headers.get("Last-Event-ID") or request.args.get("last_event_id", "")

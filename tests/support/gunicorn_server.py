@@ -9,17 +9,16 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPResponse
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+from .client import Client
 from .waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
 
 
-class GunicornServer:
+class GunicornServer(Client):
     """Serves ``module:app`` on a free port; it can be stopped and started again there.
 
     Args:
@@ -76,31 +75,6 @@ class GunicornServer:
         except OSError:
             return False
         return True
-
-    def ask(
-        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
-    ) -> tuple[int, bytes]:
-        """Make one request, headers named with underscores; return status and body."""
-        answer, connection = self.open(path, method, body, **headers)
-        try:
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def open(
-        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
-    ) -> tuple[HTTPResponse, HTTPConnection]:
-        """Make one request and leave its answer unread."""
-        connection = HTTPConnection(self.address, self.port, timeout=DEADLINE_S)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, {"User-Agent": "tests", **named})
-        return connection.getresponse(), connection
-
-    def json(self, path: str, **headers: str) -> Any:
-        """Return what an API route answers."""
-        import json
-
-        return json.loads(self.ask(f"/monitor/api/v1/{path}", **headers)[1])
 
     def workers(self) -> list[int]:
         """Return the pids of the workers."""

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from time import monotonic
 from types import TracebackType
+from typing import Protocol
 
-from .gunicorn_server import GunicornServer
 from .sse import Event, Parser
 from .waiting import DEADLINE_S
+
+
+class Server(Protocol):
+    """What a stream can be opened at: an app's server, or a proxy before it."""
+
+    def open(
+        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+    ) -> tuple[HTTPResponse, HTTPConnection]:
+        """Make one request and leave its answer unread."""
 
 
 class Viewer:
     """Opens the stream of a server and reads its events."""
 
-    def __init__(self, server: GunicornServer, path: str = "/monitor/stream", **headers: str):
+    def __init__(self, server: Server, path: str = "/monitor/stream", **headers: str):
         self.answer, self._connection = server.open(path, **headers)
         self.parser = Parser()
         self.events: list[Event] = []
