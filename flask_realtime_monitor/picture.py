@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -20,6 +19,7 @@ from .config import Settings
 from .index import Index
 from .peers import Peers, There
 from .records import FeedItem, Notice
+from .rendering import Renderer
 from .resumption import Place
 from .search import Search
 from .shapes import Part
@@ -30,7 +30,6 @@ from .traffic import Summary
 
 _IDLE_AFTER_S = 60.0
 _SLICE = 500
-_MOST_CACHED = 2_000
 
 Json = dict[str, Any]
 
@@ -68,8 +67,7 @@ class Picture:
             int(settings.active_window * 1000),
             int(settings.session_timeout * 1000),
         )
-        self._session_cache: dict[int, tuple[Any, Json]] = {}
-        self._feed_cache: OrderedDict[tuple[str, int], Json] = OrderedDict()
+        self._render = Renderer(self._sources, self._index, settings.history_size)
         #: The snapshot's lists, for as long as nothing has changed; nobody changes them.
         self._firsts: dict[tuple[str, int], list[Json]] = {}
         self._stamp: tuple[Any, ...] = ()
@@ -166,10 +164,10 @@ class Picture:
             if key is None:
                 return None
             key = self._index.shown(key)
-            found = self._session_json(key) if key in self._index.sessions else None
+            found = self._render.session(key) if key in self._index.sessions else None
             if found is None:
                 return None
-            acts = shapes.history(self._parts(key))[: self._settings.session_history_size]
+            acts = shapes.history(self._render.parts(key))[: self._settings.session_history_size]
             return {**found, "activities": acts}
 
     def ended_at(self, session_id: str) -> float | None:
@@ -253,6 +251,7 @@ class Picture:
                 key = self._index.session_of_visitor(there.request.visitor)
                 if key is not None:
                     self._busy[key] = self._busy.get(key, 0) + 1
+            self._render.begin(self._busy)
             stamp = (self._around.cursor(), self._tracker.feed_number, self._busy)
             if has_moved or stamp != self._stamp:
                 self._stamp = stamp
@@ -268,8 +267,7 @@ class Picture:
         self._in_flight += self._peers.in_flight()
 
     def _forget_cached(self) -> None:
-        self._session_cache = {}
-        self._feed_cache = OrderedDict()
+        self._render.forget()
         self._firsts = {}
 
     def _now_ms(self) -> int:
@@ -279,11 +277,11 @@ class Picture:
 
     def _session_items(self, most: int) -> Iterator[Json]:
         """Yield sessions, last seen first, then by id; at least ``most`` if there are so many."""
-        return self._rendered(self._index.sessions.newest(most), self._session_json, most)
+        return self._rendered(self._index.sessions.newest(most), self._render.session, most)
 
     def _user_items(self, most: int) -> Iterator[Json]:
         """Yield users likewise."""
-        return self._rendered(self._index.users.newest(most), self._user_json, most)
+        return self._rendered(self._index.users.newest(most), self._render.user, most)
 
     def _first(self, name: str, limit: int, items: Callable[[], list[Json]]) -> list[Json]:
         """Return a list of the snapshot; the same as last time if nothing has changed."""
@@ -296,14 +294,14 @@ class Picture:
         """Return the page of those sessions whose items hold a text."""
         sessions = self._index.sessions
         keys = sessions.ordered(self._search(q).sessions(sessions.values))
-        return self._found(self._rendered(keys, self._session_json, limit), len(keys))
+        return self._found(self._rendered(keys, self._render.session, limit), len(keys))
 
     def _found_users(self, limit: int, q: str) -> Json:
         """Return the page of those users whose items hold a text."""
         users = self._index.users
-        found = self._search(q).users(users.values, self._index.keys_of, self._user_json)
+        found = self._search(q).users(users.values, self._index.keys_of, self._render.user)
         keys = users.ordered(found)
-        return self._found(self._rendered(keys, self._user_json, limit), len(keys))
+        return self._found(self._rendered(keys, self._render.user, limit), len(keys))
 
     def _search(self, q: str) -> Search:
         return Search(self._sources, q.casefold(), self._index.joined.get)
@@ -325,50 +323,10 @@ class Picture:
                 if found == most:
                     return
 
-    def _parts(self, key: int) -> list[Part]:
-        """Return what every worker knows of a session, its guest part's rows too."""
-        return shapes.parts(self._sources, key, self._index.joined.get(key))
-
-    def _session_json(self, key: int) -> Json | None:
-        parts = self._parts(key)
-        if not parts:
-            return None
-        is_active = self._index.sessions.is_active(key) or key in self._busy
-        person = shapes.whose(parts)
-        seen = ([part.row for part in parts], [part.source.offset_ms for part in parts])
-        seal = (*seen, is_active, person)
-        cached = self._session_cache.get(key)
-        if cached is not None and cached[0] == seal:
-            return cached[1]
-        item = shapes.session(key, parts, person, is_active)
-        if len(self._session_cache) > _MOST_CACHED:
-            self._session_cache.clear()
-        self._session_cache[key] = (seal, item)
-        return item
-
-    def _user_json(self, user_id: str) -> Json | None:
-        found = [self._session_json(key) for key in self._index.keys_of(user_id)]
-        sessions = [one for one in found if one is not None and one["user"] is not None]
-        if not sessions:
-            return None
-        sessions.sort(key=lambda one: one["last_seen_at"], reverse=True)
-        names = (one["user"]["name"] for one in sessions)
-        name = next((one for one in names if one is not None), None)
-        return shapes.user_of((user_id, name), sessions)
-
     def _feed(self, most: int) -> list[Json]:
         """Return the newest activities of all workers, newest first."""
         found = shapes.newest_first(self._sources, most)
-        return [self._feed_json(source, item) for source, item in found]
-
-    def _feed_json(self, source: Source, item: FeedItem) -> Json:
-        name = (source.worker_id, item.number)
-        cached = self._feed_cache.get(name)
-        if cached is None:
-            cached = self._feed_cache[name] = shapes.activity(source, item)
-            if len(self._feed_cache) > self._settings.history_size:
-                self._feed_cache.popitem(last=False)
-        return cached
+        return [self._render.activity(source, item) for source, item in found]
 
     def _summaries(self) -> list[Summary]:
         return [self._own.summary(), *self._peers.summaries()]
@@ -393,7 +351,7 @@ class Picture:
             if now_ms - there.started_ms < older_than_ms:
                 continue
             key = self._index.session_of_visitor(there.request.visitor)
-            person = None if key is None else shapes.whose(self._parts(key))
+            person = None if key is None else shapes.whose(self._render.parts(key))
             found.append(shapes.in_flight(there, key, person, now_ms))
         return found
 

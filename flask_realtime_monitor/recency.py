@@ -134,7 +134,7 @@ class Recency(Generic[K]):
             floor = self._floor
             found = self._newest = {key for key, value in values.items() if value >= floor}
         if len(found) > 2 * most:  # some more than asked for: a key may turn out to be gone
-            floor = nlargest(2 * most, map(values.__getitem__, found))[-1] >> 16 << 16
+            floor = sorted(map(values.__getitem__, found), reverse=True)[2 * most - 1] >> 16 << 16
             return self.ordered(key for key in found if values[key] >= floor)
         return self.ordered(found)
 

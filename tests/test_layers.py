@@ -21,7 +21,7 @@ LAYERS = (
     "source delta health frames",
     "peers surroundings outbox replica beats worker",
     "index shapes replicas flusher viewers",
-    "numbers sharing search resumption fanout",
+    "numbers sharing search resumption rendering fanout",
     "picture ingest identity access",
     "recorders cards metrics",
     "timeline",

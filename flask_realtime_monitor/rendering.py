@@ -1,0 +1,131 @@
+"""Items as JSON, made once for as long as they stay the same.
+
+A tick shows the same few hundred items again and again; what it costs is to know that they have
+not changed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from . import shapes
+from .index import Index
+from .records import FeedItem
+from .shapes import Part
+from .source import Person, Source
+
+_MOST_CACHED = 2_000
+
+Json = dict[str, Any]
+
+
+class _Rendered(NamedTuple):
+    """A session as it was shown, and all that it was made of."""
+
+    rows: list[bytes]
+    is_active: bool
+    people: list[tuple[Source, int, Person | None]]  # of a source's number
+    item: Json
+
+
+class Renderer:
+    """Renders sessions, users and activities of some sources.
+
+    Args:
+        sources: whose rows; may grow and shrink between readings.
+        index: which sessions there are, and which are one.
+        history_size: how many activities are kept rendered.
+    """
+
+    def __init__(self, sources: Sequence[Source], index: Index, history_size: int) -> None:
+        self._sources = sources
+        self._index = index
+        self._history_size = history_size
+        self._offsets: list[int] = []
+        self._busy: Mapping[int, int] = {}
+        self._now: dict[int, Json | None] = {}  # sessions of this reading
+        self.forget()
+
+    def forget(self) -> None:
+        """Render everything anew."""
+        self._sessions: dict[int, _Rendered] = {}
+        self._users: dict[str, tuple[list[Json], Json]] = {}
+        self._activities: OrderedDict[tuple[str, int], Json] = OrderedDict()
+        self._now = {}
+
+    def begin(self, busy: Mapping[int, int]) -> None:
+        """A reading begins; ``busy`` are the sessions with a request in flight."""
+        offsets = [source.offset_ms for source in self._sources]
+        if offsets != self._offsets:
+            self._offsets = offsets
+            self.forget()
+        self._busy = busy
+        self._now = {}
+
+    def parts(self, key: int) -> list[Part]:
+        """Return what every worker knows of a session, its guest part's rows too."""
+        return shapes.parts(self._sources, key, self._index.joined.get(key))
+
+    def session(self, key: int) -> Json | None:
+        """Return a session, None where there is no row of it any more."""
+        if key in self._now:
+            return self._now[key]
+        item = self._now[key] = self._session(key)
+        return item
+
+    def _session(self, key: int) -> Json | None:
+        guest = self._index.joined.get(key)
+        rows = []
+        for source in self._sources:
+            for one in (key,) if guest is None else (key, guest):
+                row = source.rows.get(one)
+                if row is not None:
+                    rows.append(row)
+        is_active = self._index.sessions.is_active(key) or key in self._busy
+        known = self._sessions.get(key)
+        if known is not None and known.rows == rows and known.is_active is is_active:
+            for source, number, person in known.people:
+                if source.user(number) != person:
+                    break
+            else:
+                return known.item
+        parts = self.parts(key)
+        if not parts:
+            return None
+        if len(self._sessions) > _MOST_CACHED:
+            self._sessions.clear()
+        item = shapes.session(key, parts, shapes.whose(parts), is_active)
+        named = [(part.source, part.head.user - 1) for part in parts if part.head.user]
+        people = [(source, number, source.user(number)) for source, number in named]
+        self._sessions[key] = _Rendered([part.row for part in parts], is_active, people, item)
+        return item
+
+    def user(self, user_id: str) -> Json | None:
+        """Return a user, None where no session is left."""
+        found = [self.session(key) for key in self._index.keys_of(user_id)]
+        sessions = [one for one in found if one is not None and one["user"] is not None]
+        if not sessions:
+            return None
+        known = self._users.get(user_id)
+        if known is not None and known[0] == sessions:
+            return known[1]
+        if len(self._users) > _MOST_CACHED:
+            self._users.clear()
+        newest_first = sorted(sessions, key=lambda one: one["last_seen_at"], reverse=True)
+        names = (one["user"]["name"] for one in newest_first)
+        name = next((one for one in names if one is not None), None)
+        item = shapes.user_of((user_id, name), newest_first)
+        self._users[user_id] = sessions, item
+        return item
+
+    def activity(self, source: Source, line: FeedItem) -> Json:
+        """Return a line of the feed."""
+        name = (source.worker_id, line.number)
+        item = self._activities.get(name)
+        if item is None:
+            item = self._activities[name] = shapes.activity(source, line)
+            if len(self._activities) > self._history_size:
+                self._activities.popitem(last=False)
+        return item
