@@ -60,6 +60,9 @@ class Peers:
         """Take in what they have written since."""
         return Changes((), False)
 
+    def look(self) -> None:
+        """See who is there now, and nothing of what they do."""
+
     def changed_since(self, cursor: int) -> Since | None:
         """Return what has changed since a cursor, None where that cannot be told."""
         return None

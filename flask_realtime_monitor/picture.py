@@ -155,6 +155,8 @@ class Picture:
 
     def health(self) -> Json:
         """Return whether the monitor itself is well."""
+        with self._lock:
+            self._peers.look()
         return self._around.health()
 
     def session(self, session_id: str) -> Json | None:

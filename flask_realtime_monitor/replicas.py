@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
 from . import beats
 from .clock import Clock
@@ -22,6 +22,7 @@ from .traffic import Summary
 
 logger = logging.getLogger("flask_realtime_monitor")
 
+T = TypeVar("T")
 Json = dict[str, Any]
 
 _ROSTER_S = 0.2  # how old what is known of the workers' beats may be
@@ -79,15 +80,22 @@ class Replicas(Peers):
 
     def read(self) -> Changes:
         """Take in what they have written since; the store's trouble is kept for the coverage."""
+        return self._noting_trouble(self._read) or Changes((), False)
+
+    def look(self) -> None:
+        """See who is there now: whoever is asked for the health alone reads nothing else."""
+        self._noting_trouble(self._read_roster)
+
+    def _noting_trouble(self, look: Callable[[], T]) -> T | None:
         try:
-            changes = self._read()
+            found = look()
         except StoreError as error:
             self.trouble = str(error)
             if self.failed_at_s is None:
                 self.failed_at_s = time.monotonic()
-            return Changes((), False)
+            return None
         self.trouble = self.failed_at_s = None
-        return changes
+        return found
 
     def _read(self) -> Changes:
         if self.epoch is None:
@@ -135,8 +143,9 @@ class Replicas(Peers):
     def _load(self) -> None:
         """Read everything anew."""
         load: Load = self._store.load()
-        self._replicas = {}
-        self._since_at = self._store.since_at()
+        since_at = self._store.since_at()
+        # Nothing is let go before all is here: a store that fails on the way lets no total fall.
+        self._replicas, self._since_at = {}, since_at
         self.epoch, self._cursor = load.epoch, load.cursor
         tails: list[tuple[str, bytes]] = []
         for worker, bucket, blob in load.snapshots:

@@ -18,6 +18,7 @@ _RIDE_S = 10.0
 _BASE_KEPT_S = 120.0
 _MOST_UPDATE_BYTES = 65_536
 _ID_AND_NAME_BYTES = 128
+_MOST_CAUGHT_UP_BYTES = 131_072
 _FORGOT_MARGIN_MS = 3000
 
 Json = dict[str, Any]
@@ -157,7 +158,8 @@ class Timeline:
             update = self._base and self._picture.resumed(place, self._base, self._cursor)
             id = self._event_id(self._ring.tick)
             packet = Packet(sse.encode("update", update, id)) if update else None
-            is_fit = packet is not None and len(packet) <= _MOST_UPDATE_BYTES
+            # It stands for a snapshot, and may be as large.
+            is_fit = packet is not None and len(packet) <= _MOST_CAUGHT_UP_BYTES
             self._resumed[place] = packet if is_fit else None
         return self._resumed[place]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 from tests.support.gunicorn_server import GunicornServer
 from tests.support.lines import Line, line_to_each
 from tests.support.valkey import ValkeyServer, binary
+
+# Servers of one app and user find each other's picture: those of tests that run side by side are
+# not to be of one app.
+os.environ["APP_NAME"] = f"shared-{os.getpid()}"
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_a_no_is_a_no(answer: Any) -> None:
     assert house_with(lambda: answer).get("stats").status_code == 403
 
 
-@pytest.mark.parametrize("answer", ODD, ids=str)
+@pytest.mark.parametrize("answer", ODD, ids=lambda one: str(one).partition(" at 0x")[0])
 def test_anything_else_is_a_no_logged_once_with_what_to_return(
     answer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

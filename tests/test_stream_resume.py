@@ -15,6 +15,7 @@ from .support.viewer import Viewer
 from .support.waiting import wait_until
 
 pytestmark = pytest.mark.server
+Watch = Callable[..., "Watching"]
 FAST = {"REALTIME_MONITOR_UPDATE_INTERVAL": "0.2", "REALTIME_MONITOR_HEARTBEAT_INTERVAL": "1"}
 
 
@@ -25,6 +26,20 @@ def server() -> Iterator[GunicornServer]:
     )
     yield made
     made.close()
+
+
+@pytest.fixture
+def watch(server: GunicornServer) -> Iterator[Watch]:
+    """Open a stream at one worker, by its pid; closed at the end."""
+    opened: list[Watching] = []
+
+    def watch(pid: int, last_id: str = "") -> Watching:
+        opened.append(Watching(server, pid, last_id))
+        return opened[-1]
+
+    yield watch
+    for one in opened:
+        one.viewer.close()
 
 
 class Watching:
@@ -69,53 +84,45 @@ class Watching:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_another_worker_goes_on_where_the_first_was(
-    server: GunicornServer, lines_to: Callable[..., list[Line]], seed: int
+    server: GunicornServer, watch: Watch, lines_to: Callable[..., list[Line]], seed: int
 ) -> None:
     chance = random.Random(seed)
     lines = lines_to(server)
     here, there = server.workers()
     # Somebody watches at the other worker, so that it knows what has left its lists.
-    other = Watching(server, there)
+    other = watch(there)
     other.read("snapshot")
     began_at = other.held["as_of"]
-    mine = Watching(server, here)
+    mine = watch(here)
     mine.read("snapshot")
-    try:
-        number = 0
-        while other.viewer.events[-1].data["as_of"] < began_at + 4:
-            number += 1
-            busy(lines, chance)
-            lines[0].get(f"/page/before-{number}")
-            mine.read_until(f"/page/before-{number}")
-            other.read_until(f"/page/before-{number}")
-        mine.viewer.close()
+    number = 0
+    while other.viewer.events[-1].data["as_of"] < began_at + 4:
+        number += 1
         busy(lines, chance)
-        lines[chance.randint(0, 1)].get("/page/missed")
-        other.read_until("/page/missed")
-        back = Watching(server, there, mine.last_id)
-        back.held = mine.held
-        assert back.read() == "update"
-        lines[0].get("/page/after")
-        back.read_until("/page/after")
-        final = Watching(server, there)
-        try:
-            final.read("snapshot")
-            while back.last_id != final.last_id:
-                (back if back.last_id < final.last_id else final).read()
-            assert back.picture() == final.picture()
-        finally:
-            final.viewer.close()
-            back.viewer.close()
-    finally:
-        other.viewer.close()
-        mine.viewer.close()
+        lines[0].get(f"/page/before-{number}")
+        mine.read_until(f"/page/before-{number}")
+        other.read_until(f"/page/before-{number}")
+    mine.viewer.close()
+    busy(lines, chance)
+    lines[chance.randint(0, 1)].get("/page/missed")
+    other.read_until("/page/missed")
+    back = watch(there, mine.last_id)
+    back.held = mine.held
+    assert back.read() == "update"
+    lines[0].get("/page/after")
+    back.read_until("/page/after")
+    final = watch(there)
+    final.read("snapshot")
+    while back.last_id != final.last_id:
+        (back if back.last_id < final.last_id else final).read()
+    assert back.picture() == final.picture()
 
 
 def busy(lines: list[Line], chance: random.Random) -> None:
     """Let all kinds of people do all kinds of things."""
-    for _ in range(chance.randint(5, 40)):
+    for _ in range(chance.randint(3, 9)):
         line = chance.choice(lines)
-        agent = f"agent {chance.randint(1, 150)}"
+        agent = f"agent {chance.randint(1, 25)}"
         headers = {"X_User": f"u{chance.randint(1, 9)}"} if chance.random() < 0.4 else {}
         line.get(f"/page/{chance.randint(1, 20)}", agent, **headers)
         if chance.random() < 0.1:
@@ -127,25 +134,23 @@ def busy(lines: list[Line], chance: random.Random) -> None:
 
 
 def test_who_was_erased_meanwhile_is_in_no_view(
-    server: GunicornServer, lines_to: Callable[..., list[Line]]
+    server: GunicornServer, watch: Watch, lines_to: Callable[..., list[Line]]
 ) -> None:
     lines = lines_to(server)
     here, there = server.workers()
-    other = Watching(server, there)
-    mine = Watching(server, here)
-    try:
-        lines[0].get("/page/x", "erased", X_User="to-erase")
-        mine.read("snapshot")
-        mine.read_until("/page/x")
-        mine.viewer.close()
-        lines[0].get("/forget?name=to-erase", "somebody")
-        other.read("snapshot")
-        wait_until(lambda: "to-erase" not in str(lines[1].api("users")), "erased everywhere")
-        back = Watching(server, there, mine.last_id)
-        back.held = mine.held
-        back.read()
-        assert "to-erase" not in str(back.held)
-        back.viewer.close()
-    finally:
-        other.viewer.close()
-        mine.viewer.close()
+    other = watch(there)
+    other.read("snapshot")
+    mine = watch(here)
+    lines[0].get("/page/x", "erased", X_User="to-erase")
+    mine.read("snapshot")
+    mine.read_until("/page/x")
+    mine.viewer.close()
+    lines[0].get("/forget?name=to-erase", "somebody")
+    other.read("snapshot")
+    wait_until(
+        lambda: not any("to-erase" in str(line.api("users")) for line in lines), "erased everywhere"
+    )
+    back = watch(there, mine.last_id)
+    back.held = mine.held
+    back.read()
+    assert "to-erase" not in str(back.held)

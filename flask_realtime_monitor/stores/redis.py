@@ -35,7 +35,7 @@ SALT_S = 172_800
 #: How often (s) the keys' expiry is renewed, and the log is cut.
 RENEW_S = 10.0
 #: So many blobs and entries are asked for at once.
-_BLOBS = 32
+_BLOBS = 64
 _ENTRIES = 64
 
 
