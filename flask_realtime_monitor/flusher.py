@@ -111,7 +111,7 @@ class Flusher:
         except BaseException:  # a time-out of the app's around its call of ours
             self.outbox.unwritten()
             raise
-        self.trouble = self._warned_s = None
+        self.trouble = None
         self._written_s = time.monotonic()
         return is_more
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.frames import encode
-from flask_realtime_monitor.stores import Beat, Entry
+from flask_realtime_monitor.stores import Beat, Entry, StoreError
 
 from .support.records import Time
 from .support.several import Mate, Post
@@ -177,3 +177,51 @@ def test_what_makes_no_sense_in_the_store_is_passed_over_and_counted(
     team.visit(0, 1, "ana")
     team.flush()
     team.check(first, late)
+
+
+def test_a_store_that_comes_and_goes_is_warned_of_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    team = Team()
+    for _ in range(3):
+        team.visit(0, 1, "ana")
+        team.post.is_down = True
+        team.mates[0].flush()
+        assert team.mates[0].flusher.trouble == "the post is down"
+        team.post.is_down = False
+        team.flush()
+        assert team.mates[0].flusher.trouble is None
+    assert len([one for one in caplog.records if "does not take" in one.message]) == 1
+    team.check()
+
+
+def test_a_load_that_fails_on_its_way_lets_no_total_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = Team()
+    team.visit(0, 1, "ana")
+    team.visit(1, 2, "bob")
+    team.flush()
+    first = team.mates[0]
+    whole = first.read()
+
+    def fail() -> float:
+        raise StoreError("cut off")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(first.store, "since_at", fail)
+        first.replicas.epoch = None  # as after a gap in the log
+        assert first.read() == whole
+        assert not first.replicas.coverage().is_readable
+    assert first.read() == whole
+    assert first.replicas.coverage().is_readable
+
+
+def test_the_health_alone_tells_who_is_there_now() -> None:
+    team = Team()
+    team.flush()
+    first = team.mates[0]
+    first.read()
+    before = first.replicas.coverage().workers
+    team.mate("late").flush()
+    first.replicas._roster_at_s = 0.0  # some time later
+    first.picture.health()
+    assert first.replicas.coverage().workers == before + 1

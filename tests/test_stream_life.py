@@ -129,6 +129,20 @@ def test_a_worker_at_its_last_request_lets_its_streams_go(serve: Serve, watch: W
     assert server.ask("/pid")[0] == 200
 
 
+def test_a_changed_file_ends_streams_at_once(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+    source = tmp_path / "module.txt"
+    source.write_text("before")
+    extra = ("--reload", "--reload-engine", "poll", "--reload-extra-file", str(source))
+    server = serve(*PATIENT, *extra)
+    before = server.workers()
+    (one,) = watch(server, 1, admin(server))
+    # Later than any clock's tick: the engine compares times of writing.
+    os.utime(source, (source.stat().st_mtime + 10,) * 2)
+    assert one.next("bye").data["reason"] == "restart"
+    wait_until(lambda: not any(map(is_alive, before)), "the old worker is gone", 10)
+    wait_until(lambda: server.ask("/pid")[0] == 200, "the new one answers")
+
+
 def test_a_slow_page_is_sent_to_its_end_while_streams_end_at_once(
     serve: Serve, watch: Watch
 ) -> None:
