@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from tests.support.gunicorn_server import GunicornServer
 from tests.support.lines import Line, line_to_each
+from tests.support.streaming import StreamingServer
 from tests.support.valkey import ValkeyServer, binary
 
 # Servers of one app and user find each other's picture: those of tests that run side by side are
@@ -43,3 +45,17 @@ def lines_to() -> Iterator[Callable[..., list[Line]]]:
     yield connect
     for line in opened:
         line.close()
+
+
+@pytest.fixture
+def own() -> Iterator[Callable[..., StreamingServer]]:
+    """A server of the test's own, its settings without their prefix."""
+    made: list[StreamingServer] = []
+
+    def start(*options: str, **settings: Any) -> StreamingServer:
+        made.append(StreamingServer(*options, **settings))
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.close()

@@ -47,20 +47,6 @@ def server(shared: StreamingServer) -> StreamingServer:
     return shared
 
 
-@pytest.fixture
-def own() -> Iterator[Own]:
-    """A server of the test's own, its settings without their prefix."""
-    made: list[StreamingServer] = []
-
-    def start(*options: str, **settings: Any) -> StreamingServer:
-        made.append(StreamingServer(*options, **settings))
-        return made[-1]
-
-    yield start
-    for server in made:
-        server.close()
-
-
 def read_by_both(data: bytes, size: int) -> tuple[list[Event], list[Message]]:
     """Return what both parsers make of the same bytes, in pieces of one size."""
     strict, forgiving = Parser(), EventStream()

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -91,20 +90,6 @@ def server(shared: TwoDoors) -> TwoDoors:
     """The shared server, with nobody watching any more."""
     wait_until(lambda: shared.viewers == 0, "the last test's viewers are gone")
     return shared
-
-
-@pytest.fixture
-def own() -> Iterator[Own]:
-    """A server of the test's own, its settings without their prefix."""
-    made: list[StreamingServer] = []
-
-    def start(*options: str, **settings: Any) -> StreamingServer:
-        made.append(StreamingServer(*options, **settings))
-        return made[-1]
-
-    yield start
-    for server in made:
-        server.close()
 
 
 @pytest.fixture

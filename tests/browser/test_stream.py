@@ -96,20 +96,6 @@ class Source:
         wait_until(lambda: self.states[-1] == state, f"state {state}")
 
 
-@pytest.fixture
-def own() -> Iterator[Own]:
-    """A server of the test's own, its settings without their prefix."""
-    made: list[StreamingServer] = []
-
-    def start(*options: str, **settings: Any) -> StreamingServer:
-        made.append(StreamingServer(*options, **settings))
-        return made[-1]
-
-    yield start
-    for server in made:
-        server.close()
-
-
 @pytest.fixture(scope="module")
 def shared() -> Iterator[StreamingServer]:
     made = StreamingServer()
