@@ -6,10 +6,13 @@ viewers. It never waits for one of them, nor for the gate.
 
 from __future__ import annotations
 
+import atexit
+import os
 import random
 import threading
 import time
 from collections.abc import Callable
+from weakref import ref
 
 from . import sse
 from .config import Settings
@@ -63,7 +66,7 @@ class Broadcaster:
         self._wake = threading.Event()
         self._timeline = Timeline(picture, worker.id, settings.resync_interval)
         self._sent_s = self._renew_s = 0.0
-        self._is_stopping = False
+        self._is_stopping = self._ends_at_exit = False
         self.interval_s = settings.update_interval
         self.events_dropped = 0
 
@@ -120,6 +123,10 @@ class Broadcaster:
                 self._fall_behind(viewer)  # it gets the new beginning, with all others
             else:
                 self._give(viewer, self._timeline.first(viewer.pass_.role, last_event_id))
+            if not self._ends_at_exit:
+                # A worker without requests may be gone before all have been told.
+                self._ends_at_exit = True
+                atexit.register(_at_exit, ref(self), os.getpid())
             if self._publisher is None:
                 self._publisher = threading.Thread(
                     target=self._publish, name="realtime-monitor-publisher", daemon=True
@@ -175,8 +182,12 @@ class Broadcaster:
         """Somebody was erased: every view begins anew, so that nothing of theirs stays."""
         self._timeline.forget()
 
-    def stop(self) -> None:
-        """End all streams: the worker goes."""
+    def stop(self, is_last: bool = False) -> None:
+        """End all streams: the worker goes.
+
+        Args:
+            is_last: whether it goes now, and nobody else is to work meanwhile.
+        """
         self._is_stopping = getattr(server_worker(), "alive", True) is False
         farewells = [
             self._bye("restart", random.randint(*_RESTART_MS))
@@ -185,7 +196,8 @@ class Broadcaster:
         pace = Pace()
         for number, viewer in enumerate(list(self._viewers)):
             self._dismiss(viewer, farewells[number % len(farewells)])
-            pace.rest()
+            if not is_last:
+                pace.rest()
 
     def _dismiss(self, viewer: Viewer, bye: Packet) -> None:
         if self._forget_viewer(viewer):
@@ -321,6 +333,12 @@ class Broadcaster:
     def _fall_behind(self, viewer: Viewer) -> None:
         viewer.is_behind = True
         self._behind[viewer] = None
+
+
+def _at_exit(find: ref[Broadcaster], pid: int) -> None:
+    broadcaster = find()
+    if broadcaster is not None and os.getpid() == pid:
+        broadcaster.stop(is_last=True)
 
 
 def derived_limit(is_detached: bool) -> int:

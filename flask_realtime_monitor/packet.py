@@ -23,7 +23,7 @@ FORMS = 4
 #: The head of a gzip body: deflate, no name, no time, an unknown system (RFC 1952, 2.3).
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
-_LEVEL = 6
+_LEVEL = 9
 _TOO_SHORT = 64  # bytes: what deflate would not make shorter
 _LAST_BLOCK = b"\x03\x00"  # an empty one with the final bit set
 _LAST_CHUNK = b"0\r\n\r\n"
