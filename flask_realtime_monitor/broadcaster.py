@@ -22,7 +22,7 @@ from .guard import Guard
 from .packet import Packet
 from .picture import Picture
 from .timeline import Timeline
-from .viewers import DetachedViewer, Viewer
+from .viewers import DetachedViewer, HeldViewer, Viewer
 from .worker import Worker, is_told_to_stop, server_worker
 
 _POLL_S = 0.1  # how soon a stop of the worker is seen
@@ -101,20 +101,16 @@ class Broadcaster:
         self.credentials.admit(viewer.pass_.credential)
         return True
 
-    def join(self, viewer: Viewer, last_event_id: str, fd: int = -1) -> None:
+    def join(self, viewer: Viewer, last_event_id: str) -> None:
         """Take in a viewer who has a place, and hand it its first events.
 
-        Args:
-            fd: the descriptor of its connection, where that is ours from now on.
-
-        Raises:
-            OSError: the descriptor is not fit for it, and still the caller's.
+        Whatever is raised here, ``leave`` closes what the viewer has.
         """
         with self._lock:
             if not self._viewers:
                 self._tick()
             if isinstance(viewer, DetachedViewer):
-                self._fanout.adopt(viewer, fd)
+                self._fanout.adopt(viewer)
             age_s = self._settings.stream_max_age
             viewer.ends_s = time.monotonic() + age_s * random.uniform(0.8, 1.2) if age_s else 0.0
             self._arriving.pop(viewer, None)
@@ -133,6 +129,8 @@ class Broadcaster:
                 )
                 self._publisher.start()
         self._told("connected", viewer)
+        if viewer.pass_.credential.is_refused:  # while it was on its way
+            self._dismiss(viewer, self._bye("unauthorized", 1000))
 
     def opening(self) -> bytes:
         """Return a stream's first bytes: how long to wait when it is cut, for each another time."""
@@ -143,8 +141,8 @@ class Broadcaster:
         if self._arriving.pop(viewer, _MISSING) is not _MISSING:
             self.credentials.release(viewer.pass_.credential)
         elif self._forget_viewer(viewer):
-            self._end(viewer, None)
             self._told("disconnected", viewer)
+        self._end(viewer, None)
 
     def _left(self, viewer: DetachedViewer) -> None:
         """A viewer's connection was closed by its other end, or given up."""
@@ -174,6 +172,9 @@ class Broadcaster:
 
     def sign_out(self, user_id: str) -> None:
         """End the streams of a user who has signed out anywhere."""
+        for viewer in list(self._arriving):
+            if viewer.pass_.user is not None and viewer.pass_.user.id == user_id:
+                viewer.pass_.credential.is_refused = True
         for viewer in list(self._viewers):
             if viewer.pass_.user is not None and viewer.pass_.user.id == user_id:
                 self._dismiss(viewer, self._bye("unauthorized", 1000))
@@ -226,7 +227,7 @@ class Broadcaster:
     def _end(self, viewer: Viewer, bye: Packet | None) -> None:
         if isinstance(viewer, DetachedViewer):
             self._fanout.end(viewer, bye)
-        else:
+        elif isinstance(viewer, HeldViewer):
             viewer.end(bye)
 
     # -- the publisher -------------------------------------------------------------------------

@@ -76,17 +76,16 @@ class Fanout:
     def __len__(self) -> int:
         return len(self._viewers)
 
-    def adopt(self, viewer: DetachedViewer, fd: int) -> None:
-        """Watch a connection from now on.
+    def adopt(self, viewer: DetachedViewer) -> None:
+        """Watch a viewer's connection from now on.
 
         Raises:
-            OSError: the descriptor is not fit for it; it is still the caller's.
+            OSError: the descriptor is not fit for it.
         """
         if self._epoll is None:
             self._open()
-        self._epoll.register(fd, _IN)
-        viewer.fd = fd
-        self._viewers[fd] = viewer
+        self._epoll.register(viewer.fd, _IN)
+        self._viewers[viewer.fd] = viewer
 
     def _open(self) -> None:
         # Only a server that runs gevent hands us connections, so it is there.
@@ -165,11 +164,11 @@ class Fanout:
     def _close(self, viewer: DetachedViewer) -> None:
         fd, viewer.fd = viewer.fd, -1
         viewer.rest = None
-        self._viewers.pop(fd, None)
         self._stuck.pop(viewer, None)
-        with suppress(OSError):
-            # By itself only the last copy's closing does that, and the app may have forked.
-            self._epoll.unregister(fd)
+        if self._viewers.pop(fd, None) is not None:
+            with suppress(OSError):
+                # By itself only the last copy's closing does that, and the app may have forked.
+                self._epoll.unregister(fd)
         os.close(fd)
 
     def _leave(self, viewer: DetachedViewer) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from os import write
@@ -28,7 +29,7 @@ class Pass(NamedTuple):
     credential: Credential
 
 
-class Viewer:
+class Viewer(ABC):
     """One open stream; few fields, for there may be many thousands.
 
     Args:
@@ -49,13 +50,9 @@ class Viewer:
         """Return the first bytes of the body, as the server is to send them."""
         return GZIP_HEAD + deflated(first) if self.form & GZIP else first
 
+    @abstractmethod
     def take(self, packet: Packet) -> bool:
         """Take a packet; False where an earlier one is not through yet, and this is skipped."""
-        raise NotImplementedError
-
-    def end(self, packet: Packet | None = None) -> None:
-        """Take the last packet, and end."""
-        raise NotImplementedError
 
 
 class HeldViewer(Viewer):

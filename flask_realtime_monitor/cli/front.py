@@ -284,6 +284,6 @@ class Front:
             headers = {"Accept": accept, **self._headers}
             connection.request("GET", self._path + path, headers=headers)
             return Answer(connection, line, connection.getresponse())
-        except BaseException:
+        except BaseException:  # Ctrl-C included: nothing stays open, and it goes on its way
             connection.close()
             raise

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from io import BytesIO
-from os import close
 from random import randint
 from typing import Any
 
@@ -84,18 +82,13 @@ class _Body:
         viewer = self._viewer
         # The first piece brings the headers with it; only then is the connection free.
         yield viewer.opening(self._broadcaster.opening())
-        if isinstance(viewer, HeldViewer):
+        if isinstance(viewer, DetachedViewer):
+            viewer.fd = connection.detach(self._environ)
+            self._broadcaster.join(viewer, self._last_event_id)
+            self._is_ours = True
+        elif isinstance(viewer, HeldViewer):
             self._broadcaster.join(viewer, self._last_event_id)
             yield from viewer.frames()
-            return
-        fd = connection.detach(self._environ)
-        try:
-            self._broadcaster.join(viewer, self._last_event_id, fd)
-            self._is_ours = True
-        except BaseException:
-            with suppress(OSError):
-                close(fd)
-            raise
 
     def close(self) -> None:
         """The server is done with the connection."""

@@ -1,0 +1,83 @@
+"""Taking viewers in, and what becomes of those who change their mind, or our mind, on the way."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_realtime_monitor import RealtimeMonitor
+from flask_realtime_monitor.broadcaster import Broadcaster
+from flask_realtime_monitor.models import User
+from flask_realtime_monitor.viewers import DetachedViewer, HeldViewer, Pass
+
+
+@pytest.fixture
+def broadcaster() -> Broadcaster:
+    app = Flask("viewers")
+    app.config["REALTIME_MONITOR_STORE"] = "memory:"
+    RealtimeMonitor(app, authorize=lambda: True)
+    made: Broadcaster = app.extensions["realtime_monitor"].live.broadcaster
+    return made
+
+
+def pass_of(broadcaster: Broadcaster, name: str) -> Pass:
+    credential = broadcaster.credentials.shared(name.encode(), lambda _: True)
+    return Pass("reveal", User(name), credential)
+
+
+def said(viewer: HeldViewer) -> str:
+    """Return all that a viewer who has ended was told."""
+    return b"".join(viewer.frames()).decode()
+
+
+def test_a_beginning_that_fails_keeps_neither_viewer_nor_descriptor(
+    broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    viewer = DetachedViewer(pass_of(broadcaster, "ann"), 0)
+    assert broadcaster.admit(viewer)
+    viewer.fd = writing
+
+    def fail(*_: Any) -> None:
+        raise ValueError("nothing to begin with")
+
+    monkeypatch.setattr(broadcaster._timeline, "first", fail)
+    with pytest.raises(ValueError, match="nothing to begin with"):
+        broadcaster.join(viewer, "")
+    broadcaster.leave(viewer)  # as the server does with a body that has failed
+    broadcaster.leave(viewer)
+    assert broadcaster.viewers == 0
+    assert viewer.pass_.credential.viewers == 0
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(writing)
+    os.close(reading)
+
+
+def test_who_comes_not_after_all_leaves_no_place_taken(broadcaster: Broadcaster) -> None:
+    viewer = HeldViewer(pass_of(broadcaster, "ann"), 0)
+    assert broadcaster.admit(viewer)
+    broadcaster.leave(viewer)
+    assert viewer.pass_.credential.viewers == 0
+    assert not broadcaster._arriving
+
+
+def test_who_is_refused_or_signs_out_on_the_way_is_shown_out(broadcaster: Broadcaster) -> None:
+    for name in ("ann", "bob"):
+        viewer = HeldViewer(pass_of(broadcaster, name), 0)
+        assert broadcaster.admit(viewer)
+        if name == "ann":
+            broadcaster.sign_out(name)
+        else:
+            broadcaster.credentials._refuse(viewer.pass_.credential)
+        broadcaster.join(viewer, "")
+        assert '"unauthorized"' in said(viewer)
+        assert broadcaster.viewers == 0
+    other = HeldViewer(pass_of(broadcaster, "carl"), 0)
+    assert broadcaster.admit(other)
+    broadcaster.join(other, "")
+    assert broadcaster.viewers == 1
+    broadcaster.stop()
+    assert '"restart"' in said(other)
