@@ -83,10 +83,3 @@ export function written(store) {
 export function happened(activity) {
   return KINDS[activity.kind] || visible(activity.name || activity.kind);
 }
-
-/** Whether any text in an item holds the needle, which is in lower case. */
-export function holds(item, needle) {
-  if (typeof item === "string") return item.toLowerCase().includes(needle);
-  return item !== null && typeof item === "object"
-    && Object.values(item).some((one) => holds(one, needle));
-}

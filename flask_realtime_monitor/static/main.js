@@ -1,43 +1,83 @@
-/** The page: connects the feed, the model and the cards. */
+/** The page: connects the feed, the model, what the viewer chose, and the cards. */
 
-import { el, write } from "./dom.js";
+import { el } from "./dom.js";
 import { Feed } from "./feed.js";
-import { age, clockTime, covered, least } from "./format.js";
+import { listenToKeys } from "./keys.js";
+import { activityMatches, sessionMatches } from "./matching.js";
 import { Model } from "./model.js";
+import { Strip } from "./strip.js";
+import { View } from "./view.js";
 
-const SPOKEN_EVERY_MS = 10000;
+const WAIT_MS = 8000; // a worker that hangs may hold the connection
 const find = (id) => document.getElementById(id);
+const { api, asleepAfter, heartbeat, home, me, role, stream, token } = document.body.dataset;
 
+/** What a card may use. */
 const page = {
   model: new Model(),
-  api: document.body.dataset.api,
-  query: "",
+  view: new View((changed) => choose(changed)),
+  api,
+  role,
+  me, // the viewer's own user id as it is shown here, "" where unknown
+  token, // for what may be done, undefined where nothing may
   isPaused: false,
   held: 0, // activities that came while paused
+
+  /** Draw everything with the next frame. */
   draw,
+
+  /** Whether a session is among what the viewer chose to see. */
+  shows: (session) => sessionMatches(session, page.view, me, page.model.now()),
+
+  /** Likewise an activity. */
+  showsActivity: (one) => activityMatches(
+    one, page.model.sessions.get(one.session), page.view, me, page.model.now()),
+
+  /**
+   * Ask the API; null where there is no answer.
+   * @param params an URLSearchParams, or null.
+   * @returns {status, ok, data}
+   */
+  async ask(path, params = null, options = {}) {
+    const url = `${api}/${path}${params?.size ? `?${params}` : ""}`;
+    const signal = AbortSignal.timeout(WAIT_MS);
+    try {
+      const response = await fetch(url, { cache: "no-store", redirect: "manual", signal, ...options });
+      return { status: response.status, ok: response.ok, data: await response.json() };
+    } catch {
+      return null;
+    }
+  },
 };
 
 const cards = await Promise.all([...document.querySelectorAll("[data-card]")].map(
   async (element) => (await import(`./cards/${element.dataset.card}.js`)).mount(element, page)));
 
-const { api, asleepAfter, heartbeat, home, role, stream } = document.body.dataset;
 const feed = new Feed(
   { urls: { api, stream }, role, heartbeatMs: heartbeat * 1000, asleepMs: asleepAfter * 1000 },
   {
-    snapshot: (data) => take(() => page.model.snapshot(data)),
+    snapshot: (data) => take(() => page.model.snapshot(data, isCatchingUp())),
     update: (data) => take(() => page.model.update(data)),
-    state: () => { if (feed.status.state === "ended") end(); showConnection(); },
+    state: () => {
+      if (feed.status.state === "ended") end();
+      strip.drawConnection();
+    },
   });
+const strip = new Strip(page, feed, { pause: togglePause });
 
 let isDrawing = false;
+
+function isCatchingUp() {
+  return ["catching-up", "reconnecting", "polling"].includes(feed.status.state);
+}
 
 /** Merge what came, and draw it with the next frame. */
 function take(merge) {
   const before = page.model.seen;
   merge();
   if (page.isPaused) page.held += page.model.seen - before;
-  showConnection();
-  if (page.isPaused) showPause();
+  strip.drawConnection();
+  if (page.isPaused) strip.drawPause();
   else draw();
 }
 
@@ -48,47 +88,22 @@ function draw() {
     isDrawing = false;
     if (page.model.isEmpty) return;
     for (const card of cards) card.draw?.(page.model);
-    showCoverage();
+    strip.draw();
   });
 }
 
-function showCoverage() {
-  const { model } = page;
-  const { coverage } = model.stats;
-  find("coverage").dataset.complete = coverage.complete ? "yes" : "no";
-  write(find("coverage"), covered(coverage, model.oldestReport(), model.silent()));
+/** The viewer chose something else to see. */
+function choose(changed) {
+  for (const card of cards) card.choose?.(changed);
+  strip.drawChoice();
+  draw();
 }
 
-function showConnection() {
-  const { state } = feed.status;
-  const chip = find("connection");
-  chip.dataset.state = state;
-  document.body.dataset.state = state;
-  write(find("connection-text"), words());
-  find("connection-now").hidden = state !== "reconnecting" && state !== "polling";
-  document.title = `${TITLE_MARKS[state] ?? ""}${title}`;
-}
-
-const title = document.title;
-const TITLE_MARKS = { reconnecting: "(cut off) ", ended: "(ended) ", asleep: "(asleep) " };
-
-function words() {
-  const { state, why, since, heardAt, retryAt } = feed.status;
-  const now = Date.now();
-  const quiet = Math.max(0, now - heardAt) / 1000;
-  const next = Math.ceil((retryAt - now) / 1000);
-  switch (state) {
-    case "live": return `Live, ${quiet < 1 ? "now" : `heard ${age(quiet)} ago`}`;
-    case "catching-up": return "Catching up";
-    case "reconnecting":
-      return `Cut off since ${clockTime(since / 1000)}, ${next > 0 ? `next try in ${next} s` : "trying now"}`;
-    case "polling":
-      if (why === "bounded") return "This server cannot stream; asked every 10 s";
-      return `No free place for a live view: asking again ${next > 0 ? `in ${next} s` : "now"}`;
-    case "asleep": return "Asleep while hidden";
-    case "ended": return why === "login" ? "Signed out" : "Access ended";
-    default: return "Connecting";
-  }
+function togglePause() {
+  page.isPaused = !page.isPaused;
+  page.held = 0;
+  strip.drawPause();
+  draw();
 }
 
 const ENDINGS = {
@@ -101,6 +116,7 @@ const ENDINGS = {
 function end() {
   page.model = new Model();
   find("main").replaceChildren();
+  for (const dialog of document.querySelectorAll("dialog")) dialog.remove();
   const notice = find("notice");
   notice.hidden = false;
   notice.replaceChildren(
@@ -108,66 +124,31 @@ function end() {
     ", then watch on.");
 }
 
-// -- pause and search -----------------------------------------------------------------------
-
-function showPause() {
-  const button = find("pause");
-  button.setAttribute("aria-pressed", String(page.isPaused));
-  write(button, page.isPaused ? `Paused, ${page.held} new: go on` : "Pause");
-  document.body.dataset.paused = page.isPaused ? "yes" : "no";
-}
-
-function togglePause() {
-  page.isPaused = !page.isPaused;
-  page.held = 0;
-  showPause();
-  draw();
-}
-
-function search(text) {
-  find("search").value = text;
-  page.query = text.trim().toLowerCase();
-  for (const card of cards) card.search?.(page.query);
-  draw();
-}
-
-page.clearSearch = () => search("");
-find("pause").addEventListener("click", togglePause);
-find("search").addEventListener("input", (event) => search(event.target.value));
-find("connection-now").addEventListener("click", () => feed.now());
-
-document.addEventListener("keydown", (event) => {
-  const isTyping = event.target.matches("input, textarea, select");
-  if (event.key === "Escape" && isTyping) {
-    search("");
-    event.target.blur();
-  } else if (isTyping || event.ctrlKey || event.metaKey || event.altKey) {
-    return;
-  } else if (event.key === "/") {
-    event.preventDefault();
-    find("search").focus();
-  } else if (event.key === "p") {
-    togglePause();
-  } else if (event.key === "Escape" && page.query && !document.querySelector("dialog[open]")) {
-    search("");
-  }
+listenToKeys({
+  pause: togglePause,
+  search: () => find("search").focus(),
+  clear: () => page.view.clear(),
+  errors: () => page.view.toggle("status", "5xx"),
+  move: (step) => cards.find((card) => card.move)?.move(step),
+  help: () => find("help").showModal(),
 });
 
-// -- time goes on ---------------------------------------------------------------------------
+/** A click on a value shows only what has it; those who cannot click find it in the drawer. */
+document.addEventListener("click", (event) => {
+  const chosen = event.target.closest("[data-filter]");
+  if (!chosen || getSelection().toString()) return;
+  page.view.toggle(chosen.dataset.filter, chosen.dataset.value);
+});
 
 document.addEventListener("visibilitychange", () => { if (!page.isPaused) draw(); });
 setInterval(() => {
   if (document.hidden) return;
-  showConnection();
+  strip.drawConnection();
   if (page.isPaused || page.model.isEmpty) return;
   for (const card of cards) card.tick?.(page.model);
-  showCoverage();
+  strip.drawCoverage();
 }, 1000);
-setInterval(() => {
-  if (page.model.isEmpty || document.hidden) return;
-  const { active_sessions: active, in_flight: flying, coverage } = page.model.stats;
-  write(find("spoken"), `${least(coverage)}${active} active now, ${flying} requests in flight. ${words()}`);
-}, SPOKEN_EVERY_MS);
 
-showConnection();
+strip.drawConnection();
+strip.drawChoice();
 feed.start();

@@ -16,11 +16,20 @@ export class Model {
     for (const name of Object.keys(KEYS)) this[name] = new Map();
     this.offset = 0; // seconds the server's clock is ahead of ours
     this.seen = 0; // activities that came since the first snapshot
+    /** What was missed while cut off: {from, to, missed, after}, or null. */
+    this.gap = null;
   }
 
-  /** Take a snapshot, or what another model holds, for all there is. */
-  snapshot(data) {
-    if (!this.isEmpty) this.seen += this._fresh(data.activities).length;
+  /**
+   * Take a snapshot, or what another model holds, for all there is.
+   * @param isAfterCut whether the line was cut before: then what was missed is a gap.
+   */
+  snapshot(data, isAfterCut = false) {
+    if (!this.isEmpty) {
+      const fresh = this._fresh(data.activities);
+      this.seen += fresh.length;
+      if (isAfterCut) this.gap = this._gapBefore(data, fresh);
+    }
     this.isEmpty = false;
     this.stats = data.stats;
     this._coveredAt = data.covered_at ?? data.as_of;
@@ -59,6 +68,20 @@ export class Model {
       if (history) this.stats.history = merged(this.stats.history, history);
     }
     this._set(data.as_of);
+  }
+
+  /**
+   * What stands between the last news and a snapshot that comes after a cut: from when to when (s),
+   * how many activities are not shown (null: not known), and the id of the newest one before.
+   */
+  _gapBefore(data, fresh) {
+    const isWhole = fresh.length < data.activities.length; // it reaches back to what is known
+    const missed = data.stats.requests_total - this.stats.requests_total - fresh.length;
+    const isSamePicture = data.stats.since_at === this.stats.since_at;
+    return {
+      from: this.asOf, to: data.as_of, after: this.activities[0]?.id ?? null,
+      missed: isWhole ? 0 : isSamePicture ? Math.max(0, missed) : null,
+    };
   }
 
   _fresh(activities) {

@@ -19,6 +19,11 @@ from .answers import error, set_headers
 STATIC = Path(__file__).parent.parent / "static"
 _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 
+_ROLE_WORDS = {
+    "view": "Names are masked for you",
+    "act": "You may end sessions",
+}
+
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -39,7 +44,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
 def page() -> Response:
     """The dashboard, with the first numbers in its HTML."""
     state, live = current_state()
-    live.viewer_opened("page", live.viewer(), g.realtime_monitor_role)
+    viewer = live.viewer()
+    live.viewer_opened("page", viewer, g.realtime_monitor_role)
     home_url = url_for("realtime_monitor.page")
     html = _template().render(
         app_name=state.app.name,
@@ -48,6 +54,10 @@ def page() -> Response:
         asset=_asset_url,
         home_url=home_url,
         role=g.realtime_monitor_role,
+        role_words=_ROLE_WORDS.get(g.realtime_monitor_role, ""),
+        me="" if viewer is None else viewer.id,
+        active_window_s=state.settings.active_window,
+        session_timeout_s=state.settings.session_timeout,
         api_url=home_url + "api/v1",
         stream_url=url_for("realtime_monitor.stream"),
         heartbeat_interval=state.settings.heartbeat_interval,

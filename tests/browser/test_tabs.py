@@ -204,7 +204,7 @@ def test_a_killed_worker_costs_a_moment_and_shows_nothing_twice(
     os.kill(worker, signal.SIGKILL)
     for page in (first, second):
         wait_until(
-            lambda page=page: re.search("reconnecting.*live$", page.evaluate("String(states)")),
+            lambda page=page: re.search("(quiet|cut).*live$", page.evaluate("String(states)")),
             "the page is cut off, and then live again",
         )
     site.visit("/page/after", X_User="u-kill", X_Name="Kim Kill")

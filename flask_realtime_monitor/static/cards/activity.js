@@ -1,6 +1,6 @@
 /** What people do, newest first; new lines wait while somebody reads further down. */
 
-import { clockTime, happened, holds, milliseconds, person, visible } from "../format.js";
+import { clockTime, happened, milliseconds, person, visible } from "../format.js";
 import { bdi, el, keyed, write } from "../dom.js";
 
 export function mount(element, page) {
@@ -17,9 +17,9 @@ export function mount(element, page) {
     const fresh = model.activities.filter((one) => !known.has(one.id)).length;
     more.hidden = fresh === 0;
     write(more, `${fresh} new`);
-    const { query } = page;
-    const lines = query ? shown.filter((one) => holds(one, query)) : shown;
-    keyed(list, lines, (one) => one.id, create, drawTime);
+    const query = page.view.get("q");
+    const lines = shown.filter(page.showsActivity);
+    keyed(list, lines, (one) => one.id, (one) => create(one, page), drawTime);
     empty.hidden = lines.length > 0;
     if (!lines.length) {
       write(empty, query && shown.length
@@ -40,9 +40,9 @@ export function mount(element, page) {
 }
 
 /** One line; it never changes, but for the time of day that the server rendered in UTC. */
-function create(one) {
+function create(one, page) {
   const link = one.session
-    ? el("a", { href: `#session=${one.session}` }, bdi(person(one.user, one.session)))
+    ? el("a", { href: page.view.href({ session: one.session }) }, bdi(person(one.user, one.session)))
     : bdi(person(one.user, null));
   return el("li", { "data-kind": one.kind, "data-class": Math.floor((one.status ?? 0) / 100) },
     el("time"),

@@ -13,15 +13,14 @@ export function mount(element, page) {
   const details = element.querySelector("[data-details]");
   const story = element.querySelector("[data-story]");
   const empty = element.querySelector("[data-empty]");
-  let id = null;
+  let id = "";
   let seenAt = 0; // last_seen_at of what is shown
   let isAsking = false;
   let askedAt = 0;
 
   /** Show the session that the URL names, or none. */
   function follow() {
-    const named = /^#session=([0-9a-f]{16})$/.exec(location.hash);
-    id = named ? named[1] : null;
+    id = page.view.get("session");
     if (!id) {
       if (element.open) element.close();
       return;
@@ -115,17 +114,19 @@ export function mount(element, page) {
   }
 
   element.addEventListener("close", () => {
-    if (location.hash) history.pushState(null, "", location.pathname + location.search);
-    id = null;
+    id = "";
+    page.view.set({ session: "" });
   });
   element.querySelector("[data-close]").addEventListener("click", () => element.close());
   element.addEventListener("click", (event) => {
     if (event.target === element) element.close(); // the backdrop
   });
-  addEventListener("hashchange", follow);
-  addEventListener("popstate", follow);
+  function choose(changed) {
+    if (changed.has("session")) follow();
+  }
+
   follow();
-  return { draw, tick };
+  return { draw, tick, choose };
 }
 
 function createLine(one) {

@@ -1,6 +1,6 @@
 /** Who is here: a user's sessions below each other, guests by themselves. */
 
-import { age, device, holds, least, number, person, visible } from "../format.js";
+import { age, device, least, number, person, visible } from "../format.js";
 import { bdi, el, keyed, write } from "../dom.js";
 
 const REORDER_MS = 2000;
@@ -38,10 +38,10 @@ export function mount(element, page) {
     const held = new Map(model.sessionsInOrder().map((one) => [one.id, one]));
     let sessions = held;
     let total = model.stats.total_sessions;
-    const { query } = page;
+    const query = page.view.get("q");
     if (query) {
       const wide = found?.query === query ? found : null;
-      const items = wide ? wide.items : [...held.values()].filter((one) => holds(one, query));
+      const items = wide ? wide.items : [...held.values()].filter(page.shows);
       sessions = new Map(items.map((one) => [one.id, held.get(one.id) ?? one]));
       total = wide ? wide.total : items.length;
       if (model.stats.total_sessions > held.size) ask(wide ? ASK_AGAIN_MS : ASK_AFTER_MS);
@@ -59,10 +59,10 @@ export function mount(element, page) {
   }
 
   function drawEmpty(model) {
-    const { query } = page;
+    const query = page.view.get("q");
     if (query) {
       const clear = el("button", { type: "button", textContent: "Show all" });
-      clear.addEventListener("click", page.clearSearch);
+      clear.addEventListener("click", () => page.view.clear());
       empty.replaceChildren(`0 of ${number(model.stats.total_sessions)} match “${visible(query)}”. `, clear);
     } else if (model.stats.requests_total) {
       const last = model.activities.find((one) => one.kind === "request");
@@ -80,12 +80,12 @@ export function mount(element, page) {
     if (timer) return;
     timer = setTimeout(async () => {
       timer = 0;
-      const { query } = page;
+      const query = page.view.get("q");
       if (!query) return;
       const response = await fetch(
         `${page.api}/sessions?limit=100&q=${encodeURIComponent(query)}`, { cache: "no-store" })
         .catch(() => null);
-      if (!response?.ok || query !== page.query) return;
+      if (!response?.ok || query !== page.view.get("q")) return;
       found = { query, ...await response.json() };
       page.draw();
     }, delay);
@@ -100,14 +100,14 @@ export function mount(element, page) {
     }
   }
 
-  function search() {
+  function choose() {
     found = null;
     orderedAt = 0;
     clearTimeout(timer);
     timer = 0;
   }
 
-  return { draw, tick, search };
+  return { draw, tick, choose };
 }
 
 function said(shown, total, query, model) {

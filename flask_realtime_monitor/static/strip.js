@@ -1,0 +1,136 @@
+/** The strip at the top: how fresh all this is, and what the viewer chose to see of it. */
+
+import { bdi, el, keyed, write } from "./dom.js";
+import { covered, least, visible } from "./format.js";
+import { described } from "./freshness.js";
+
+const SPOKEN_EVERY_MS = 10000;
+const TYPING_MS = 150;
+const THEMES = ["auto", "light", "dark"];
+const THEME_KEY = "realtime-monitor-theme";
+const find = (id) => document.getElementById(id);
+
+/** How a chosen value reads on its chip. */
+const SAYS = new Map([
+  ["q", "text"], ["who", ""], ["state", ""], ["user", "user"], ["endpoint", "page"],
+  ["status", "status"], ["kind", "kind"],
+]);
+
+export class Strip {
+  /** @param does {pause} */
+  constructor(page, feed, does) {
+    this._page = page;
+    this._feed = feed;
+    this._title = document.title;
+    this._icon = document.querySelector("link[rel=icon]");
+    this._icons = { ...this._icon.dataset, live: this._icon.href };
+    find("pause").addEventListener("click", does.pause);
+    find("connection-now").addEventListener("click", () => feed.now());
+    find("window").addEventListener("change", (event) =>
+      page.view.set({ window: event.target.value === "30" ? "" : event.target.value }));
+    find("mine").addEventListener("change", (event) =>
+      page.view.set({ mine: event.target.checked ? "" : "hide" }));
+    find("clear").addEventListener("click", () => page.view.clear());
+    find("help-open").addEventListener("click", () => find("help").showModal());
+    this._listenToSearch();
+    this._listenToTheme();
+    setInterval(() => this._speak(), SPOKEN_EVERY_MS);
+  }
+
+  draw() {
+    this.drawCoverage();
+  }
+
+  drawCoverage() {
+    const { model } = this._page;
+    const { coverage } = model.stats;
+    find("coverage").dataset.complete = coverage.complete ? "yes" : "no";
+    write(find("coverage"), covered(coverage, model.oldestReport(), model.silent()));
+  }
+
+  drawConnection() {
+    const { text, look, mark, canTry } = described(this._feed.status);
+    find("connection").dataset.state = look;
+    document.body.dataset.state = look;
+    write(find("connection-text"), text);
+    find("connection-now").hidden = !canTry;
+    document.title = `${mark}${this._title}`;
+    const icon = this._icons[look] ?? this._icons.live;
+    if (this._icon.href !== icon) this._icon.href = icon;
+  }
+
+  drawPause() {
+    const { isPaused, held } = this._page;
+    find("pause").setAttribute("aria-pressed", String(isPaused));
+    write(find("pause"), isPaused ? `Paused, ${held} new: go on` : "Pause");
+    document.body.dataset.paused = isPaused ? "yes" : "no";
+  }
+
+  /** What the viewer chose: the fields, and a chip for each filter. */
+  drawChoice() {
+    const { view, me } = this._page;
+    const search = find("search");
+    if (document.activeElement !== search || !view.get("q")) search.value = view.get("q");
+    find("window").value = String(view.minutes);
+    find("mine").checked = view.get("mine") !== "hide";
+    find("mine").closest("label").hidden = !me;
+    const chips = view.filters();
+    keyed(find("chips"), chips, ([name]) => name, (chip) => this._chip(chip),
+      (item, [name, value]) => write(item.querySelector("bdi"), this._said(name, value)));
+    find("choice").hidden = chips.length === 0;
+  }
+
+  _said(name, value) {
+    const before = SAYS.get(name) ?? name;
+    const known = name === "user" ? this._page.model.users.get(value)?.name : null;
+    return `${before}${before ? " " : ""}${visible(known || value)}`;
+  }
+
+  _chip([name]) {
+    const button = el("button", { type: "button", className: "chip" },
+      el("span", { className: "hidden", textContent: "No longer only " }), bdi(""), " ×");
+    button.addEventListener("click", () => this._page.view.set({ [name]: "" }));
+    return el("li", {}, button);
+  }
+
+  _listenToSearch() {
+    const { view } = this._page;
+    const search = find("search");
+    let timer = 0;
+    search.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => view.set({ q: search.value }, true), TYPING_MS);
+    });
+    search.addEventListener("change", () => {
+      clearTimeout(timer);
+      view.set({ q: search.value }, true);
+    });
+  }
+
+  _listenToTheme() {
+    const button = find("theme");
+    const show = (theme) => {
+      document.documentElement.dataset.theme = theme;
+      write(button.querySelector("[data-theme-name]"), theme);
+    };
+    show(document.documentElement.dataset.theme ?? "auto");
+    button.addEventListener("click", () => {
+      const next = (THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length;
+      show(THEMES[next]);
+      try {
+        localStorage.setItem(THEME_KEY, THEMES[next]);
+      } catch {
+        // No storage here: the choice lasts as long as the page.
+      }
+    });
+  }
+
+  /** One quiet line for who listens. */
+  _speak() {
+    const { model } = this._page;
+    if (model.isEmpty || document.hidden) return;
+    const { active_sessions: active, in_flight: flying, coverage } = model.stats;
+    write(find("spoken"), `${least(coverage)}${active} active now, ${flying} requests in flight. `
+      + described(this._feed.status).text);
+  }
+}
