@@ -19,6 +19,10 @@ export function listenToKeys(does) {
       keys.get(event.key)();
     }
   });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the fragment holds what the viewer chose
+    document.getElementById("main").focus();
+  });
   const help = document.getElementById("help");
   help.querySelector("[data-close]").addEventListener("click", () => help.close());
   help.addEventListener("click", (event) => { if (event.target === help) help.close(); });

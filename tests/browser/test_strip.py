@@ -1,0 +1,177 @@
+"""The strip, the keys, and what a viewer chose: all of it in the URL."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
+from playwright.sync_api import expect
+
+from .conftest import Site, Watch, connection, is_live, module_of
+
+
+def chips(page: Any) -> Any:
+    """Return the filters that are set."""
+    return page.locator("#chips .chip")
+
+
+def test_a_search_is_in_the_url_and_a_link_shows_the_same(site: Site, watch: Watch) -> None:
+    site.visit("/page/linked", X_User="u-link", X_Name="Lina Link")
+    page = watch(site)
+    is_live(page)
+    page.keyboard.press("/")
+    page.keyboard.type("lina")
+    expect(page).to_have_url(re.compile(r"#q=lina$"))
+    expect(chips(page)).to_have_text([re.compile("text lina")])
+    again = watch(site, "#q=lina&window=15")
+    expect(again.locator("#search")).to_have_value("lina")
+    expect(again.locator("#window")).to_have_value("15")
+    expect(again.locator(".people tbody tr", has_text="Lina Link")).to_have_count(1)
+
+
+def test_a_chip_takes_its_filter_away_and_escape_all(site: Site, watch: Watch) -> None:
+    page = watch(site, "#q=x&state=active&endpoint=page")
+    is_live(page)
+    expect(chips(page)).to_have_count(3)
+    chips(page).filter(has_text="active").click()
+    expect(chips(page)).to_have_count(2)
+    expect(page).to_have_url(re.compile(r"#q=x&endpoint=page$"))
+    page.go_back()
+    expect(chips(page)).to_have_count(3)
+    page.keyboard.press("Escape")
+    expect(page.locator("#choice")).not_to_be_visible()
+    expect(page).to_have_url(re.compile(r"/monitor/$"))
+    expect(page.locator("#search")).to_have_value("")
+
+
+def test_what_is_no_filter_in_a_url_is_nothing_and_text_is_only_text(
+    site: Site, watch: Watch
+) -> None:
+    page = watch(site, "#__proto__=1&constructor=2&user=%3Cimg%20src%3Dx%3E&nonsense=3&window=7")
+    is_live(page)
+    expect(chips(page)).to_have_text([re.compile("user <img src=x>")])
+    expect(page.locator("#window")).to_have_value("30")
+
+
+def test_each_key_does_what_the_help_says(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    is_live(page)
+    page.keyboard.press("?")
+    help_ = page.locator("#help")
+    expect(help_).to_be_visible()
+    expect(help_.locator("kbd")).to_have_text(["/", "j", "k", "Enter", "e", "p", "Esc", "?"])
+    page.keyboard.press("e")  # below a dialog nothing happens
+    page.keyboard.press("Escape")
+    expect(help_).not_to_be_visible()
+    expect(chips(page)).to_have_count(0)
+    page.keyboard.press("e")
+    expect(chips(page)).to_have_text([re.compile("status 5xx")])
+    page.keyboard.press("e")
+    expect(chips(page)).to_have_count(0)
+    page.keyboard.press("p")
+    expect(page.locator("#pause")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.type("p?e")  # what is typed is text
+    expect(page.locator("#pause")).to_have_attribute("aria-pressed", "true")
+    expect(help_).not_to_be_visible()
+
+
+def test_a_theme_is_chosen_and_kept(site: Site, watch: Watch) -> None:
+    def ground(page: Any) -> str:
+        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    page = watch(site, color_scheme="light")
+    is_live(page)
+    light = ground(page)
+    theme = page.locator("#theme")
+    theme.click()
+    expect(theme).to_have_text("Theme: light")
+    assert ground(page) == light
+    theme.click()
+    expect(theme).to_have_text("Theme: dark")
+    assert ground(page) != light
+    page.reload()
+    expect(theme).to_have_text("Theme: dark")
+    assert ground(page) != light
+    theme.click()
+    expect(theme).to_have_text("Theme: auto")
+    assert ground(page) == light
+
+
+def test_cut_off_the_title_the_icon_and_the_colours_say_so(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    site.visit("/page/before", X_User="u-dim", X_Name="Dora Dim")
+    page = watch(site)
+    is_live(page)
+    icon = page.locator("link[rel=icon]")
+    calm = icon.get_attribute("href")
+    site.stop(signal.SIGKILL)
+    expect(page.locator("#connection")).to_have_attribute("data-state", "cut")
+    expect(connection(page)).to_have_text(re.compile("^Cut off since"))
+    expect(page).to_have_title(re.compile(r"^\(cut off\) "))
+    expect(icon).to_have_attribute("href", re.compile("icon-cut"))
+    expect(page.locator(".people tr", has_text="Dora Dim")).to_be_visible()
+    site.start()
+    is_live(page)
+    expect(page).not_to_have_title(re.compile("cut off"))
+    assert calm is not None
+    expect(icon).to_have_attribute("href", re.compile(re.escape(calm) + "$"))
+
+
+def test_the_first_tab_stop_leads_past_the_strip(site: Site, watch: Watch) -> None:
+    page = watch(site, "#q=x")
+    is_live(page)
+    page.locator("body").press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    expect(page).to_have_url(re.compile(r"#q=x$"))
+
+
+@pytest.mark.parametrize(
+    ("known", "more", "fresh", "missed"),
+    [
+        (100, 20, 20, 0),  # what is told reaches back to what was known
+        (100, 250, 100, 150),
+        (3, 3, 3, 0),
+    ],
+)
+def test_what_was_missed_while_cut_off_is_counted(
+    site: Site, watch: Watch, known: int, more: int, fresh: int, missed: int
+) -> None:
+    page = watch(site)
+    gap = page.evaluate(
+        """async ([module, known, more]) => {
+            const { Model } = await import(module);
+            const told = (as_of, all) => ({
+                as_of, users: [], sessions: [], endpoints: [], in_flight: [], workers: [],
+                stats: { requests_total: all, since_at: 1, history: [], coverage: {} },
+                activities: Array.from({ length: Math.min(all, 100) }, (_, n) => ({ id: `a${all - n}` })),
+            });
+            const model = new Model();
+            model.snapshot(told(10, known));
+            model.snapshot(told(22, known + more));
+            const calm = model.gap;
+            const cut = new Model();
+            cut.snapshot(told(10, known));
+            cut.snapshot(told(22, known + more), true);
+            return { ...cut.gap, calm, fresh: cut.seen };
+        }""",
+        [module_of(page, "model.js"), known, more],
+    )
+    assert gap == {
+        "from": 10,
+        "to": 22,
+        "after": f"a{known}",
+        "missed": missed,
+        "calm": None,
+        "fresh": fresh,
+    }
