@@ -1,9 +1,10 @@
 """The small row by which a worker says that it lives, what it is doing, and what it has counted.
 
-``{"host", "boot", "pid", "born", "at", "o", "item", "serving", "totals", "in_flight"}``: where it
-runs, when it was written, how its rows' clock relates to that, the contract's ``worker``, how it
-serves, its totals since it began, and its requests in flight. The row in which the totals of
-workers that are gone are kept has only ``totals``.
+``{"host", "boot", "pid", "born", "at", "o", "item", "serving", "totals", "whole", "in_flight"}``:
+where it runs, when it was written, how its rows' clock relates to that, the contract's ``worker``,
+how it serves, its totals since it began, the epoch of the picture that has all of it, and its
+requests in flight. The row in which the totals of workers that are gone are kept has only
+``totals``.
 """
 
 from __future__ import annotations
@@ -122,6 +123,12 @@ def born_at(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def is_whole(beat: Mapping[str, Any], epoch: str | None) -> bool:
+    """Tell whether a picture has all of a worker: a store that lost it is written anew in parts."""
+    whole = beat.get("whole")
+    return whole is None or whole == epoch
 
 
 def is_gone(beat: Mapping[str, Any], age_s: float) -> bool:

@@ -74,6 +74,8 @@ class Flusher:
         self._round_cursor: int | None = None  # the log's end when this round began
         self._resend_left = 0
         self._epoch: str | None = None
+        #: The picture that has all of this worker; None before anything was written.
+        self._whole_in: str | None = None
         self._next_housekeeping_s = 0.0
         self._warned_s: float | None = None
         #: Why the store cannot be written, for the health card; None while it can.
@@ -153,7 +155,10 @@ class Flusher:
             self.outbox.resend()
             self._resend_left = BUCKETS
             self._round_cursor = None
+            self._whole_in = ""
             is_more = True
+        elif not is_more:
+            self._whole_in = flushed.epoch
         self._epoch = flushed.epoch
         self._tracker.clock.agree(flushed.at)
         if buckets and buckets[-1] == BUCKETS - 1:
@@ -171,7 +176,7 @@ class Flusher:
         with tracker.locked():
             summary = tracker.traffic.summary(tracker.clock.now_ms())
         totals = beats.totals_of(summary, beat["item"].get("dropped") or {})
-        return beats.encode({**beat, "totals": totals})
+        return beats.encode({**beat, "totals": totals, "whole": self._whole_in})
 
     # -- rounds of the buckets -----------------------------------------------------------------
 

@@ -48,6 +48,7 @@ class Coverage(NamedTuple):
     oldest_report_s: float
     silent: tuple[str, ...] = ()
     is_readable: bool = True  # whether the others can be asked at all
+    is_whole: bool = True  # whether all has been written anew, since the store lost it
 
 
 class Peers:

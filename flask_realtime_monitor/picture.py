@@ -377,6 +377,7 @@ class Picture:
                 "oldest_report_s": coverage.oldest_report_s,
                 "complete": self._around.is_whole()
                 and coverage.is_readable
+                and coverage.is_whole
                 and coverage.workers == coverage.reporting,
             },
         }

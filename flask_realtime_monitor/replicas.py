@@ -57,9 +57,12 @@ class Replicas(Peers):
         self._roster = Roster({}, None, {}, 0.0)
         self._beats: dict[str, Json] = {}
         self._roster_at_s = 0.0
+        self._is_roster_due = True
         self._alive: list[tuple[str, Json, Beat]] = []
         self._alive_at_s = 0.0
         self._forgotten: list[tuple[str, float]] = []
+        self._awaited: set[str] = set()  # who is to write anew what the store has lost
+        self._awaited_until_s = 0.0
         #: How many frames made no sense.
         self.refused = 0
         #: Why the store cannot be read, and since when (monotonic); None while it can.
@@ -121,7 +124,7 @@ class Replicas(Peers):
             self._load()
             is_new = True
         if is_new:
-            self._roster_at_s = 0.0  # somebody new is at work
+            self._is_roster_due = True  # somebody new is at work
         self._read_roster()
         is_new |= self._forget()
         return Changes(changed, is_new)
@@ -145,6 +148,9 @@ class Replicas(Peers):
         load: Load = self._store.load()
         since_at = self._store.since_at()
         # Nothing is let go before all is here: a store that fails on the way lets no total fall.
+        if self.epoch not in (None, load.epoch):
+            self._awaited = {worker for worker, *_ in self._living()}
+            self._awaited_until_s = time.monotonic() + beats.SILENT_S
         self._replicas, self._since_at = {}, since_at
         self.epoch, self._cursor = load.epoch, load.cursor
         tails: list[tuple[str, bytes]] = []
@@ -171,7 +177,7 @@ class Replicas(Peers):
             replica.complete_feed()
         for _, note in load.notes:
             self.take_note(beats.decode(note))
-        self._roster_at_s = 0.0
+        self._is_roster_due = True
         self._read_roster()
         self._forget()
 
@@ -259,7 +265,7 @@ class Replicas(Peers):
 
     def _read_roster(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._roster_at_s < _ROSTER_S:
+        if not self._is_roster_due and now_s - self._roster_at_s < _ROSTER_S:
             return
         self._roster = self._store.roster()
         self._beats = {
@@ -268,6 +274,7 @@ class Replicas(Peers):
             if worker != self._worker_id
         }
         self._roster_at_s = now_s
+        self._is_roster_due = False
         self._alive_at_s = 0.0
         self._clock.agree(self._roster.now)
         for worker, beat in self._beats.items():
@@ -407,7 +414,15 @@ class Replicas(Peers):
             oldest_report_s=round(max(ages, default=0.0), 3),
             silent=silent,
             is_readable=self.failed_at_s is None,
+            is_whole=self._is_whole(living),
         )
+
+    def _is_whole(self, living: list[tuple[str, Json, Beat]]) -> bool:
+        """Tell whether everybody has written anew what the store lost, or has gone since."""
+        self._awaited.difference_update(worker for worker, *_ in living)
+        if self._awaited and time.monotonic() >= self._awaited_until_s:
+            self._awaited.clear()
+        return not self._awaited and all(beats.is_whole(beat, self.epoch) for _, beat, _ in living)
 
 
 def _totals(data: bytes | None) -> Json:

@@ -120,7 +120,10 @@ class Sharing:
             trouble = self._replicas.trouble
         if trouble is not None:
             found.append(f"the store cannot be used: {trouble}; other workers' part may be missing")
-        silent = self.peers.coverage().silent
+        coverage = self.peers.coverage()
+        silent = coverage.silent
+        if not coverage.is_whole:
+            found.append("the store has lost what it had; the workers write it anew")
         if silent:
             workers = "1 worker does" if len(silent) == 1 else f"{len(silent)} workers do"
             found.append(f"{workers} not report: {', '.join(silent[:5])}")

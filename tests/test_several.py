@@ -154,6 +154,48 @@ def test_whose_new_beat_was_lost_with_the_old_one_is_counted_in_full() -> None:
     team.check()
 
 
+def test_until_all_is_written_anew_a_picture_is_a_part() -> None:
+    def is_complete() -> bool:
+        first.replicas._is_roster_due = True
+        return bool(first.picture.stats()["coverage"]["complete"])
+
+    team = Team()
+    for number, mate in enumerate(team.mates):
+        team.visit(number, number, "ana")
+        mate.flush()
+    team.flush()
+    first, second, *others = team.mates
+    assert is_complete()
+    team.post.empty()
+    first.flush()
+    assert not is_complete()  # the others are not there
+    for mate in others:
+        mate.flush()
+    second.flusher.flush()
+    assert not is_complete()  # one of them has not written all
+    second.flush()
+    second.flusher.flush()
+    for mate in others:
+        mate.flusher.flush()
+    assert is_complete()
+    team.check()
+
+
+def test_who_went_while_the_store_was_lost_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team()
+    team.visit(0, 1, "ana")
+    team.flush()
+    first = team.mates[0]
+    first.read()
+    team.post.empty()
+    first.flush()
+    assert not first.picture.stats()["coverage"]["complete"]
+    monkeypatch.setattr(first.replicas, "_awaited_until_s", 0.0)
+    assert first.picture.stats()["coverage"]["complete"]
+
+
 def test_a_time_out_of_the_app_while_we_write_loses_nothing() -> None:
     class TimeOut(BaseException):
         """As gevent's."""

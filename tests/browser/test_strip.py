@@ -154,7 +154,8 @@ def test_what_was_missed_while_cut_off_is_counted(
             const told = (as_of, all) => ({
                 as_of, users: [], sessions: [], endpoints: [], in_flight: [], workers: [],
                 stats: { requests_total: all, since_at: 1, history: [], coverage: {} },
-                activities: Array.from({ length: Math.min(all, 100) }, (_, n) => ({ id: `a${all - n}` })),
+                activities: Array.from(
+                    { length: Math.min(all, 100) }, (_, n) => ({ id: `a${all - n}` })),
             });
             const model = new Model();
             model.snapshot(told(10, known));

@@ -242,7 +242,7 @@ class Mate:
 
     def read(self) -> Json:
         """Return all that must not depend on who is asked."""
-        self.replicas._roster_at_s = 0.0
+        self.replicas._is_roster_due = True
         stats = self.picture.stats()
         names = (
             *("requests_total", "errors_total", "total_sessions", "anonymous_sessions"),
