@@ -53,6 +53,7 @@ def page() -> Response:
         data={card.stem: card.data(live.picture) for card in CARDS},
         asset=_asset_url,
         home_url=home_url,
+        app_url=request.script_root + "/",
         role=g.realtime_monitor_role,
         role_words=_ROLE_WORDS.get(g.realtime_monitor_role, ""),
         me="" if viewer is None else viewer.id,
