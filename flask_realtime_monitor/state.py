@@ -143,6 +143,7 @@ class Live:
                 tell=self.sharing.tell,
                 epoch=self.sharing.epoch,
                 cursor=self.sharing.cursor,
+                identified_by=state.identity.rule,
             ),
             lambda: self.sharing.peers,
         )

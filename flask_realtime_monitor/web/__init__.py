@@ -26,6 +26,7 @@ ROUTES: tuple[tuple[str, str, _View], ...] = (
     ("/assets/<version>/<path:name>", "asset", pages.asset),
     ("/api/v1/stats", "stats", api.stats),
     ("/api/v1/users", "users", api.users),
+    ("/api/v1/user", "user", api.user),
     ("/api/v1/sessions", "sessions", api.sessions),
     ("/api/v1/sessions/<session_id>", "session", api.session),
     ("/api/v1/activities", "activities", api.activities),
