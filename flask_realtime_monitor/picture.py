@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from . import numbers, reasons, resumption, rows, shapes
+from . import endings, numbers, reasons, resumption, rows, shapes
 from .config import Settings
+from .endings import Ending
 from .filters import Filter
 from .index import Index
 from .peers import Peers, There
@@ -185,6 +186,15 @@ class Picture:
                 return None
             sessions = list(self._rendered(keys, self._render.session, _MOST_OF_USER))
             return {"user": user, "sessions": sessions, "activities": self._history(keys)}
+
+    def ending(self, session_id: str) -> Ending | None:
+        """Return all that ends together with a session, None when there is none."""
+        with self._reading():
+            key = self._key(session_id)
+            parts = [] if key is None else self._render.parts(key)
+            if key is None or not parts:
+                return None
+            return endings.of(key, parts, self._index, self._tracker.sessions.anonymous_key)
 
     def ended_at(self, session_id: str) -> float | None:
         """Return when a session ended, while that is remembered."""
