@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from . import numbers, resumption, rows, shapes
+from . import endings, numbers, reasons, resumption, rows, shapes
 from .config import Settings
+from .endings import Ending
+from .filters import Filter
 from .index import Index
 from .peers import Peers, There
 from .records import FeedItem, Notice
 from .rendering import Renderer
 from .resumption import Place
-from .search import Search
+from .selection import Selection
 from .shapes import Part
 from .source import OwnSource, Source
 from .surroundings import Surroundings
@@ -30,6 +32,7 @@ from .traffic import Summary
 
 _IDLE_AFTER_S = 60.0
 _SLICE = 500
+_MOST_OF_USER = 100
 
 Json = dict[str, Any]
 
@@ -102,11 +105,12 @@ class Picture:
         with self._reading():
             return self._stats()
 
-    def users(self, limit: int = 100, q: str = "") -> Json:
+    def users(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return signed-in users with a session, last seen first."""
         with self._reading():
-            if q:
-                return self._found_users(limit, q)
+            if q or only:
+                ids = self._select(q, only).users()
+                return self._found(self._rendered(ids, self._render.user, limit), len(ids))
             return self._page(self._user_items, limit, len(self._index.users), "")
 
     def active_users(self, limit: int = 100) -> list[Json]:
@@ -114,11 +118,12 @@ class Picture:
         with self._reading():
             return _active(self._user_items, limit, len(self._index.users))
 
-    def sessions(self, limit: int = 100, q: str = "") -> Json:
+    def sessions(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return the sessions not yet ended, last seen first."""
         with self._reading():
-            if q:
-                return self._found_sessions(limit, q)
+            if q or only:
+                keys = self._select(q, only).sessions()
+                return self._found(self._rendered(keys, self._render.session, limit), len(keys))
             return self._page(self._session_items, limit, len(self._index.sessions), "")
 
     def active_sessions(self, limit: int = 100) -> list[Json]:
@@ -126,14 +131,15 @@ class Picture:
         with self._reading():
             return _active(self._session_items, limit, len(self._index.sessions))
 
-    def activities(self, limit: int = 100, q: str = "") -> Json:
+    def activities(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return the feed, newest first."""
         with self._reading():
-            feed = self._feed(self._settings.history_size if q else limit)
+            most = self._settings.history_size
+            if q or only:
+                found = self._select(q, only).activities(most)
+                return self._found(iter(found[:limit]), len(found))
             total = sum(len(source.feed()) for source in self._sources)
-            return self._page(
-                lambda most: iter(feed[:most]), limit, min(total, self._settings.history_size), q
-            )
+            return self._found(iter(self._feed(limit)), min(total, most))
 
     def endpoints(self, limit: int = 100, q: str = "") -> Json:
         """Return the endpoints, most requests first, then by name."""
@@ -160,17 +166,35 @@ class Picture:
         return self._around.health()
 
     def session(self, session_id: str) -> Json | None:
-        """Return one session with its newest activities, None when there is none."""
+        """Return one session with its newest activities and why it is shown; None for none."""
         with self._reading():
-            key = shapes.key_of(session_id)
-            if key is None:
+            key = self._key(session_id)
+            found = None if key is None else self._render.session(key)
+            if key is None or found is None:
                 return None
-            key = self._index.shown(key)
-            found = self._render.session(key) if key in self._index.sessions else None
-            if found is None:
+            parts = self._render.parts(key)
+            is_joined, is_busy = key in self._index.joined, key in self._busy
+            why = reasons.why(parts, self._around.identified_by, is_joined, is_busy, self._settings)
+            return {**found, "activities": self._history([key]), "why": why}
+
+    def user(self, user_id: str) -> Json | None:
+        """Return a user with their sessions, last seen first, and the newest of what they did."""
+        with self._reading():
+            keys = self._index.sessions.ordered(self._index.keys_of(user_id))
+            user = self._render.user(user_id)
+            if user is None:
                 return None
-            acts = shapes.history(self._render.parts(key))[: self._settings.session_history_size]
-            return {**found, "activities": acts}
+            sessions = list(self._rendered(keys, self._render.session, _MOST_OF_USER))
+            return {"user": user, "sessions": sessions, "activities": self._history(keys)}
+
+    def ending(self, session_id: str) -> Ending | None:
+        """Return all that ends together with a session, None when there is none."""
+        with self._reading():
+            key = self._key(session_id)
+            parts = [] if key is None else self._render.parts(key)
+            if key is None or not parts:
+                return None
+            return endings.of(key, parts, self._index, self._tracker.sessions.anonymous_key)
 
     def ended_at(self, session_id: str) -> float | None:
         """Return when a session ended, while that is remembered."""
@@ -277,6 +301,17 @@ class Picture:
 
     # -- items ---------------------------------------------------------------------------------
 
+    def _key(self, session_id: str) -> int | None:
+        """Return the key under which a session is listed, None for one that is not."""
+        key = shapes.key_of(session_id)
+        shown = None if key is None else self._index.shown(key)
+        return shown if shown is not None and shown in self._index.sessions else None
+
+    def _history(self, keys: Iterable[int]) -> list[Json]:
+        """Return the newest activities of some sessions, newest first."""
+        parts = [part for key in keys for part in self._render.parts(key)]
+        return shapes.history(parts)[: self._settings.session_history_size]
+
     def _session_items(self, most: int) -> Iterator[Json]:
         """Yield sessions, last seen first, then by id; at least ``most`` if there are so many."""
         return self._rendered(self._index.sessions.newest(most), self._render.session, most)
@@ -292,21 +327,8 @@ class Picture:
             found = self._firsts[name, limit] = items()
         return found
 
-    def _found_sessions(self, limit: int, q: str) -> Json:
-        """Return the page of those sessions whose items hold a text."""
-        sessions = self._index.sessions
-        keys = sessions.ordered(self._search(q).sessions(sessions.values))
-        return self._found(self._rendered(keys, self._render.session, limit), len(keys))
-
-    def _found_users(self, limit: int, q: str) -> Json:
-        """Return the page of those users whose items hold a text."""
-        users = self._index.users
-        found = self._search(q).users(users.values, self._index.keys_of, self._render.user)
-        keys = users.ordered(found)
-        return self._found(self._rendered(keys, self._render.user, limit), len(keys))
-
-    def _search(self, q: str) -> Search:
-        return Search(self._sources, q.casefold(), self._index.joined.get)
+    def _select(self, q: str, only: Filter | None) -> Selection:
+        return Selection(only, q, self._sources, self._index, self._render, self._busy)
 
     def _found(self, items: Iterator[Json], total: int) -> Json:
         return {"items": list(items), "total": total, "as_of": self._clock.now_at()}

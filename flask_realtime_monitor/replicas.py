@@ -293,7 +293,7 @@ class Replicas(Peers):
         """Do what a note to all workers says, to what is known of the others."""
         if note.get("kind") == "forget":
             self._forgotten.append((str(note.get("user")), float(note.get("at_ms", inf))))
-        elif note.get("kind") == "out":
+        elif note.get("kind") in ("out", "end"):
             keys = [int(key) for key in note.get("keys", ())]
             for replica in self._replicas.values():
                 replica.end_before(keys, int(note.get("at_ms", 0)))

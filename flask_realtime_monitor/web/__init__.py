@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, Response, g, request
 from flask.blueprints import BlueprintSetupState
 
 from ..state import current_state
-from . import answers, api, pages, stream
+from . import answers, api, ending, pages, stream
 
 NAME = "realtime_monitor"
 _View = Callable[..., Response]
@@ -26,8 +26,10 @@ ROUTES: tuple[tuple[str, str, _View], ...] = (
     ("/assets/<version>/<path:name>", "asset", pages.asset),
     ("/api/v1/stats", "stats", api.stats),
     ("/api/v1/users", "users", api.users),
+    ("/api/v1/user", "user", api.user),
     ("/api/v1/sessions", "sessions", api.sessions),
     ("/api/v1/sessions/<session_id>", "session", api.session),
+    ("/api/v1/sessions/<session_id>/end", "end_session", ending.end_session),
     ("/api/v1/activities", "activities", api.activities),
     ("/api/v1/endpoints", "endpoints", api.endpoints),
     ("/api/v1/in-flight", "in_flight", api.in_flight),
@@ -97,11 +99,21 @@ def _is_from_elsewhere() -> bool:
 
 
 def _answering(view: _View) -> _View:
-    """Let a view answer GET and HEAD alone, and turn its faults into a plain 500."""
+    """Let a view answer GET and HEAD alone, and turn its faults into a plain 500.
+
+    One view does something: it answers POST, where there is anything it may do.
+    """
 
     def answer(_host: str | None = None, **arguments: Any) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return answers.error(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
+        methods: tuple[str, ...] = ("GET", "HEAD")
+        if view is ending.end_session:
+            if ending.is_open():
+                methods = ("POST",)
+            elif request.method == "POST":
+                return answers.nothing()
+        if request.method not in methods:
+            allowed = {"Allow": ", ".join(methods)}
+            return answers.error(405, f"only {' and '.join(methods)}", allowed)
         try:
             return view(**arguments)
         except Exception as error:  # a fault of ours shows no stack to anybody

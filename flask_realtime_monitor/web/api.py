@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flask import Response, request
 
+from .. import filters
 from .. import metrics as prometheus
 from ..state import current_state
 from .answers import error, json_answer
@@ -26,21 +28,29 @@ def stats() -> Response:
 
 def users() -> Response:
     """Users with a session."""
-    return _list(current_state().live.picture.users)
+    return _filtered(current_state().live.picture.users)
+
+
+def user() -> Response:
+    """One user with sessions and newest activities; an id may hold anything, a slash too."""
+    found = current_state().live.picture.user(request.args.get("id", ""))
+    return error(404, "no such user") if found is None else json_answer(found)
 
 
 def sessions() -> Response:
     """Sessions not yet ended."""
-    return _list(current_state().live.picture.sessions)
+    return _filtered(current_state().live.picture.sessions)
 
 
 def session(session_id: str) -> Response:
     """One session with its newest activities."""
-    picture = current_state().live.picture
-    found = picture.session(session_id)
-    if found is not None:
-        return json_answer(found)
-    ended_at = picture.ended_at(session_id)
+    found = current_state().live.picture.session(session_id)
+    return no_session(session_id) if found is None else json_answer(found)
+
+
+def no_session(session_id: str) -> Response:
+    """Answer for a session that is not there any more, or never was."""
+    ended_at = current_state().live.picture.ended_at(session_id)
     if ended_at is not None:
         return json_answer({"error": "this session has ended", "ended_at": ended_at}, 404)
     return error(404, "no such session")
@@ -48,7 +58,7 @@ def session(session_id: str) -> Response:
 
 def activities() -> Response:
     """The feed."""
-    return _list(current_state().live.picture.activities)
+    return _filtered(current_state().live.picture.activities, is_feed=True)
 
 
 def endpoints() -> Response:
@@ -75,6 +85,15 @@ def metrics() -> Response:
     """Prometheus text."""
     text = prometheus.render(current_state().live.picture)
     return Response(text, content_type=prometheus.CONTENT_TYPE)
+
+
+def _filtered(read: Callable[..., dict[str, Any]], is_feed: bool = False) -> Response:
+    """Answer a list that may be asked for by its values."""
+    try:
+        only = filters.read(request.args, is_feed)
+    except ValueError as wrong:
+        return error(400, str(wrong))
+    return _list(partial(read, only=only))
 
 
 def _list(read: Callable[..., dict[str, Any]]) -> Response:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from .. import wording
 from ..cards import CARDS
 from ..state import current_state
+from . import ending
 from .answers import error, set_headers
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -62,6 +63,7 @@ def page() -> Response:
         api_url=home_url + "api/v1",
         stream_url=url_for("realtime_monitor.stream"),
         heartbeat_interval=state.settings.heartbeat_interval,
+        token=ending.token(),
     )
     set_headers(Content_Security_Policy=CONTENT_SECURITY_POLICY)
     return Response(html, mimetype="text/html")
