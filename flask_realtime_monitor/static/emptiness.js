@@ -42,12 +42,10 @@ function nobody({ model }) {
       + `${person(last.user, last.session)}.`];
   }
   const since = age(model.now() - stats.since_at);
-  if (stats.excluded) {
-    return [`0 shown: all ${number(stats.excluded)} requests in the ${since} since the start were `
-      + "for files, probes and other things that are left out by rule."];
-  }
   const { app } = document.body.dataset;
-  return [`Listening. Nobody has asked for a page in the ${since} since the start.`,
+  const hidden = stats.excluded
+    ? ` ${number(stats.excluded)} requests are left out by rule: files, probes, this page's own.` : "";
+  return [`Listening. Nobody has asked for a page in the ${since} since the start.${hidden}`,
     el("a", { href: app, textContent: "Open the app in another tab", target: "_blank",
       rel: "noopener" })];
 }

@@ -136,7 +136,7 @@ listenToKeys({
 /** A click on a value shows only what has it; those who cannot click find it in the drawer. */
 document.addEventListener("click", (event) => {
   const chosen = event.target.closest("[data-filter]");
-  if (!chosen || getSelection().toString()) return;
+  if (!chosen?.dataset.value || getSelection().toString()) return;
   page.view.toggle(chosen.dataset.filter, chosen.dataset.value);
 });
 

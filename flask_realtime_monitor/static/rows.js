@@ -31,17 +31,14 @@ export function inRows(ids, sessions, open) {
   return rows;
 }
 
-/** @param unfold called with a group's key. */
-export function createRow(row, page, unfold) {
-  const { session } = row;
-  const fold = el("button", { type: "button", className: "fold" });
-  fold.addEventListener("click", () => unfold(row.key));
+export function createRow({ session }, page) {
   return el("tr", {},
-    el("th", { scope: "row" },
+    el("th", { scope: "row" }, el("div", {},
       el("span", { className: "avatar", "aria-hidden": "true" }),
       el("a", { href: page.view.href({ session: session.id }) }, bdi("")),
       el("bdi", { className: "id" }), el("span", { className: "you", textContent: "you" }),
-      el("span", { className: "state", "data-filter": "state" }), fold),
+      el("span", { className: "state", "data-filter": "state" }),
+      el("button", { type: "button", className: "fold" }))),
     el("td", { className: "place", "data-filter": "endpoint" },
       el("b", {}, bdi("")), bdi("", "path")),
     el("td", { className: "age" }),
@@ -55,6 +52,7 @@ export function drawRow(element, row, page, waiting) {
   const { session, count, isOpen, isNested } = row;
   const since = waiting.get(session.id);
   const drawn = element.drawn;
+  element.dataset.group = row.key;
   element.dataset.at = session.last_seen_at;
   element.dataset.since = since ?? "";
   const href = page.view.href({ session: session.id });

@@ -18,6 +18,7 @@ export class VirtualRows {
     this._draws = draws;
     this._items = [];
     this._rowPx = 0;
+    this._first = 0; // the place of the first row that is there
     const redraw = () => { if (this._items.length) this._drawNear(); };
     addEventListener("scroll", redraw, { passive: true });
     addEventListener("resize", () => { this._rowPx = 0; redraw(); });
@@ -36,8 +37,7 @@ export class VirtualRows {
     if (!item) return;
     const find = () => [...this.body.rows].find((row) => row.dataset.key === this._draws.key(item));
     if (!find()) {
-      const { top } = this._above.getBoundingClientRect();
-      scrollBy(0, top + index * this._rowPx - innerHeight / 2);
+      scrollBy(0, this._top() + index * this._rowPx - innerHeight / 2);
       this._drawNear();
     }
     find()?.querySelector("a").focus();
@@ -52,7 +52,7 @@ export class VirtualRows {
   _drawNear() {
     const { length } = this._items;
     this._rowPx ||= this._measured();
-    const above = -this._above.getBoundingClientRect().top;
+    const above = -this._top();
     const first = Math.max(0, Math.min(
       length - BEYOND, Math.floor(above / this._rowPx) - BEYOND));
     const last = Math.min(length, Math.ceil((above + innerHeight) / this._rowPx) + BEYOND);
@@ -65,6 +65,11 @@ export class VirtualRows {
     });
     this._room(this._above, first);
     this._room(this._below, length - first - this.body.rows.length);
+  }
+
+  /** Where the first of all rows would begin, from the viewport's top. */
+  _top() {
+    return this.body.getBoundingClientRect().top - this._first * this._rowPx;
   }
 
   _room(body, rows) {

@@ -30,14 +30,9 @@ export function mount(element, page) {
 
   const rows = new VirtualRows(table, {
     key: (row) => row.id,
-    create: (row) => createRow(row, page, unfold),
+    create: (row) => createRow(row, page),
     update: (tr, row) => drawRow(tr, row, page, waiting),
   });
-
-  function unfold(key) {
-    if (!open.delete(key)) open.add(key);
-    page.draw();
-  }
 
   /** Rows move at most every two seconds, and never under the pointer. */
   function inOrder(sessions) {
@@ -136,6 +131,13 @@ export function mount(element, page) {
   function move(step) {
     rows.focus(Math.max(0, rows.focused() + step));
   }
+
+  rows.body.addEventListener("click", ({ target }) => {
+    if (!target.matches(".fold")) return;
+    const { group } = target.closest("tr").dataset;
+    if (!open.delete(group)) open.add(group);
+    page.draw();
+  });
 
   more.addEventListener("click", () => {
     wantsAll = !wantsAll;
