@@ -10,6 +10,7 @@ const REORDER_MS = 2000;
 const ASK_AFTER_MS = 300;
 const ASK_AGAIN_MS = 5000;
 const MOST = 1000;
+const FEW = 20; // on a phone, where what stands below is far away otherwise
 const SHOWS = ["q", "state", "who", "user", "endpoint", "path", "browser", "os", "device", "host",
   "worker"];
 
@@ -19,6 +20,7 @@ export function mount(element, page) {
   const more = element.querySelector("[data-all]");
   const empty = element.querySelector("[data-empty]");
   const canHover = matchMedia("(hover: hover)").matches;
+  const phone = matchMedia("(max-width: 640px)");
   const open = new Set(); // users whose sessions are unfolded
   let waiting = new Map();
   let order = [];
@@ -83,14 +85,16 @@ export function mount(element, page) {
   function draw(model) {
     waiting = new Map(model.waiting().reverse().map((one) => [one.session, one.started_at]));
     const { sessions, total, isNarrow } = chosen(model);
-    const lines = inRows(inOrder(sessions), sessions, open);
+    const all = inRows(inOrder(sessions), sessions, open);
+    const lines = phone.matches && !wantsAll ? all.slice(0, FEW) : all;
     table.dataset.hosts = model.stats.coverage.hosts > 1 ? "many" : "one";
     table.hidden = lines.length === 0;
     rows.show(lines);
-    const all = `${least(model.stats.coverage)}${number(model.stats.total_sessions)}`;
-    write(count, isNarrow ? `${number(total)} of ${all} match`
-      : total > sessions.size ? `${number(sessions.size)} of ${all} shown` : "");
-    drawMore(sessions.size, total);
+    const shown = lines.length < all.length ? lines.length : sessions.size;
+    const whole = `${least(model.stats.coverage)}${number(model.stats.total_sessions)}`;
+    write(count, isNarrow ? `${number(total)} of ${whole} match`
+      : total > shown ? `${number(shown)} of ${whole} shown` : "");
+    drawMore(shown, total);
     empty.hidden = lines.length > 0;
     if (!lines.length) emptyWords(empty, page);
   }
@@ -99,7 +103,7 @@ export function mount(element, page) {
     const hasMore = Math.min(total, MOST) > shown;
     more.hidden = !hasMore && !wantsAll;
     if (more.hidden) return;
-    write(more, wantsAll ? "Show the first 100 only"
+    write(more, wantsAll ? "Show fewer"
       : `Show ${total > MOST ? `the first ${number(MOST)}` : `all ${number(total)}`}`);
   }
 
