@@ -42,8 +42,9 @@ export function sparkPath(values) {
 }
 
 /**
- * Draw minutes on a canvas: requests as bars, errors hatched at their foot, people as a line.
- * @param looks {requests, errors, people, ground, mark}: colours; `chosen`: the index that is
+ * Draw minutes on a canvas: requests as bars, errors hatched at their foot, people as a line; those
+ * without data are dashed.
+ * @param looks {requests, errors, people, none, ground, mark}: colours; `chosen`: the index that is
  *   read, or -1; `from`: the first index that is looked back to.
  */
 export function drawMinutes(canvas, minutes, looks) {
@@ -69,7 +70,11 @@ export function drawMinutes(canvas, minutes, looks) {
 }
 
 function drawBar(context, { requests, errors }, index, { slot, width, height, most }, looks) {
-  if (requests === null) return;
+  if (requests === null) {
+    context.fillStyle = looks.none;
+    for (let x = index * slot; x < (index + 1) * slot; x += 10) context.fillRect(x, height - 2, 4, 2);
+    return;
+  }
   const left = index * slot + (slot - width) / 2;
   const room = height - 4;
   const tall = requests ? Math.max(2, room * requests / most) : 1;

@@ -15,6 +15,7 @@ export function mount(element, page) {
   const reading = element.querySelector("[data-reading]");
   const tops = new Map([...element.querySelectorAll("[data-top]")].map(
     (one) => [one.dataset.top, one]));
+  const blank = element.querySelector("[data-blank]");
   const canvas = el("canvas");
   let minutes = [];
   let chosen = null; // the start of the minute that is read, or null
@@ -26,6 +27,7 @@ export function mount(element, page) {
     minutes = lastMinutes(model);
     write(tops.get("requests"), number(top(minutes.map((one) => one.requests))));
     write(tops.get("people"), number(top(minutes.map((one) => one.active_sessions))));
+    blank.hidden = minutes.every((one) => one.requests !== null);
     if (!canvas.isConnected) begin();
     tell();
     paint();
@@ -158,10 +160,12 @@ function persons(n) {
 
 /** The legend's own colours, so that both schemes and the style sheet hold for the canvas. */
 function coloursOf(element) {
-  const of = (name) => getComputedStyle(element.querySelector(`[data-swatch=${name}]`)).backgroundColor;
+  const looks = (name) => getComputedStyle(element.querySelector(`[data-swatch=${name}]`));
+  const of = (name) => looks(name).backgroundColor;
   const { backgroundColor: ground } = getComputedStyle(element);
   return {
     ground, requests: of("requests"), errors: of("errors"), people: of("people"),
+    none: looks("none").borderBottomColor,
     mark: getComputedStyle(element.querySelector("[data-plot]")).borderTopColor,
   };
 }
