@@ -31,9 +31,7 @@ def slowest(endpoints: list[dict[str, Any]]) -> dict[str, Any] | None:
     Only those count that were asked for in the last 5 min, and a few times in all.
     """
     known = [
-        one
-        for one in endpoints
-        if one["requests"] >= FEW and one["latency_ms"]["p95"] is not None
+        one for one in endpoints if one["requests"] >= FEW and one["latency_ms"]["p95"] is not None
     ]
     return max(known, key=lambda one: float(one["latency_ms"]["p95"]), default=None)
 

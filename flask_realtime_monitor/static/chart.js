@@ -99,19 +99,21 @@ function drawBar(context, { requests, errors }, index, { slot, width, height, mo
   context.restore();
 }
 
-/** A line through the middles of the minutes; it ends where there is no data. */
+/** A line through the middles of the minutes, with a dot at its end; no data breaks it. */
 function drawLine(context, values, { slot, height }, colour) {
   const most = Math.max(1, top(values));
-  context.strokeStyle = colour;
+  context.strokeStyle = context.fillStyle = colour;
   context.lineWidth = 2;
-  context.lineJoin = context.lineCap = "round";
+  context.lineJoin = "round";
   context.beginPath();
   values.forEach((value, index) => {
     if (value === null) return;
     const x = (index + .5) * slot;
-    const y = height - 3 - (height - 8) * value / most;
+    const y = height - 4 - (height - 8) * value / most;
     if ((values[index - 1] ?? null) === null) context.moveTo(x, y);
-    context.lineTo(x, y); // to itself, where it begins: a lone minute is a dot
+    else context.lineTo(x, y);
+    if ((values[index + 1] ?? null) !== null) return;
+    context.fillRect(x - 2.5, y - 2.5, 5, 5);
   });
   context.stroke();
 }
