@@ -77,9 +77,10 @@ def test_in_flight_has_its_shape() -> None:
 
 def test_health_has_its_shape(house: House) -> None:
     found = house.get("health").json
-    assert set(found) == {"status", "problems", "limits", "store"}
+    assert set(found) == {"status", "problems", "limits", "store", "page"}
     assert (found["status"], found["problems"]) == ("ok", [])
     assert found["store"] == {"url": "memory:", "lag_s": None}
+    assert f"/monitor/assets/{found['page']}/main.js" in house.client.get("/monitor/").text
     assert {"sessions", "viewers", "activities"} <= {one["name"] for one in found["limits"]}
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import activity, drawer, health, pages, people, tiles, waiting
+from . import activity, drawer, health, pages, people, tiles, timeline, waiting
 from .base import Card
 
 __all__ = ["CARDS", "Card"]
 
 CARDS: tuple[Card, ...] = (
     tiles.CARD,
+    timeline.CARD,
     people.CARD,
     pages.CARD,
     waiting.CARD,

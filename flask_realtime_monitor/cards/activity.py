@@ -7,10 +7,19 @@ from typing import Any
 from ..picture import Picture
 from .base import FIRST_ROWS, Card
 
+_LOOKED_BACK_S = 1800  # as the page does until its viewer chooses
+
 
 def data(picture: Picture) -> dict[str, Any]:
-    """Return the newest activities."""
-    return {"activities": picture.activities(limit=FIRST_ROWS)["items"]}
+    """Return the newest activities of the last half hour, and what an empty list is due to."""
+    found = picture.activities(limit=FIRST_ROWS)
+    items = found["items"]
+    since_at = found["as_of"] - _LOOKED_BACK_S
+    return {
+        "activities": [one for one in items if one["at"] >= since_at],
+        "last_s": found["as_of"] - items[0]["at"] if items else None,
+        "excluded": picture.stats()["excluded"],
+    }
 
 
 CARD = Card("activity", "Activity", data)

@@ -9,12 +9,15 @@ from .base import Card
 
 
 def data(picture: Picture) -> dict[str, Any]:
-    """Return health, workers and coverage."""
-    workers = picture.workers()
+    """Return health, workers, coverage, and what was thrown away."""
+    workers = picture.workers(limit=100)
+    stats = picture.stats()
     return {
         "health": picture.health(),
         "workers": workers["items"],
-        "coverage": picture.stats()["coverage"],
+        "coverage": stats["coverage"],
+        "dropped": stats["dropped"],
+        "excluded": stats["excluded"],
         "as_of": workers["as_of"],
     }
 

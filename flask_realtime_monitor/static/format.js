@@ -53,7 +53,7 @@ export function device(agent) {
 export function covered(coverage, oldestReport, silent) {
   const { complete, workers, workers_reporting: reporting, hosts } = coverage;
   if (!workers && complete) return "No worker has served a request yet";
-  const whole = `${number(reporting)} of ${count(workers, "worker")}, ${count(hosts, "host")}`
+  const whole = `${number(reporting)} of ${counted(workers, "worker")}, ${counted(hosts, "host")}`
     + `, oldest report ${age(oldestReport)} ago`;
   if (silent.length) {
     const [{ host, pid }] = silent;
@@ -68,8 +68,17 @@ export function least(coverage) {
   return coverage.complete ? "" : "at least ";
 }
 
-function count(n, one) {
+/** A number of things: "1 request", "1,200 requests". */
+export function counted(n, one) {
   return `${number(n)} ${one}${n === 1 ? "" : "s"}`;
+}
+
+/** The one line of a monitor that is well: "All 4 workers reporting, cost 38 µs a request". */
+export function well(coverage, workers) {
+  if (!coverage.workers) return "No worker has served a request yet";
+  const all = coverage.workers === 1 ? "The only worker is" : `All ${number(coverage.workers)} workers`;
+  const cost = Math.max(0, ...workers.map((one) => one.record_us.p50));
+  return `${all} reporting${cost ? `, cost ${number(Math.round(cost))} µs a request` : ""}`;
 }
 
 /** Where a worker's own part is kept, and how fresh it is there. */

@@ -9,7 +9,7 @@ export function listenToKeys(does) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const hasDialog = document.querySelector("dialog[open]") !== null;
-    const isTyping = event.target.matches("input:not([type=checkbox]), textarea, select");
+    const isTyping = event.target.matches("input:not([type=checkbox], [type=radio]), textarea, select");
     if (event.key === "Escape") {
       if (hasDialog) return; // it closes itself
       does.clear();

@@ -26,6 +26,9 @@ const page = {
   /** Draw everything with the next frame. */
   draw,
 
+  /** Hold the page still, or go on. */
+  togglePause,
+
   /** Whether a session is among what the viewer chose to see. */
   shows: (session) => sessionMatches(session, page.view, me, page.model.now()),
 
@@ -77,8 +80,12 @@ function take(merge) {
   merge();
   if (page.isPaused) page.held += page.model.seen - before;
   strip.drawConnection();
-  if (page.isPaused) strip.drawPause();
-  else draw();
+  if (page.isPaused) {
+    strip.drawPause();
+    for (const card of cards) card.hold?.(page.model);
+  } else {
+    draw();
+  }
 }
 
 function draw() {

@@ -43,7 +43,7 @@ export function activityMatches(activity, session, view, me, now) {
       case "who": return Boolean(user) === (value === "users");
       case "user": return user?.id === value;
       case "status": return hasStatus(activity, value);
-      case "kind": return activity.kind === value;
+      case "kind": return isOfKind(activity, value);
       case "state": return session ? session.is_active === (value === "active") : false;
       default:
         if (IN_PLACE.includes(name)) return activity[name] === value;
@@ -51,6 +51,21 @@ export function activityMatches(activity, session, view, me, now) {
         return session?.[name] === value;
     }
   });
+}
+
+/** "page", "api" and "sign-in" are this page's words for a part, or for two, of the API's kinds. */
+function isOfKind(activity, value) {
+  switch (value) {
+    case "page": return activity.kind === "request" && !isApi(activity);
+    case "api": return activity.kind === "request" && isApi(activity);
+    case "sign-in": return activity.kind === "login" || activity.kind === "logout";
+    default: return activity.kind === value;
+  }
+}
+
+/** Whether a part of the path or of the endpoint is named "api". */
+function isApi({ endpoint, path }) {
+  return /(^|\/)api(\/|$)/i.test(path ?? "") || /(^|\.)api(\.|$)/i.test(endpoint ?? "");
 }
 
 /** "5xx" is any answer of that class; an unhandled exception is one without a status, too. */

@@ -15,6 +15,7 @@ export class Model {
     this.activities = [];
     for (const name of Object.keys(KEYS)) this[name] = new Map();
     this.offset = 0; // seconds the server's clock is ahead of ours
+    this.snapshots = 0; // taken: what came before one may be of somebody who was erased since
     this.seen = 0; // activities that came since the first snapshot
     /** What was missed while cut off: {from, to, missed, after}, or null. */
     this.gap = null;
@@ -31,6 +32,7 @@ export class Model {
       if (isAfterCut) this.gap = this._gapBefore(data, fresh);
     }
     this.isEmpty = false;
+    this.snapshots += 1;
     this.stats = data.stats;
     this._coveredAt = data.covered_at ?? data.as_of;
     this.activities = data.activities.slice(0, MOST);
@@ -126,6 +128,17 @@ export class Model {
   busyEndpoints() {
     return [...this.endpoints.values()].filter((one) => one.active_sessions).sort(
       (a, b) => b.active_sessions - a.active_sessions || compare(a.endpoint, b.endpoint));
+  }
+
+  /**
+   * The endpoint that keeps the slowest 1 in 20 of its requests waiting longest, of those asked
+   * for in the last 5 min and `few` times in all; undefined where there is none.
+   */
+  slowestEndpoint(few) {
+    return [...this.endpoints.values()]
+      .filter((one) => one.requests >= few && one.latency_ms.p95 !== null)
+      .sort((a, b) => b.latency_ms.p95 - a.latency_ms.p95 || b.requests - a.requests
+        || compare(a.endpoint, b.endpoint))[0];
   }
 
   /** Requests that somebody waits for, oldest first. */

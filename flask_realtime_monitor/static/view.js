@@ -11,6 +11,8 @@ export const FILTERS = [
 /** `window`: minutes looked back; `mine`: "hide"; `session` and `person`: whose story is open. */
 const OTHERS = ["window", "mine", "session", "person"];
 const KNOWN = new Set([...FILTERS, ...OTHERS]);
+/** Kinds by this page's own names; the API does not know them. */
+const OWN_KINDS = new Set(["page", "api", "sign-in"]);
 export const WINDOWS = [5, 15, 30];
 const LONGEST = 200; // characters of a value
 
@@ -44,9 +46,10 @@ export class View {
     return FILTERS.filter((name) => this._values.has(name)).map((name) => [name, this.get(name)]);
   }
 
-  /** The filters as the API takes them. */
+  /** The filters as the API takes them; it knows nothing of some kinds. */
   params(names = FILTERS) {
-    return new URLSearchParams(this.filters().filter(([name]) => names.includes(name)));
+    return new URLSearchParams(this.filters().filter(
+      ([name, value]) => names.includes(name) && !(name === "kind" && OWN_KINDS.has(value))));
   }
 
   /** The fragment that would show the same with some changes: {name: value, or "" for none}. */

@@ -13,6 +13,7 @@ from .. import filters
 from .. import metrics as prometheus
 from ..state import current_state
 from .answers import error, json_answer
+from .pages import content_hash
 
 _DEFAULT_LIMIT = 100
 _MOST = 1000
@@ -77,8 +78,8 @@ def workers() -> Response:
 
 
 def health() -> Response:
-    """Whether the monitor itself is well."""
-    return json_answer(current_state().live.picture.health())
+    """Whether the monitor itself is well, and which version of the page there is now."""
+    return json_answer({**current_state().live.picture.health(), "page": content_hash()})
 
 
 def metrics() -> Response:

@@ -59,6 +59,23 @@ def slow() -> str:
     return "at last"
 
 
+for number in range(10):
+    app.add_url_rule(f"/room/{number}", f"room{number}", str)
+
+
+@app.post("/told/<name>")
+def told(name: str) -> str:
+    monitor.track(name)
+    return name
+
+
+@app.post("/forget/<user>")
+@monitor.exempt
+def forget(user: str) -> str:
+    monitor.forget(user)
+    return user
+
+
 @app.post("/doors/<state>")
 @monitor.exempt
 def door(state: str) -> str:

@@ -44,15 +44,23 @@ def test_it_names_the_worker_and_the_limits(house: House) -> None:
     assert found["health"]["status"] == "ok"
     assert found["coverage"]["workers"] == len(found["workers"]) == 1
     text = house.card("health")
-    assert "All well: 1 of 1 worker, 1 host, oldest report 0 s ago" in text
+    assert "The only worker is reporting" in text
+    assert "Thrown away at a limit: 0 sessions, 0 activities, 0 events of slow viewers." in text
+    assert "Left out by rule: 1 request." in text  # this page
     assert "sessions 0 of 100,000" in text
     assert "Store: memory: , in this process alone" in text
 
 
 def test_it_covers_workers_and_hosts_and_so_does_the_header(told: Any) -> None:
     text = told({"host": "two"}, hosts=2, oldest_report_s=3.4)
-    assert text.count("2 of 2 workers, 2 hosts, oldest report 3 s ago") == 2
-    assert "silent" not in text and "All well" in text
+    assert text.count("2 of 2 workers, 2 hosts, oldest report 3 s ago") == 1
+    assert "silent" not in text and "All 2 workers reporting" in text
+
+
+def test_well_it_says_what_the_costliest_worker_costs(told: Any) -> None:
+    text = told({"record_us": {"p50": 38.4, "p99": 120.0}, "version": "2.1"})
+    assert "All 2 workers reporting, cost 38 µs a request" in text
+    assert "38.4 / 120 µs" in text and " 2.1 " in text
 
 
 def test_a_silent_worker_is_named_with_its_silence(house: House, told: Any) -> None:
@@ -66,6 +74,7 @@ def test_a_silent_worker_is_named_with_its_silence(house: House, told: Any) -> N
     text = told(silent, complete=False, hosts=2, oldest_report_s=65.0)
     assert text.count("1 of 2 workers, 2 hosts, oldest report 1 min ago: two :42 is silent") == 2
     assert "Degraded" in text and "two :42 silent for 1 min" in text
+    assert 'class="silent long"' in house.html()
 
 
 def test_of_several_silent_workers_the_first_is_named(told: Any) -> None:

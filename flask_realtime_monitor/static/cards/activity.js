@@ -1,6 +1,8 @@
 /** What people do, newest first; new lines wait while somebody reads further down. */
 
-import { clockTime, happened, milliseconds, person, visible } from "../format.js";
+import { MOST } from "../model.js";
+import { MOST_SHOWN, Past } from "../past.js";
+import { age, clockTime, counted, happened, milliseconds, number, person, visible } from "../format.js";
 import { bdi, el, keyed, write } from "../dom.js";
 
 export function mount(element, page) {
@@ -8,56 +10,179 @@ export function mount(element, page) {
   const scroll = element.querySelector(".scroll");
   const more = element.querySelector("[data-more]");
   const empty = element.querySelector("[data-empty]");
+  const foot = element.querySelector("[data-foot]");
+  const chips = element.querySelector("[data-chips]");
+  const past = new Past(page);
   let shown = null; // what is held still while somebody reads
+  let shownOf = 0; // how many activities had been seen by then
+  let snapshots = 0;
 
   function draw(model) {
-    const isReading = scroll.scrollTop > 0 && shown !== null;
-    if (!isReading) shown = model.activities;
+    const lines = past.lines(model);
+    if (shown && scroll.scrollTop > 0) {
+      if (snapshots !== model.snapshots) dropGone(model);
+      drawMore(lines, model);
+    } else {
+      shown = lines;
+      shownOf = model.seen;
+      more.hidden = true;
+    }
+    snapshots = model.snapshots;
+    const here = page.view.href({});
+    keyed(list, withGap(shown, model), (one) => one.id, create, (line, one) => {
+      if (one.gap) write(line, one.gap);
+      else drawLine(line, one, page, here);
+    });
+    foot.hidden = shown.length < MOST_SHOWN;
+    drawEmpty(model);
+  }
+
+  /** Paused, nothing moves, but what came is counted. */
+  function hold(model) {
+    if (shown) drawMore(past.lines(model), model);
+  }
+
+  function drawMore(lines, model) {
     const known = new Set(shown.map((one) => one.id));
-    const fresh = model.activities.filter((one) => !known.has(one.id)).length;
+    const fresh = lines.filter((one) => !known.has(one.id) && !(one.at < shown.at(-1)?.at)).length;
+    const isMore = model.seen - shownOf > MOST; // more than could be kept
     more.hidden = fresh === 0;
-    write(more, `${fresh} new`);
-    const query = page.view.get("q");
-    const lines = shown.filter(page.showsActivity);
-    keyed(list, lines, (one) => one.id, (one) => create(one, page), drawTime);
-    empty.hidden = lines.length > 0;
-    if (!lines.length) {
-      write(empty, query && shown.length
-        ? `None of the last ${shown.length} activities matches “${visible(query)}”.`
-        : "Nothing has happened yet. The first request will stand here.");
+    write(more, `${number(fresh)}${isMore ? " and more" : ""} new`);
+  }
+
+  /** What came before a snapshot is shown only while it is in it: somebody may have been erased. */
+  function dropGone(model) {
+    const known = new Set(model.activities.map((one) => one.id));
+    shown = shown.filter((one) => known.has(one.id));
+  }
+
+  function drawEmpty(model) {
+    const isEmpty = shown.length === 0;
+    empty.hidden = !isEmpty;
+    if (!isEmpty) return;
+    const [text, does, changes] = reason(model);
+    if (empty.firstChild?.textContent === text) return;
+    empty.replaceChildren(text);
+    if (!does) return;
+    const button = el("button", { type: "button", textContent: does });
+    button.addEventListener("click", () => (changes ? page.view.set(changes) : page.view.clear()));
+    empty.append(" ", button);
+  }
+
+  /** Why there is nothing: [text, a button's text, what it sets]. */
+  function reason(model) {
+    const [last] = model.activities;
+    const { view } = page;
+    if (view.isFiltered) {
+      const chosen = view.filters().map(([name, value]) => `${name} ${visible(value)}`).join(", ");
+      return past.isAsking
+        ? [`None of the newest ${number(model.activities.length)} is of ${chosen}; looking further back.`]
+        : [`Nothing in the last ${view.minutes} min is of ${chosen}.`, "Show all"];
+    }
+    if (!last) {
+      const { excluded } = model.stats;
+      const rest = excluded ? ` Left out by rule: ${counted(excluded, "request")}, this page’s own among them.` : "";
+      return [`Nothing has happened yet. The first request will stand here.${rest}`];
+    }
+    const ago = model.now() - last.at;
+    if (ago <= view.minutes * 60) {
+      return ["Only your own doing, and that is hidden.", "Show it", { mine: "" }];
+    }
+    const text = `Nothing in the last ${view.minutes} min. The last was ${age(ago)} ago.`;
+    return ago <= 1800 ? [text, "Look back 30 min", { window: "" }] : [text];
+  }
+
+  function choose(changed) {
+    drawChips();
+    if (![...changed].some((name) => !["session", "person"].includes(name))) return;
+    past.forget();
+    shown = null;
+    scroll.scrollTop = 0;
+  }
+
+  function drawChips() {
+    for (const radio of chips.querySelectorAll("input")) {
+      const { kind, status } = radio.dataset;
+      radio.checked = page.view.get("kind") === kind && page.view.get("status") === status;
     }
   }
 
+  chips.addEventListener("change", (event) => {
+    const { kind, status } = event.target.dataset;
+    page.view.set({ kind, status });
+  });
   more.addEventListener("click", () => {
+    if (page.isPaused) page.togglePause();
     scroll.scrollTop = 0;
     scroll.focus();
     page.draw();
   });
   scroll.addEventListener("scroll", () => {
-    if (scroll.scrollTop === 0 && !more.hidden) page.draw();
+    if (scroll.scrollTop === 0 && !more.hidden && !page.isPaused) page.draw();
   });
-  return { draw };
+  /** A line opens the story that its name links to. */
+  list.addEventListener("click", (event) => {
+    if (event.target.closest("a, [data-filter]") || getSelection().toString()) return;
+    event.target.closest("li")?.querySelector("a")?.click();
+  });
+
+  function tick(model) {
+    const last = shown?.at(-1);
+    if (empty.hidden ? last && model.now() - last.at > page.view.minutes * 60 : shown) page.draw();
+  }
+
+  drawChips();
+  return { draw, tick, choose, hold };
 }
 
-/** One line; it never changes, but for the time of day that the server rendered in UTC. */
-function create(one, page) {
-  const link = one.session
-    ? el("a", { href: page.view.href({ session: one.session }) }, bdi(person(one.user, one.session)))
-    : bdi(person(one.user, null));
+/** The lines, with one in between for what was missed while the page was cut off. */
+function withGap(lines, { gap, activities }) {
+  if (!gap) return lines;
+  const index = lines.findIndex((one) => one.id === gap.after || one.at <= gap.from);
+  const reachesBack = activities.length < MOST || activities.at(-1).at <= gap.to;
+  if (index < 0 && !reachesBack) return lines;
+  const at = index < 0 ? lines.length : index;
+  return [...lines.slice(0, at), { id: "gap", gap: gapText(gap) }, ...lines.slice(at)];
+}
+
+function gapText({ from, to, missed }) {
+  const what = missed === null ? "how much was missed is not known"
+    : missed === 0 ? "nothing missed" : `${number(missed)} not shown`;
+  return `Cut off ${clockTime(from)} to ${clockTime(to)}, ${what}`;
+}
+
+function create(one) {
+  if (one.gap) return el("li", { className: "gap" });
+  const status = el("span", { className: "status", textContent: one.status ?? "–" });
+  if (one.status) Object.assign(status.dataset, { filter: "status", value: one.status });
+  const did = what(one);
+  const path = one.endpoint && did.querySelector(".path");
+  if (path) Object.assign(path.dataset, { filter: "endpoint", value: one.endpoint });
+  const name = bdi(person(one.user, one.session));
+  const who = el("span", { className: "who" }, one.session || one.user ? el("a", {}, name) : name);
+  if (one.user) {
+    who.append(" ", el("span", { className: "only", textContent: "only",
+      "data-filter": "user", "data-value": one.user.id, "aria-hidden": "true" }));
+  }
   return el("li", { "data-kind": one.kind, "data-class": Math.floor((one.status ?? 0) / 100) },
-    el("time"),
-    el("span", { className: "status", textContent: one.status ?? "–" }),
-    what(one),
-    el("span", { className: "who" }, link),
+    el("time"), " ", status, " ", did, " ", who, " ",
     el("span", { className: "num",
       textContent: one.duration_ms === null ? "" : milliseconds(one.duration_ms) }));
 }
 
-function drawTime(line, one) {
+/** A line never changes, but for where it leads, and for the time that the server gave in UTC. */
+function drawLine(line, one, page, here) {
   const time = line.querySelector("time");
-  if (time.title) return;
-  write(time, clockTime(one.at));
-  time.title = new Date(one.at * 1000).toLocaleString();
+  if (!time.title) {
+    write(time, clockTime(one.at));
+    time.title = new Date(one.at * 1000).toLocaleString();
+  }
+  if (line.here === here) return;
+  line.here = here;
+  const link = line.querySelector("a");
+  if (!link) return;
+  link.href = page.view.href(one.session
+    ? { session: one.session, person: "" } : { person: one.user.id, session: "" });
 }
 
 /** What was done: a request, or something else by its name. */
@@ -66,7 +191,7 @@ export function what(one) {
   if (one.kind === "request") {
     said.append(el("span", { className: "method", textContent: one.method ?? "" }), " ");
     if (one.title) said.append(el("b", {}, bdi(visible(one.title))), " ");
-    said.append(bdi(visible(one.path ?? ""), "path"));
+    said.append(bdi(visible(one.path ?? one.endpoint ?? ""), "path"));
   } else {
     said.append(el("b", {}, bdi(happened(one))));
     for (const [name, value] of Object.entries(one.data ?? {})) {

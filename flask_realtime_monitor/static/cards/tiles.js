@@ -1,79 +1,95 @@
-/** The numbers at the top, each with its last half hour. */
+/** The numbers at the top, some with their last half hour; a click shows only what they count. */
 
-import { age, least, milliseconds, number } from "../format.js";
+import { age, least, milliseconds, number, visible } from "../format.js";
+import { lastMinutes, sparkPath } from "../chart.js";
 import { write } from "../dom.js";
 
-const SVG = "http://www.w3.org/2000/svg";
-const BARS = 30;
+const FLASH_MS = 300;
+const SPARKS = new Map(
+  [["active", "active_sessions"], ["requests", "requests"], ["errors", "errors"]]);
 
-export function mount(element) {
-  const tiles = {};
-  for (const tile of element.querySelectorAll("[data-tile]")) {
-    tiles[tile.dataset.tile] = {
-      least: tile.querySelector(".least"), figure: tile.querySelector("[data-value]"),
-      sub: tile.querySelector(".sub"), tile,
-    };
-  }
-  const sparks = {
-    active: spark(tiles.active.tile), requests: spark(tiles.requests.tile),
-    errors: spark(tiles.errors.tile),
-  };
+export function mount(element, page) {
+  const few = Number(element.dataset.few);
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const tiles = new Map([...element.querySelectorAll("[data-tile]")].map(
+    (tile) => [tile.dataset.tile, {
+      tile, least: tile.querySelector(".least"), figure: tile.querySelector("[data-value]"),
+      sub: tile.querySelector(".sub"), spark: tile.querySelector(".spark path"),
+    }]));
+  let isFirst = true; // what the server rendered may be some seconds old
 
-  function show(name, before, figure, sub) {
-    write(tiles[name].least, before);
-    write(tiles[name].figure, figure);
-    write(tiles[name].sub, sub);
+  function show(name, before, text, sub) {
+    const { figure, ...tile } = tiles.get(name);
+    if (!isFirst && !still.matches && figure.textContent !== text) {
+      figure.animate([{ color: "var(--link)" }, { color: "var(--link)" }], FLASH_MS);
+    }
+    write(tile.least, before);
+    write(figure, text);
+    write(tile.sub, sub);
   }
 
   function draw(model) {
     const { stats } = model;
     const atLeast = least(stats.coverage);
-    const flying = model.waiting();
-    const errors = model.rate("errors_per_s");
-    const requests = model.rate("requests_per_s");
+    const [oldest] = model.waiting();
+    const errors = Math.round(60 * model.rate("errors_per_s"));
+    const requests = Math.round(60 * model.rate("requests_per_s"));
+    const idle = Math.max(0, stats.total_sessions - stats.active_sessions);
     show("active", atLeast, number(stats.active_sessions),
-      `${atLeast}${number(stats.active_users)} signed in, ${number(stats.total_sessions)} not yet gone`);
-    show("requests", atLeast, number(Math.round(requests * 60)),
+      `${atLeast}${number(stats.active_users)} signed in, ${number(idle)} idle`);
+    show("requests", atLeast, number(requests),
       `${atLeast}${number(stats.requests_total)} in all`);
-    show("in-flight", atLeast, number(stats.in_flight), flying.length
-      ? `oldest ${age(model.now() - flying[0].started_at)}` : `${atLeast ? "none known" : "none"} over a second`);
-    show("errors", atLeast, number(Math.round(errors * 60)), requests > 0
+    show("in-flight", atLeast, number(stats.in_flight), oldest
+      ? `oldest ${age(model.now() - oldest.started_at)}` : `${atLeast ? "none known" : "none"} over a second`);
+    show("errors", atLeast, number(errors), requests > 0
       ? `${number(Math.round(1000 * errors / requests) / 10)} % of requests`
       : `${atLeast}${number(stats.errors_total)} in all`);
-    show("latency", "", milliseconds(stats.latency_ms.p95),
-      `95 of 100; half in ${milliseconds(stats.latency_ms.p50)}`);
-    tiles.errors.tile.dataset.bad = errors > 0 ? "yes" : "no";
-    const minutes = stats.history.slice(-BARS);
-    sparks.active(minutes.map((one) => one.active_sessions));
-    sparks.requests(minutes.map((one) => one.requests));
-    sparks.errors(minutes.map((one) => one.errors));
+    tiles.get("errors").tile.dataset.bad = errors > 0 ? "yes" : "no";
+    drawSlowest(model);
+    const minutes = lastMinutes(model);
+    for (const [name, field] of SPARKS) {
+      const path = sparkPath(minutes.map((one) => one[field]));
+      const { spark } = tiles.get(name);
+      if (spark.getAttribute("d") !== path) spark.setAttribute("d", path);
+    }
+    press();
+    isFirst = false;
   }
 
-  return { draw, tick: draw };
-}
+  function drawSlowest(model) {
+    const one = model.slowestEndpoint(few);
+    const { tile } = tiles.get("slowest");
+    show("slowest", "", milliseconds(one?.latency_ms.p95),
+      one ? visible(one.endpoint) : "none asked for often enough");
+    if (one) {
+      tile.dataset.filter = "endpoint";
+      tile.dataset.value = one.endpoint;
+    } else {
+      delete tile.dataset.filter;
+    }
+  }
 
-/** Bars for the last minutes, in a tile; returns what sets their heights. */
-function spark(tile) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", `0 0 ${BARS * 4} 24`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("class", "spark");
-  svg.setAttribute("aria-hidden", "true");
-  const bars = Array.from({ length: BARS }, (_, index) => {
-    const bar = document.createElementNS(SVG, "rect");
-    bar.setAttribute("x", index * 4);
-    bar.setAttribute("width", 3);
-    svg.append(bar);
-    return bar;
+  function press() {
+    for (const { tile } of tiles.values()) {
+      const { filter, value } = tile.dataset;
+      if (filter) tile.setAttribute("aria-pressed", String(page.view.get(filter) === value));
+      else tile.removeAttribute("aria-pressed");
+    }
+  }
+
+  tiles.get("in-flight").tile.addEventListener("click", () => {
+    const waiting = document.querySelector("[data-card=waiting]");
+    if (waiting && !waiting.hidden) {
+      waiting.scrollIntoView({ block: "center", behavior: still.matches ? "auto" : "smooth" });
+      waiting.focus({ preventScroll: true });
+      return;
+    }
+    const { sub } = tiles.get("in-flight");
+    write(document.getElementById("spoken"), "Nobody waits for over a second.");
+    write(sub, "nobody waits over a second");
+    if (!still.matches) sub.animate([{ color: "var(--link)" }, { color: "var(--link)" }], FLASH_MS);
   });
-  tile.append(svg);
-  return (values) => {
-    const top = Math.max(1, ...values);
-    bars.forEach((bar, index) => {
-      const value = values[index] ?? 0;
-      const height = value ? Math.max(2, 24 * value / top) : 1;
-      bar.setAttribute("y", 24 - height);
-      bar.setAttribute("height", height);
-    });
-  };
+
+  press();
+  return { draw, tick: draw, choose: press };
 }

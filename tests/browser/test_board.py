@@ -1,0 +1,646 @@
+"""The numbers, the half hour, the pages, who waits, the feed and the monitor's own health."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
+from playwright.sync_api import expect
+
+from .conftest import Site, Watch, is_live, module_of
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+def tile(page: Any, name: str) -> Any:
+    """Return one of the numbers at the top."""
+    return page.locator(f"[data-tile={name}]")
+
+
+def lines(page: Any) -> Any:
+    """Return the lines of the feed."""
+    return page.locator(".activity li")
+
+
+@contextmanager
+def waiting(site: Site, **headers: str) -> Iterator[None]:
+    """Somebody waits for a slow page."""
+    asking = Thread(target=site.visit, args=("/slow",), kwargs=headers, daemon=True)
+    asking.start()
+    yield
+    asking.join()
+
+
+# -- tiles ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "fragment"),
+    [
+        ("active", "state=active"),
+        ("requests", "kind=request"),
+        ("errors", "status=5xx"),
+        ("slowest", r"endpoint=\w+"),
+    ],
+)
+def test_a_tile_shows_only_what_it_counts_and_all_again(
+    site: Site, watch: Watch, name: str, fragment: str
+) -> None:
+    for _ in range(5):
+        site.visit("/page/often")
+    page = watch(site)
+    is_live(page)
+    one = tile(page, name)
+    expect(one).to_have_attribute("aria-pressed", "false")
+    one.focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"#{fragment}$"))
+    expect(one).to_have_attribute("aria-pressed", "true")
+    one.click()
+    expect(page).to_have_url(re.compile("/monitor/$"))
+    expect(one).to_have_attribute("aria-pressed", "false")
+
+
+def test_the_tile_of_requests_in_flight_leads_to_who_waits(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    is_live(page)
+    one = tile(page, "in-flight")
+    expect(page.locator(".waiting")).to_be_hidden()
+    one.click()
+    expect(page.locator("#spoken")).to_have_text("Nobody waits for over a second.")
+    expect(page).to_have_url(re.compile("/monitor/$"))
+    with waiting(site):
+        expect(one.locator(".sub")).to_have_text(re.compile(r"^oldest \d+ s$"))
+        one.click()
+        expect(page.locator(".waiting")).to_be_focused()
+        assert one.get_attribute("aria-pressed") is None
+
+
+@pytest.mark.parametrize(("motion", "flashes"), [("no-preference", True), ("reduce", False)])
+def test_a_number_that_changes_flashes_where_motion_is_welcome(
+    own_site: Callable[..., Site], watch: Watch, motion: str, flashes: bool
+) -> None:
+    def count(page: Any) -> None:
+        page.add_init_script(
+            """window.flashed = [];
+            const animate = Element.prototype.animate;
+            Element.prototype.animate = function (frames, how) {
+                flashed.push(how);
+                return animate.call(this, frames, how);
+            };"""
+        )
+
+    site = own_site()
+    page = watch(site, prepare=count, reduced_motion=motion)
+    is_live(page)
+    figure = tile(page, "active").locator(".figure")
+    expect(figure).to_have_text("0")
+    page.evaluate("flashed.length = 0")
+    before = tile(page, "active").bounding_box()
+    site.visit("/page/x", X_User="u-one")
+    expect(figure).to_have_text("1")
+    assert tile(page, "active").bounding_box() == before
+    assert (300 in page.evaluate("flashed")) == flashes
+
+
+def test_what_the_server_renders_reads_as_what_the_script_draws(
+    own_site: Callable[..., Site], watch: Watch, browser: Any
+) -> None:
+    site = own_site("--workers", "2")
+    for name in ("a", "b", "c"):
+        site.visit(f"/page/{name}", X_User=f"u-{name}", X_Name=f"Name {name}")
+    site.visit("/fail")
+    site.visit("/told/bought", "POST", X_User="u-a", X_Name="Name a")
+    page = watch(site, timezone_id="UTC")
+    is_live(page)
+    expect(lines(page)).to_have_count(6)
+    context = browser.new_context(java_script_enabled=False)
+    context.add_cookies([{"name": "role", "value": "admin", "url": site.url}])
+    still = context.new_page()
+    still.goto(f"{site.url}/monitor/")
+    for part in (".tiles", ".timeline", ".pages", ".activity"):
+        told = [
+            re.sub(r"[\d.,]+ m?s", "0 s", one.locator(part).inner_text()).split()
+            for one in (still, page)
+        ]
+        assert told[0] == told[1], part
+    boxes = [[one.locator(p).bounding_box() for p in (".tiles", ".plot")] for one in (still, page)]
+    assert boxes[0] == boxes[1]
+    context.close()
+
+
+# -- the timeline -----------------------------------------------------------------------------
+
+
+def reading(page: Any) -> Any:
+    """Return what is read of the half hour."""
+    return page.locator(".timeline .reading")
+
+
+def test_each_minute_can_be_read_with_the_keyboard(site: Site, watch: Watch) -> None:
+    site.visit("/page/x")
+    page = watch(site)
+    is_live(page)
+    plot = page.get_by_role("slider", name="Minute")
+    page.locator(".tile").last.focus()
+    page.keyboard.press("Tab")
+    expect(plot).to_be_focused()
+    now = re.compile(
+        r"^\d\d:\d\d, so far: [\d,]+ requests?, [\d,]+ errors?, ([\d,]+ people|1 person)$"
+    )
+    expect(reading(page)).to_have_text(now)
+    expect(plot).to_have_attribute("aria-valuetext", now)
+    page.keyboard.press("Home")
+    expect(reading(page)).to_have_text(re.compile(r"^\d\d:\d\d: no data$"))
+    expect(plot).to_have_attribute("aria-valuenow", "1")
+    page.keyboard.press("End")
+    for _ in range(9):
+        page.keyboard.press("ArrowLeft")
+    expect(plot).to_have_attribute("aria-valuenow", "21")
+    page.keyboard.press("Enter")
+    expect(page.locator("#window")).to_have_value("15")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("#window=5$"))
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/monitor/$"))
+    page.keyboard.press("Tab")
+    expect(reading(page)).to_have_text(re.compile("^In 30 min: "))
+
+
+def test_the_pointer_reads_a_minute_and_draws_the_window(site: Site, watch: Watch) -> None:
+    site.visit("/page/x")
+    page = watch(site)
+    is_live(page)
+    plot = page.locator(".plot")
+    expect(plot.locator("canvas")).to_be_visible()
+    box = plot.bounding_box()
+
+    def at(minute: float) -> tuple[float, float]:
+        """Return the point of a minute, counted from the left."""
+        return box["x"] + box["width"] * (minute - 0.5) / 30, box["y"] + 50
+
+    page.mouse.move(*at(30))
+    expect(reading(page)).to_have_text(re.compile(r"^\d\d:\d\d, so far: "))
+    page.mouse.move(*at(1))
+    expect(reading(page)).to_have_text(re.compile(r"^\d\d:\d\d: no data$"))
+    page.mouse.move(*at(27))
+    page.mouse.down()
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("#window=5$"))
+    page.mouse.move(*at(29))
+    page.mouse.down()
+    page.mouse.move(*at(22))
+    page.mouse.move(*at(18))
+    expect(reading(page)).to_have_text("Look back 15 min")
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("#window=15$"))
+    page.mouse.move(0, 0)
+    expect(reading(page)).to_have_text(re.compile("^In 15 min: "))
+
+
+COLOURS = """() => {
+    const canvas = document.querySelector(".plot canvas");
+    const copy = new OffscreenCanvas(canvas.width, canvas.height)
+        .getContext("2d", { willReadFrequently: true });
+    copy.drawImage(canvas, 0, 0);
+    const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+    const drawn = new Set();
+    for (let at = 0; at < data.length; at += 4) {
+        if (data[at + 3] === 255) drawn.add(`rgb(${data[at]}, ${data[at + 1]}, ${data[at + 2]})`);
+    }
+    const looks = (name) =>
+        getComputedStyle(document.querySelector(`[data-swatch=${name}]`));
+    return ["requests", "errors", "people"].map((name) =>
+        [looks(name).backgroundColor, drawn.has(looks(name).backgroundColor)]);
+}"""
+
+
+def test_its_colours_are_those_of_the_theme_and_change_with_it(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    for _ in range(3):
+        site.visit("/fail")
+        site.visit("/page/x")
+    page = watch(site, color_scheme="light")
+    is_live(page)
+    expect(page.locator(".plot canvas")).to_be_visible()
+    light = page.evaluate(COLOURS)
+    assert [is_drawn for _, is_drawn in light] == [True, True, True]
+    page.locator("#theme").click()
+    page.locator("#theme").click()
+    expect(page.locator("#theme")).to_have_text("Theme: dark")
+    page.wait_for_function(f"() => ({COLOURS})().every(([, isDrawn]) => isDrawn)")
+    dark = page.evaluate(COLOURS)
+    assert not {colour for colour, _ in light} & {colour for colour, _ in dark}
+    page.locator("#theme").click()
+    expect(page.locator("#theme")).to_have_text("Theme: auto")
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"() => ({COLOURS})().every(([, isDrawn]) => isDrawn)")
+    assert page.evaluate(COLOURS) == dark
+
+
+def test_it_is_drawn_sharp_and_only_when_something_changed(site: Site, watch: Watch) -> None:
+    page = watch(site, device_scale_factor=2)
+    is_live(page)
+    canvas = page.locator(".plot canvas")
+    expect(canvas).to_be_visible()
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert canvas.evaluate("(one) => one.width === 2 * one.clientWidth")
+    drawn = page.evaluate(
+        """() => {
+            let drawn = 0;
+            const scale = CanvasRenderingContext2D.prototype.scale;
+            CanvasRenderingContext2D.prototype.scale = function (...by) {
+                drawn += 1;
+                return scale.apply(this, by);
+            };
+            const told = [];
+            for (let n = 0; n < 5; n += 1) dispatchEvent(new Event("resize"));
+            told.push(drawn);
+            document.querySelector(".timeline").style.width = "400px";
+            for (let n = 0; n < 5; n += 1) dispatchEvent(new Event("resize"));
+            told.push(drawn);
+            return told;
+        }"""
+    )
+    assert drawn == [0, 1]
+
+
+def test_minutes_that_never_came_are_quiet_or_unknown(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    is_live(page)
+    told = page.evaluate(
+        """async (module) => {
+            const { lastMinutes } = await import(module);
+            const minute = (at, requests) => ({
+                at, requests, errors: 0, active_users: 0, active_sessions: 0 });
+            const model = {
+                stats: { since_at: 60 * 975, history: [minute(60 * 980, 7), minute(60 * 981, 8)] },
+                asOf: 60 * 981 + 5, now: () => 60 * 984 + 1,
+            };
+            const told = [];
+            for (const state of ["live", "cut"]) {
+                document.body.dataset.state = state;
+                told.push(lastMinutes(model).slice(-11).map((one) => one.requests));
+            }
+            return told;
+        }""",
+        module_of(page, "chart.js"),
+    )
+    before = [None, 0, 0, 0, 0, 0, 7, 8]
+    assert told == [[*before, 0, 0, 0], [*before, None, None, None]]
+
+
+# -- pages now, waiting now -------------------------------------------------------------------
+
+
+def test_a_page_shows_those_who_are_there_as_many_as_it_says(site: Site, watch: Watch) -> None:
+    for number in range(3):
+        site.visit("/room/1", X_User=f"u-room-{number}")
+    page = watch(site)
+    is_live(page)
+    row = page.locator(".pages li", has_text="room1").locator("button")
+    number = int(row.locator("[data-people]").inner_text())
+    assert number >= 3
+    row.click()
+    expect(page).to_have_url(
+        re.compile("#state=active&endpoint=room1$|#endpoint=room1&state=active$")
+    )
+    expect(row).to_have_attribute("aria-pressed", "true")
+    there = site.json("sessions?limit=1000", Cookie="role=admin")["items"]
+    assert number == sum(one["endpoint"] == "room1" and one["is_active"] for one in there)
+    row.press("Enter")
+    expect(page).to_have_url(re.compile("/monitor/$"))
+    expect(row).to_have_attribute("aria-pressed", "false")
+
+
+def test_more_than_eight_pages_are_shown_when_asked_for(site: Site, watch: Watch) -> None:
+    for number in range(10):
+        site.visit(f"/room/{number}", X_User=f"u-more-{number}")
+    page = watch(site)
+    is_live(page)
+    rows, more = page.locator(".pages li"), page.locator(".pages .all")
+    expect(rows).to_have_count(8)
+    expect(more).to_have_text(re.compile(r"^Show all \d\d$"))
+    whole = int(more.inner_text().split()[-1])
+    more.click()
+    expect(rows).to_have_count(whole)
+    expect(more).to_have_attribute("aria-expanded", "true")
+    more.click()
+    expect(rows).to_have_count(8)
+
+
+def test_who_waits_is_shown_with_an_age_and_goes_when_served(site: Site, watch: Watch) -> None:
+    who = {"X_User": "u-waits", "X_Name": EVIL, "User_Agent": "one that waits"}
+    site.visit("/page/first", **who)
+    page = watch(site)
+    is_live(page)
+    card = page.locator(".waiting")
+    with waiting(site, **who):
+        row = card.locator("li", has_text="/slow")
+        expect(row).to_be_visible()
+        expect(row).to_contain_text(EVIL)
+        expect(row.locator(".num")).to_have_text("2 s")
+        expect(row.locator(".num")).to_have_text("3 s")  # it counts
+        assert row.locator(".host").inner_text()
+        row.locator(".path").click()
+        expect(page).to_have_url(re.compile("#endpoint=slow$"))
+        row.locator("a").click()
+        expect(page).to_have_url(re.compile(r"#endpoint=slow&session=[0-9a-f]{16}$"))
+        page.keyboard.press("Escape")
+    expect(card.locator("li")).to_have_count(0)
+    expect(card).not_to_be_visible()
+
+
+# -- the feed ---------------------------------------------------------------------------------
+
+
+def test_kinds_are_chosen_one_at_a_time_and_are_in_the_url(site: Site, watch: Watch) -> None:
+    site.visit("/page/plain")
+    site.visit("/page/api/things")
+    site.visit("/fail")
+    site.visit("/told/bought tea".replace(" ", "%20"), "POST")
+    page = watch(site)
+    is_live(page)
+    kinds = page.get_by_role("group", name="Which activities")
+    for name, fragment, shown, hidden in (
+        ("Pages", "kind=page", "/page/plain", "/page/api/things"),
+        ("API", "kind=api", "/page/api/things", "/page/plain"),
+        ("Events", "kind=custom", "bought tea", "/page/plain"),
+        ("Errors", "status=5xx", "/fail", "/page/plain"),
+        ("All", "", "/page/plain", None),
+    ):
+        kinds.locator("label", has_text=name).click()
+        expect(kinds.get_by_role("radio", name=name, exact=True)).to_be_checked()
+        expect(page).to_have_url(re.compile(f"#{fragment}$" if fragment else "/monitor/$"))
+        expect(lines(page).filter(has_text=shown).first).to_be_visible()
+        if hidden:
+            expect(lines(page).filter(has_text=hidden)).to_have_count(0)
+    kinds.get_by_role("radio", name="All").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile("#kind=page$"))
+    page.keyboard.press("p")  # a letter is no choice among them
+    expect(page.locator("#pause")).to_have_attribute("aria-pressed", "true")
+    again = watch(site, "#status=5xx")
+    expect(again.get_by_role("radio", name="Errors")).to_be_checked()
+
+
+def test_what_a_kind_takes_in(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    found = page.evaluate(
+        """async (module) => {
+            const { activityMatches } = await import(module);
+            const all = [
+                ["request", "/api/v1/x", "x"], ["request", "/x", "admin.api.list"], ["request", null, null],
+                ["request", "/capital", "capi"], ["login", null, null], ["logout", null, null],
+                ["custom", null, null],
+            ].map(([kind, path, endpoint]) => ({ kind, path, endpoint, at: 0, user: null }));
+            return ["page", "api", "sign-in", "request"].map((kind) => {
+                const view = { minutes: 30, get: () => "", filters: () => [["kind", kind]] };
+                return all.flatMap((one, n) => activityMatches(one, null, view, "", 0) ? [n] : []);
+            });
+        }""",
+        module_of(page, "matching.js"),
+    )
+    assert found == [[2, 3], [0, 1], [4, 5], [0, 1, 2, 3]]
+
+
+def test_a_click_on_a_value_shows_only_what_has_it(site: Site, watch: Watch) -> None:
+    site.visit("/page/valued", X_User="u-val", X_Name="Vera Value")
+    page = watch(site)
+    is_live(page)
+    line = lines(page).filter(has_text="/page/valued").first
+    line.locator(".status").click()
+    expect(page).to_have_url(re.compile("#status=200$"))
+    line.locator(".path").click()
+    expect(page).to_have_url(re.compile("#status=200&endpoint=page$"))
+    page.keyboard.press("Escape")
+    line.hover()
+    line.locator(".only").click()
+    expect(page).to_have_url(re.compile("#user=u-val$"))
+    expect(lines(page)).to_have_count(1)
+    page.go_back()
+    expect(page).to_have_url(re.compile("/monitor/$"))
+
+
+def test_a_line_opens_the_story_of_who_did_it(site: Site, watch: Watch) -> None:
+    site.visit("/page/opened", X_User="u-line", X_Name="Lena Line")
+    page = watch(site, "#user=u-line")
+    is_live(page)
+    line = lines(page).filter(has_text="/page/opened")
+    link = line.locator("a")
+    expect(link).to_have_attribute("href", re.compile("^#user=u-line&session=[0-9a-f]{16}$"))
+    line.locator("time").click()
+    expect(page).to_have_url(re.compile("#user=u-line&session=[0-9a-f]{16}$"))
+
+
+def test_new_lines_wait_while_somebody_reads_further_down(site: Site, watch: Watch) -> None:
+    for number in range(40):
+        site.visit(f"/page/down-{number}")
+    page = watch(site)
+    is_live(page)
+    more, scroll = page.locator(".activity .more"), page.locator(".activity .scroll")
+    expect(more).to_be_hidden()
+    scroll.evaluate("(one) => { one.scrollTop = 300; }")
+    site.visit("/page/new-below")
+    expect(more).to_have_text("1 new")
+    expect(page.locator(".activity ol")).not_to_contain_text("/page/new-below")
+    site.visit("/page/new-below")
+    expect(more).to_have_text("2 new")
+    more.click()
+    expect(lines(page).first).to_contain_text("/page/new-below")
+    expect(more).to_be_hidden()
+    assert scroll.evaluate("(one) => one.scrollTop") == 0
+
+
+def test_paused_the_feed_says_how_many_are_new_and_goes_on(site: Site, watch: Watch) -> None:
+    site.visit("/page/before-pause")
+    page = watch(site, "#endpoint=page")
+    is_live(page)
+    expect(lines(page).filter(has_text="before-pause").first).to_be_visible()
+    page.keyboard.press("p")
+    site.visit("/page/in-pause")
+    site.visit("/room/1")  # is none of what is chosen
+    more = page.locator(".activity .more")
+    expect(page.locator("#pause")).to_have_text(re.compile("Paused, 2 new"))
+    expect(more).to_have_text("1 new")
+    more.click()
+    expect(page.locator("#pause")).to_have_attribute("aria-pressed", "false")
+    expect(lines(page).first).to_contain_text("/page/in-pause")
+
+
+def test_older_matches_are_asked_for_and_merged(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    for number in range(3):
+        site.visit(f"/page/needle-{number}", X_User="u-old", X_Name="Olga Old")
+    for _ in range(110):
+        site.visit("/page/hay")
+    page = watch(site)
+    is_live(page)
+    expect(lines(page)).to_have_count(100)
+    expect(page.locator(".activity ol")).not_to_contain_text("needle")
+    page.keyboard.press("/")
+    page.keyboard.type("needle")
+    expect(lines(page)).to_have_count(3)
+    site.visit("/page/needle-new", User_Agent="another")
+    expect(lines(page)).to_have_count(4)
+    expect(lines(page).first).to_contain_text("needle-new")
+    # Who is erased is gone from here, too.
+    site.visit("/forget/u-old", "POST")
+    expect(lines(page)).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(lines(page)).to_have_count(100)
+
+
+def test_a_cut_leaves_a_line_in_the_feed(own_site: Callable[..., Site], watch: Watch) -> None:
+    site = own_site()
+    site.visit("/page/before")
+    page = watch(site)
+    is_live(page)
+    site.stop(signal.SIGKILL)
+    expect(page.locator("#connection")).to_have_attribute("data-state", "cut")
+    site.start()
+    site.visit("/page/after")
+    is_live(page)
+    gap = page.locator(".activity .gap")
+    expect(gap).to_have_text(
+        re.compile(
+            r"^Cut off \d\d:\d\d:\d\d to \d\d:\d\d:\d\d, (how much was missed is not known|nothing missed)$"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("gap", "known", "expected"),
+    [
+        ({"missed": 0, "after": "a2"}, 4, ["a4", "a3", "nothing missed", "a2", "a1"]),
+        ({"missed": 84, "after": "gone"}, 4, ["a4", "a3", "a2", "a1", "84 not shown"]),
+        ({"missed": None, "after": None}, 2, ["a2", "a1", "how much was missed is not known"]),
+        (None, 2, ["a2", "a1"]),
+    ],
+)
+def test_what_was_missed_is_said_where_it_is_missing(
+    site: Site, watch: Watch, gap: dict[str, Any] | None, known: int, expected: list[str]
+) -> None:
+    page = watch(site)
+    found = page.evaluate(
+        """async ([module, gap, known]) => {
+            const { mount } = await import(module);
+            const element = document.querySelector(".activity").cloneNode(true);
+            element.querySelector("ol").replaceChildren();
+            const activities = Array.from({ length: known }, (_, n) => ({
+                id: `a${known - n}`, at: 1000 + known - n, kind: "custom", name: `a${known - n}`,
+                session: null, user: null, status: null, duration_ms: null, error: null, data: {} }));
+            const page = {
+                view: { get: () => "", href: () => "#", isFiltered: false, minutes: 30 },
+                showsActivity: () => true, isPaused: false, draw() {} };
+            const model = {
+                activities, gap: gap && { from: 990, to: 1000, ...gap }, seen: 0, snapshots: 1,
+                now: () => 1010, stats: {} };
+            mount(element, page).draw(model);
+            return [...element.querySelectorAll("li")].map((line) =>
+                line.className === "gap" ? line.textContent.split(", ")[1]
+                    : line.querySelector(".what").textContent);
+        }""",
+        [module_of(page, "cards/activity.js"), gap, known],
+    )
+    assert found == expected
+
+
+def test_each_empty_feed_says_why_and_what_to_do(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    page = watch(site, extra_http_headers={"X-User": "u-me"})
+    is_live(page)
+    empty = page.locator(".activity .empty")
+    expect(empty).to_contain_text("Nothing has happened yet. The first request will stand here.")
+    site.visit("/page/mine", X_User="u-me")
+    expect(lines(page)).to_have_count(1)
+    page.locator("#mine").uncheck()
+    expect(empty).to_contain_text("Only your own doing, and that is hidden.")
+    empty.get_by_role("button", name="Show it").click()
+    expect(lines(page)).to_have_count(1)
+    page.keyboard.press("/")
+    page.keyboard.type(EVIL)
+    expect(empty).to_contain_text(f"Nothing in the last 30 min is of q {EVIL}.")
+    empty.get_by_role("button", name="Show all").click()
+    expect(lines(page)).to_have_count(1)
+    expect(page.locator("#search")).to_have_value("")
+
+
+def test_hostile_text_in_the_feed_shows_literally(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    is_live(page)
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    site.visit("/page/%3Csvg%20onload=alert(1)%3E", X_User=EVIL, X_Name="\u00adevil", X_Title=EVIL)
+    line = lines(page).filter(has_text="<svg onload=alert(1)>").first
+    for _ in ("by the script", "by the server"):
+        expect(line).to_contain_text(EVIL)
+        expect(line.locator("a")).to_have_text("[U+00AD]evil")
+        line.hover()
+        line.locator(".only").click()
+        expect(page.locator("#chips .chip bdi")).to_have_text(re.compile(re.escape("[U+00AD]evil")))
+        page.keyboard.press("Escape")
+        page.reload()
+        is_live(page)
+    assert page.locator("main img, main script").count() == 0
+
+
+# -- health -----------------------------------------------------------------------------------
+
+
+def test_a_worker_in_the_table_filters_by_it(site: Site, watch: Watch) -> None:
+    site.visit("/page/x")
+    page = watch(site)
+    is_live(page)
+    expect(page.locator("[data-summary]")).to_have_text(re.compile("^The only worker is reporting"))
+    page.locator(".health summary").click()
+    worker = page.locator(".health tbody button")
+    expect(worker).to_have_count(1)
+    expect(page.locator(".health tbody td.age")).to_have_text(re.compile(r"^\d+ s ago$"))
+    expect(page.locator("[data-dropped]")).to_contain_text("0 sessions")
+    worker.click()
+    expect(page).to_have_url(re.compile("#worker=[0-9a-f]+$"))
+    expect(worker).to_have_attribute("aria-pressed", "true")
+    worker.click()
+    expect(page).to_have_url(re.compile("/monitor/$"))
+
+
+def test_a_newer_page_is_told_of_and_never_loaded_by_itself(site: Site, watch: Watch) -> None:
+    told = {"page": "0123456789abcdef", "status": "degraded", "problems": ["sessions: <b>all"]}
+
+    def answer(route: Any) -> None:
+        found = route.fetch().json()
+        route.fulfill(json={**found, **told})
+
+    def prepare(page: Any) -> None:
+        page.clock.install()
+        page.route("**/api/v1/health", answer)
+
+    page = watch(site, prepare=prepare)
+    is_live(page)
+    note = page.locator("#older")
+    expect(note).to_have_count(0)
+    page.clock.fast_forward(16_000)
+    expect(note).to_contain_text("This page is of an older version: load it again")
+    expect(page.locator("[data-problems]")).to_have_text("sessions: <b>all")
+    page.evaluate("window.isSame = true")
+    del told["page"]
+    told.update(status="ok", problems=[])
+    page.clock.fast_forward(16_000)
+    expect(note).to_have_count(0)
+    expect(page.locator("[data-last]")).to_contain_text("Before that: sessions: <b>all")
+    assert page.evaluate("window.isSame")
