@@ -18,6 +18,7 @@ from flask import request as flask_request
 
 from . import config
 from .access import Authorize, checked_gate
+from .cards import Card
 from .cli import monitor as commands
 from .errors import ConfigError
 from .identity import Identify, Person, person_of
@@ -27,6 +28,7 @@ from .sharing import store_for
 from .state import ENTRY_KEY, EXTENSION, Hooks, Live, State
 from .web import blueprint
 from .web.answers import with_own_headers
+from .web.pages import compiled
 
 BeforeRecord = Callable[[Activity], Activity | None]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,6 +52,7 @@ class RealtimeMonitor:
             "act") says yes.
         identify: returns who makes the request: a User, an id, or None for nobody.
         before_record: may edit (``dataclasses.replace``) or drop (None) each activity.
+        cards: cards of the app's own, as for ``add_card``.
 
     Raises:
         ConfigError: a hook or a setting is wrong; the text says what to write instead.
@@ -62,6 +65,7 @@ class RealtimeMonitor:
         authorize: Authorize | None = None,
         identify: Identify | None = None,
         before_record: BeforeRecord | None = None,
+        cards: Iterable[Card] = (),
     ) -> None:
         self._hooks = Hooks()
         self._apps: list[Flask] = []
@@ -71,6 +75,8 @@ class RealtimeMonitor:
             self.identify(identify)
         if before_record is not None:
             self.before_record(before_record)
+        for card in cards:
+            self.add_card(card)
         if app is not None:
             self.init_app(app)
 
@@ -127,6 +133,22 @@ class RealtimeMonitor:
             raise ConfigError("exempt is a decorator for a view function")
         view._realtime_monitor_exempt = True  # type: ignore[attr-defined]
         return view
+
+    def add_card(self, card: Card) -> None:
+        """Add a card of the app's own to the dashboard, of every app of this monitor.
+
+        It stands above the workers and the health, in the order of adding; docs/cards.md tells how
+        one is written.
+
+        Raises:
+            ConfigError: the card is wrong, or an app has served a request already.
+        """
+        if any(app._got_first_request for app in self._apps):
+            raise ConfigError(
+                "add_card came after the app's first request; call it where the monitor is made, "
+                "or write RealtimeMonitor(cards=[...])"
+            )
+        self._hooks.cards.add(card, compiled)
 
     @property
     def enabled(self) -> bool:
