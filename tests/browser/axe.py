@@ -19,7 +19,7 @@ def violations(page: Any) -> list[str]:
         })"""
     )
     return [
-        f"{one['id']}: {one['help']}: {node['html'][:200]} ({node['failureSummary']})"
+        f"{one['id']}: {' '.join(node['failureSummary'].split())}: {node['html'][:200]}"
         for one in found["violations"]
         for node in one["nodes"]
     ]
