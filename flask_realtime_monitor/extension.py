@@ -18,6 +18,7 @@ from flask import request as flask_request
 
 from . import config
 from .access import Authorize, checked_gate
+from .cards import Card
 from .cli import monitor as commands
 from .errors import ConfigError
 from .identity import Identify, Person, person_of
@@ -28,6 +29,7 @@ from .state import ENTRY_KEY, EXTENSION, Hooks, Live, State
 from .web import NAME, blueprint
 from .web.answers import with_own_headers
 from .web.forgery import exempt
+from .web.pages import compiled
 
 BeforeRecord = Callable[[Activity], Activity | None]
 EndSession = Callable[[dict[str, Any]], Any]
@@ -53,6 +55,7 @@ class RealtimeMonitor:
         identify: returns who makes the request: a User, an id, or None for nobody.
         before_record: may edit (``dataclasses.replace``) or drop (None) each activity.
         on_end_session: signs the person of a session out; set, an "act" viewer may end sessions.
+        cards: cards of the app's own, as for ``add_card``.
 
     Raises:
         ConfigError: a hook or a setting is wrong; the text says what to write instead.
@@ -66,6 +69,7 @@ class RealtimeMonitor:
         identify: Identify | None = None,
         before_record: BeforeRecord | None = None,
         on_end_session: EndSession | None = None,
+        cards: Iterable[Card] = (),
     ) -> None:
         self._hooks = Hooks()
         self._apps: list[Flask] = []
@@ -77,6 +81,8 @@ class RealtimeMonitor:
             self.before_record(before_record)
         if on_end_session is not None:
             self.on_end_session(on_end_session)
+        for card in cards:
+            self.add_card(card)
         if app is not None:
             self.init_app(app)
 
@@ -143,6 +149,22 @@ class RealtimeMonitor:
             raise ConfigError("exempt is a decorator for a view function")
         view._realtime_monitor_exempt = True  # type: ignore[attr-defined]
         return view
+
+    def add_card(self, card: Card) -> None:
+        """Add a card of the app's own to the dashboard, of every app of this monitor.
+
+        It stands above the workers and the health, in the order of adding; docs/cards.md tells how
+        one is written.
+
+        Raises:
+            ConfigError: the card is wrong, or an app has served a request already.
+        """
+        if any(app._got_first_request for app in self._apps):
+            raise ConfigError(
+                "add_card came after the app's first request; call it where the monitor is made, "
+                "or write RealtimeMonitor(cards=[...])"
+            )
+        self._hooks.cards.add(card, compiled)
 
     @property
     def enabled(self) -> bool:

@@ -13,6 +13,7 @@ from flask import Flask, current_app
 from . import endings, health, signals, worker
 from .access import Access, Authorize
 from .broadcaster import Broadcaster
+from .cards import CARDS, Deck
 from .clock import Clock
 from .config import Settings
 from .guard import Guard
@@ -48,6 +49,7 @@ class Hooks:
         self.before_record: Callable[[Activity], Activity | None] | None = None
         self.on_end_session: Callable[[dict[str, Any]], Any] | None = None
         self.enabled = True
+        self.cards = Deck({card.stem for card in CARDS})
 
 
 class State:

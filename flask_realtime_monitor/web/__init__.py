@@ -35,6 +35,7 @@ ROUTES: tuple[tuple[str, str, _View], ...] = (
     ("/api/v1/in-flight", "in_flight", api.in_flight),
     ("/api/v1/workers", "workers", api.workers),
     ("/api/v1/health", "health", api.health),
+    ("/api/v1/cards/<stem>", "card", api.card),
     ("/<path:_>", "nothing", answers.nothing),
 )
 

@@ -11,6 +11,7 @@ from flask import Response, request
 
 from .. import filters
 from .. import metrics as prometheus
+from ..cards import CardFailed, Reader
 from ..state import current_state
 from .answers import error, json_answer
 from .pages import content_hash
@@ -80,6 +81,18 @@ def workers() -> Response:
 def health() -> Response:
     """Whether the monitor itself is well, and which version of the page there is now."""
     return json_answer({**current_state().live.picture.health(), "page": content_hash()})
+
+
+def card(stem: str) -> Response:
+    """What the data function of one of the app's own cards gives."""
+    state, live = current_state()
+    cards = state.hooks.cards
+    if stem not in cards:
+        return error(404, "no such card")
+    try:
+        return json_answer(cards.data(stem, Reader(live.picture)))
+    except CardFailed:
+        return error(500, "this card failed; the app's log says why")
 
 
 def metrics() -> Response:

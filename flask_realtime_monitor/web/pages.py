@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 
 from flask import Response, g, request, url_for
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateSyntaxError
 
 from .. import wording
-from ..cards import CARDS
+from ..cards import CARDS, Reader
 from ..state import current_state
 from . import ending
 from .answers import error, set_headers
@@ -51,6 +51,8 @@ def page() -> Response:
     html = _template().render(
         app_name=state.app.name,
         cards=CARDS,
+        own_cards=state.hooks.cards.sights(Reader(live.picture)),
+        styles=_styles(),
         data={card.stem: card.data(live.picture) for card in CARDS},
         asset=_asset_url,
         home_url=home_url,
@@ -71,7 +73,24 @@ def page() -> Response:
 
 @cache
 def _template() -> Template:
-    """Return the page's template.
+    return _environment().get_template("realtime_monitor/page.html")
+
+
+def compiled(text: str) -> Template:
+    """Return the template of a card of the app's own.
+
+    Raises:
+        ValueError: it is none; the text says why, and in which line.
+    """
+    try:
+        return _environment().from_string(text)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.message}") from error
+
+
+@cache
+def _environment() -> Environment:
+    """Return what makes the page, and the cards on it.
 
     Jinja, but not the app's: its context processors may ask a database on every page.
     """
@@ -92,7 +111,7 @@ def _template() -> Template:
         visible=wording.visible,
     )
     ours.globals["person"] = wording.person
-    return ours.get_template("realtime_monitor/page.html")
+    return ours
 
 
 def home() -> Response:
@@ -102,7 +121,7 @@ def home() -> Response:
 
 def asset(version: str, name: str) -> Response:
     """One of the page's own files; its URL changes with the content of any."""
-    file = files().get(name)
+    file = _all_files().get(name)
     if file is None or version != content_hash():
         return error(404, "there is nothing here")
     # A worker's policy is that of its own script, not of the page.
@@ -114,7 +133,7 @@ def asset(version: str, name: str) -> Response:
     answer = Response(file, content_type=kind or "application/octet-stream")
     answer.vary.add("Accept-Encoding")
     if request.accept_encodings["gzip"]:
-        answer.data = _packed(name)
+        answer.data = _packed(file)
         answer.content_encoding = "gzip"
         version += "-gzip"
     answer.set_etag(version)
@@ -132,16 +151,30 @@ def files() -> dict[str, bytes]:
     }
 
 
-@cache
-def _packed(name: str) -> bytes:
-    return gzip.compress(files()[name], mtime=0)
+def _all_files() -> dict[str, bytes]:
+    """Return our files, and those of the cards that the app at hand has added."""
+    return files() | current_state().state.hooks.cards.files
+
+
+def _styles() -> list[str]:
+    """Return the styles of cards that have any, the app's own last."""
+    return [name for name in _all_files() if name.startswith("cards/") and name.endswith(".css")]
 
 
 @cache
+def _packed(file: bytes) -> bytes:
+    return gzip.compress(file, mtime=0)
+
+
 def content_hash() -> str:
     """Return one hash of all files, so that modules may import each other by relative URL."""
+    return _hash_of(tuple(_all_files().items()))
+
+
+@cache
+def _hash_of(all_files: tuple[tuple[str, bytes], ...]) -> str:
     found = hashlib.blake2b(digest_size=8)
-    for name, content in files().items():
+    for name, content in all_files:
         found.update(name.encode() + b"\0" + content + b"\0")
     return found.hexdigest()
 

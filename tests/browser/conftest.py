@@ -29,8 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Site(GunicornServer):
     """The app of site.py, and its visitors."""
 
-    def __init__(self, *options: str, worker: str = "gevent", **environ: str) -> None:
-        super().__init__("tests.browser.site:app", *options, worker=worker, **environ)
+    def __init__(
+        self,
+        *options: str,
+        app: str = "tests.browser.site:app",
+        worker: str = "gevent",
+        **environ: str,
+    ) -> None:
+        super().__init__(app, *options, worker=worker, **environ)
 
     def visit(self, path: str, method: str = "GET", **headers: str) -> int:
         """Make one request, its headers named with underscores; return the status."""
@@ -71,8 +77,8 @@ def own_site() -> Iterator[Callable[..., Site]]:
     """A site of the test's own, for what would disturb the others."""
     made: list[Site] = []
 
-    def make(*options: str, worker: str = "gevent", **environ: str) -> Site:
-        made.append(Site(*options, worker=worker, **environ))
+    def make(*options: str, **more: str) -> Site:
+        made.append(Site(*options, **more))
         return made[-1]
 
     yield make

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 from flask_realtime_monitor import RealtimeMonitor, User
 
 app = Flask("site")
+app.name = os.environ.get("SITE_NAME", "site")
 app.config.update(
     REALTIME_MONITOR_STORE=os.environ.get("STORE", "auto"),
     REALTIME_MONITOR_UPDATE_INTERVAL=0.2,
@@ -36,7 +37,8 @@ def sign_in() -> Response | None:
 @monitor.identify
 def who() -> User | None:
     name = request.headers.get("X-User")
-    return User(name, request.headers.get("X-Name")) if name else None
+    shown = request.headers.get("X-Name", "").encode("latin-1").decode(errors="replace")
+    return User(name, shown or None) if name else None
 
 
 @app.get("/")
