@@ -328,11 +328,16 @@ class Replicas(Peers):
         """Return their counters, and what those that are gone have left."""
         now_ms = self._clock.now_ms() + self._clock.offset_ms
         roster = self._roster
+        alive = set(roster.beats)
         found = []
         for worker, replica in self._replicas.items():
             recent = replica.summary_at(now_ms)
+            if worker in roster.taken and recent.counted >= _counted(roster.taken[worker]):
+                # Its beat may have come in the moment in which it was taken for gone, and be lost
+                # until the next; its rows are as new as what was taken over from it, or newer.
+                alive.add(worker)
             # The totals of one that is gone are among the retired; what was recent still is.
-            found.append(recent if worker in roster.beats else recent.without_totals())
+            found.append(recent if worker in alive else recent.without_totals())
         for worker, beat in self._beats.items():
             if worker not in self._replicas:
                 found.append(beats.summary_of(beat.get("totals") or {}))
@@ -341,7 +346,7 @@ class Replicas(Peers):
         found += (
             beats.summary_of(_totals(taken)).negated()
             for worker, taken in roster.taken.items()
-            if worker in roster.beats or worker == self._worker_id
+            if worker in alive or worker == self._worker_id
         )
         return found
 
@@ -408,3 +413,7 @@ class Replicas(Peers):
 def _totals(data: bytes | None) -> Json:
     totals = beats.decode(data).get("totals")
     return totals if isinstance(totals, dict) else {}
+
+
+def _counted(data: bytes) -> int:
+    return beats.summary_of(_totals(data)).counted

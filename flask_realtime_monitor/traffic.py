@@ -55,6 +55,11 @@ class Summary:
     endpoints: dict[str, EndpointTraffic]
     minutes: list[Minute]
 
+    @property
+    def counted(self) -> int:
+        """How many requests there were, excluded ones too; it never falls for one worker."""
+        return self.requests + self.excluded
+
     def without_totals(self) -> Summary:
         """Return only what is recent."""
         return self.minus(self)

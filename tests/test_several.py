@@ -137,6 +137,23 @@ def test_who_was_only_frozen_is_counted_once(
     team.check(late)
 
 
+def test_whose_new_beat_was_lost_with_the_old_one_is_counted_in_full() -> None:
+    team = Team()
+    team.visit(1, 1, "ana")
+    team.flush()
+    first, back = team.mates[0], team.mates[1]
+    whole = first.read()["requests_total"]
+    team.post.retire(back.name)
+    team.visit(1, 2, "ben")
+    back.flush()
+    assert first.read()["requests_total"] == whole + 1
+    del team.post.beats[back.name]
+    assert first.read()["requests_total"] == whole + 1
+    assert team.mate("late").read()["requests_total"] == whole + 1
+    back.flush()
+    team.check()
+
+
 def test_a_time_out_of_the_app_while_we_write_loses_nothing() -> None:
     class TimeOut(BaseException):
         """As gevent's."""
