@@ -14,13 +14,13 @@ PACKAGE = Path(flask_realtime_monitor.__file__).parent
 #: Each line may import from the lines above it, and from its own.
 LAYERS = (
     "errors models signals sse packet ring records clock histogram interner rows wheel crowd",
-    "agents wording recency departures credentials filters tokens",
+    "agents wording recency departures credentials filters tokens listing",
     "config privacy guard people traffic visitors",
     "sessions",
     "tracker stores",
     "source delta health frames",
     "peers surroundings outbox replica beats worker",
-    "index shapes replicas flusher viewers",
+    "sights index shapes replicas flusher viewers",
     "numbers endings reasons sharing search resumption rendering selection fanout",
     "picture ingest identity access",
     "recorders cards metrics",
