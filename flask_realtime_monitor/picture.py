@@ -265,11 +265,11 @@ class Picture:
             for row in (notice.row, notice.guest)
             if row is not None
         ]
-        return shapes.session(key, parts, notice.person, False, REVEALED)
+        return shapes.session(key, parts, notice.person, False, self._render.sight)
 
     def describe_activity(self, item: FeedItem) -> Json:
         """Return an activity as JSON, for signals."""
-        return shapes.activity(self._own, item, REVEALED)
+        return shapes.activity(self._own, item, self._render.sight)
 
     def rest(self) -> None:
         """Drop the index when nobody has read for a minute."""

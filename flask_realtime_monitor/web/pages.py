@@ -40,12 +40,13 @@ CONTENT_SECURITY_POLICY = "; ".join(
 def page() -> Response:
     """The dashboard, with the first numbers in its HTML."""
     state, live = current_state()
+    picture = live.picture_for(g.realtime_monitor_role)
     live.viewer_opened("page", live.viewer(), g.realtime_monitor_role)
     home_url = url_for("realtime_monitor.page")
-    html = _template().render(
+    html = template("page.html").render(
         app_name=state.app.name,
         cards=CARDS,
-        data={card.stem: card.data(live.picture) for card in CARDS},
+        data={card.stem: card.data(picture) for card in CARDS},
         asset=_asset_url,
         home_url=home_url,
         role=g.realtime_monitor_role,
@@ -54,13 +55,18 @@ def page() -> Response:
         heartbeat_interval=state.settings.heartbeat_interval,
         token=ending.token(),
     )
+    return html_answer(html)
+
+
+def html_answer(html: str) -> Response:
+    """Return a page of ours, with the policy that all of them have."""
     set_headers(Content_Security_Policy=CONTENT_SECURITY_POLICY)
     return Response(html, mimetype="text/html")
 
 
 @cache
-def _template() -> Template:
-    """Return the page's template.
+def template(name: str) -> Template:
+    """Return a page's template.
 
     Jinja, but not the app's: its context processors may ask a database on every page.
     """
@@ -81,7 +87,7 @@ def _template() -> Template:
         visible=wording.visible,
     )
     ours.globals["person"] = wording.person
-    return ours.get_template("realtime_monitor/page.html")
+    return ours.get_template(f"realtime_monitor/{name}")
 
 
 def home() -> Response:
