@@ -354,11 +354,10 @@ class Picture:
         return self._users(self._index.users.newest(most), most)
 
     def _users(self, ids: list[str], most: int) -> Iterator[Json]:
-        """Yield the first of some users; those masked by masked ids, where last seen is equal."""
-        items = rendered(ids, self._render.user, most)
-        if not self._render.sight.is_masked:
-            return items
-        return iter(sorted(items, key=lambda one: (-one["last_seen_at"], one["id"])))
+        """Yield the first of some users, last seen first, then by the id that is shown."""
+        if self._render.sight.is_masked:
+            ids = self._index.users.ordered(ids, self._render.sight.user_id)
+        return rendered(ids, self._render.user, most)
 
     def _first(self, name: str, limit: int, items: Callable[[], list[Json]]) -> list[Json]:
         """Return a list of the snapshot; the same as last time if nothing has changed."""

@@ -145,7 +145,7 @@ def test_the_readme_has_exactly_the_settings_there_are() -> None:
 
 def test_the_readme_has_every_route() -> None:
     for path, _, _ in ROUTES:
-        if not path.startswith(("/assets", "/<path:")):
+        if "/assets/" not in path and not path.startswith("/<path:"):
             assert f"| `{path.replace('session_id', 'id')}` |" in README
 
 
