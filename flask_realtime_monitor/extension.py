@@ -29,7 +29,7 @@ from .state import ENTRY_KEY, EXTENSION, Hooks, Live, State
 from .web import NAME, blueprint
 from .web.answers import with_own_headers
 from .web.forgery import exempt
-from .web.pages import compiled
+from .web.html import compiled
 
 BeforeRecord = Callable[[Activity], Activity | None]
 EndSession = Callable[[dict[str, Any]], Any]

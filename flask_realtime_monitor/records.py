@@ -82,3 +82,4 @@ class InFlight(NamedTuple):
     path: str | None
     started_ms: int
     is_recorded: bool
+    rule: str | None = None

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from . import agents, rows, shapes
 from .filters import Filter
 from .rows import ACT, HEAD, HEAD_SIZE
+from .sights import Sight
 from .source import Person, Source
 
 K = TypeVar("K")
@@ -40,17 +41,23 @@ class Search:
         sources: the workers' rows.
         needle: the text, casefolded.
         guest_key: returns the key of a session's guest part.
+        sight: how much is shown; nothing else is found.
     """
 
     def __init__(
-        self, sources: Sequence[Source], needle: str, guest_key: Callable[[int], int | None]
+        self,
+        sources: Sequence[Source],
+        needle: str,
+        guest_key: Callable[[int], int | None],
+        sight: Sight,
     ) -> None:
         self._needle = needle
         self._guest_key = guest_key
-        self._views = [_View(source, needle) for source in sources]
+        self._sight = sight
+        self._views = [_View(source, needle, sight) for source in sources]
         self._people: dict[Person | None, bool] = {}
         self._may_be_id = _IN_IDS.issuperset(needle)
-        self._may_be_address = _IN_ADDRESSES.issuperset(needle)
+        self._may_be_address = not sight.is_masked and _IN_ADDRESSES.issuperset(needle)
 
     def sessions(self, keys: Iterable[int]) -> list[int]:
         """Return those of some sessions whose items hold the text."""
@@ -133,7 +140,8 @@ class Search:
     def _has_person(self, person: Person | None) -> bool:
         found = self._people.get(person)
         if found is None:
-            found = self._people[person] = person is not None and _any(self._needle, person)
+            shown = self._sight.person(person)
+            found = self._people[person] = shown is not None and _any(self._needle, shown)
         return found
 
 
@@ -141,9 +149,13 @@ class Exact(Search):
     """As a search, for exact values: what a filter asks of a session's newest part and errors."""
 
     def __init__(
-        self, sources: Sequence[Source], only: Filter, guest_key: Callable[[int], int | None]
+        self,
+        sources: Sequence[Source],
+        only: Filter,
+        guest_key: Callable[[int], int | None],
+        sight: Sight,
     ) -> None:
-        super().__init__(sources, "", guest_key)
+        super().__init__(sources, "", guest_key, sight)
         self._only = only
         self._is_placed = only.endpoint is not None or only.path is not None
 
@@ -176,8 +188,9 @@ class Exact(Search):
 class _View:
     """One source, and which of its numbers' meanings hold the text."""
 
-    def __init__(self, source: Source, needle: str) -> None:
+    def __init__(self, source: Source, needle: str, sight: Sight) -> None:
         self.source = source
+        self._is_masked = sight.is_masked
         self.rows = source.rows
         self.offset_ms = source.offset_ms
         self.worker_id = source.worker_id
@@ -208,7 +221,7 @@ class _View:
         endpoint, path, code, ordinal = self.last_place(row, head)
         if self._has(endpoint) or self._has(path):
             return True
-        if not with_title or not code & rows.RARE:
+        if not with_title or self._is_masked or not code & rows.RARE:
             return False
         rare = self.source.rare(key, ordinal)
         return rare is not None and self._has(rare.title)
@@ -223,7 +236,7 @@ class _View:
                 ordinal -= 1
                 continue
             endpoint, path = self.source.route(route)
-            if slot != rows.NO_PATH:
+            if slot != rows.NO_PATH and not self._is_masked:
                 path = self.source.path(slot, head[1] + offset) or path
             return endpoint, path, code, ordinal
         return None, None, 0, 0

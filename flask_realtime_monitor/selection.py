@@ -46,6 +46,8 @@ class Selection:
         self._index = index
         self._render = render
         self._busy = busy
+        #: Whose id the asked one stands for; items have the one that is shown.
+        self._user_id = render.user_id_of(self._only.user)
         key = shapes.key_of(self._only.session or "")
         if key is not None:  # a guest part is found by its own id, too
             self._only = replace(self._only, session=shapes.session_id(index.shown(key)))
@@ -68,7 +70,7 @@ class Selection:
         index = self._index
         keys: Collection[int] = index.sessions.values
         if only.user is not None:
-            keys = index.keys_of(only.user)
+            keys = [] if self._user_id is None else index.keys_of(self._user_id)
         if only.session is not None:
             own = shapes.key_of(only.session)
             keys = [key for key in (own,) if key is not None and key in keys]
@@ -87,7 +89,7 @@ class Selection:
             whose = map(index.user_of, self._sessions(only.of_sessions))
             ids = {user_id for user_id in whose if user_id is not None}
         if only.user is not None:
-            ids = [only.user] if only.user in ids else []
+            ids = [one for one in (self._user_id,) if one is not None and one in ids]
         if only.who == "guests":
             ids = []
         if only.of_users:
@@ -132,7 +134,7 @@ class Selection:
         return self._render.session(shown) if shown in self._index.sessions else None
 
     def _search(self, needle: str) -> Search:
-        return Search(self._sources, needle, self._index.joined.get)
+        return Search(self._sources, needle, self._index.joined.get, self._render.sight)
 
     def _exact(self, only: Filter) -> Exact:
-        return Exact(self._sources, only, self._index.joined.get)
+        return Exact(self._sources, only, self._index.joined.get, self._render.sight)

@@ -228,6 +228,7 @@ class Sharing:
             "serving": self._serving(),
             "in_flight_count": len(flying),
             "in_flight": [one[:6] for one in flying[:_MOST_IN_FLIGHT]],
+            "in_flight_rules": [one.rule for one in flying[:_MOST_IN_FLIGHT]],
         }
 
     def _hear(self, note: Json) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from flask import Flask, current_app
 
 from . import endings, health, signals, worker
-from .access import Access, Authorize
+from .access import REVEALING, Access, Authorize
 from .broadcaster import Broadcaster
 from .cards import CARDS, Deck
 from .clock import Clock
@@ -63,7 +63,7 @@ class State:
         self.settings = settings
         self.hooks = hooks
         self.guard = Guard()
-        self.access = Access(lambda: hooks.authorize, settings.metrics_token)
+        self.access = Access(lambda: hooks.authorize, settings.metrics_token, settings.wall_token)
         self.identity = Identity(app, hooks, self.guard.failed)
         self.is_one_of_many = False
         self.lives: dict[int, Live] = {}
@@ -218,9 +218,11 @@ class Live:
             self._send_viewer(signals.viewer_disconnected, viewer.pass_.user, viewer.pass_.role)
 
     def viewer_opened(self, what: str, user: User | None, role: str) -> None:
-        """Log and tell who has opened a page or a stream."""
-        name = "somebody unknown" if user is None else f"user {user.id!r}"
-        self.state.app.logger.getChild(EXTENSION).info("%s opened the %s (%s)", name, what, role)
+        """Tell who has opened a page or a stream, and log whoever sees names there."""
+        if role in REVEALING:
+            name = "somebody unknown" if user is None else f"user {user.id!r}"
+            logger_of_app = self.state.app.logger.getChild(EXTENSION)
+            logger_of_app.info("%s opened the %s (%s)", name, what, role)
         self._send_viewer(signals.viewer_connected, user, role)
 
     def _send_viewer(self, signal: Any, user: User | None, role: str) -> None:
@@ -296,6 +298,10 @@ class Live:
             or tracker.traffic.excluded
             or self.requests.current()
         )
+
+    def picture_for(self, role: str) -> Picture:
+        """Return as much of the picture as a role is shown; one that is not known sees no names."""
+        return self.picture if role in REVEALING else self.picture.masked
 
     def viewer(self) -> User | None:
         """Return who makes the request at hand, as a viewer."""

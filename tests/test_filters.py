@@ -305,3 +305,20 @@ def test_a_value_is_found_whatever_its_case_folds_to() -> None:
     for name in names:
         (session,) = house.get("sessions", query_string={"path": f"/item/{name}"}).json["items"]
         assert session["path"] == f"/item/{name}"
+
+
+@pytest.mark.parametrize("wanted", [*SINGLE, *DOUBLE, {"path": "/order/<int:n>"}], ids=str)
+def test_a_masked_viewer_filters_by_what_is_shown_alone(wanted: dict[str, str]) -> None:
+    crowd = crowd_of(1)
+    crowd.visit(70, "user9", endpoint="order", rule="/order/<int:n>", path="/order/9")
+    masked = crowd.picture.masked
+    if wanted.get("user") == "user7":
+        wanted = {**wanted, "user": crowd.tracker.visitors.masked("user7")}
+        assert masked.users(only=Filter(user=wanted["user"]))["total"] == 1
+    expected = [one for one in masked.sessions(1000)["items"] if has(one, wanted)]
+    page = masked.sessions(3, only=Filter(**wanted))
+    assert (page["items"], page["total"]) == (expected[:3], len(expected))
+    own = {name: value for name, value in wanted.items() if name in ("user", "endpoint", "path")}
+    if own == wanted:
+        expected = [one for one in masked.users(1000)["items"] if has(one, own)]
+        assert masked.users(1000, only=Filter(**own))["items"] == expected
