@@ -72,7 +72,7 @@ export function drawMinutes(canvas, minutes, looks) {
 function drawBar(context, { requests, errors }, index, { slot, width, height, most }, looks) {
   if (requests === null) {
     context.fillStyle = looks.none;
-    for (let x = index * slot; x < (index + 1) * slot; x += 10) context.fillRect(x, height - 2, 4, 2);
+    for (let x = Math.ceil(index * slot / 10) * 10; x < (index + 1) * slot; x += 10) context.fillRect(x, height - 2, 4, 2);
     return;
   }
   const left = index * slot + (slot - width) / 2;
