@@ -63,7 +63,15 @@ def page() -> Response:
         heartbeat_interval=state.settings.heartbeat_interval,
     )
     set_headers(Content_Security_Policy=CONTENT_SECURITY_POLICY)
-    return Response(html, mimetype="text/html")
+    answer = Response(html, mimetype="text/html")
+    # Who may act has a token in the page. A secret beside text that strangers choose is not to be
+    # compressed: the length would tell who listens on the line what they have in common.
+    if g.realtime_monitor_role != "act":
+        answer.vary.add("Accept-Encoding")
+        if request.accept_encodings["gzip"]:
+            answer.data = gzip.compress(html.encode(), mtime=0)
+            answer.content_encoding = "gzip"
+    return answer
 
 
 @cache
