@@ -69,10 +69,12 @@ export function drawMinutes(canvas, minutes, looks) {
   drawLine(context, minutes.map((one) => one.active_sessions), scale, looks.people);
 }
 
-function drawBar(context, { requests, errors }, index, { slot, width, height, most }, looks) {
+function drawBar(context, { requests, errors }, index, scale, looks) {
+  const { slot, width, height, most } = scale;
   if (requests === null) {
     context.fillStyle = looks.none;
-    for (let x = index * slot; x < (index + 1) * slot; x += 10) context.fillRect(x, height - 2, 4, 2);
+    const first = Math.ceil(index * slot / 10) * 10; // one row of dashes through all of them
+    for (let x = first; x < (index + 1) * slot; x += 10) context.fillRect(x, height - 2, 4, 2);
     return;
   }
   const left = index * slot + (slot - width) / 2;

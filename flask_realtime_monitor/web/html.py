@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from functools import cache
 
-from flask import Response
+from flask import Response, request
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateSyntaxError
 
 from .. import wording
@@ -27,10 +28,20 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 
 
-def html_answer(html: str) -> Response:
-    """Return a page of ours, with the policy that all of them have."""
+def html_answer(html: str, *, may_pack: bool = True) -> Response:
+    """Return a page of ours, with the policy that all of them have.
+
+    Args:
+        may_pack: whether it holds no secret, and may be compressed.
+    """
     set_headers(Content_Security_Policy=CONTENT_SECURITY_POLICY)
-    return Response(html, mimetype="text/html")
+    answer = Response(html, mimetype="text/html")
+    if may_pack:
+        answer.vary.add("Accept-Encoding")
+        if request.accept_encodings["gzip"]:
+            answer.data = gzip.compress(html.encode(), compresslevel=6, mtime=0)
+            answer.content_encoding = "gzip"
+    return answer
 
 
 @cache

@@ -43,7 +43,9 @@ def page() -> Response:
         heartbeat_interval=state.settings.heartbeat_interval,
         token=ending.token(),
     )
-    return html_answer(html)
+    # Who may act has a token in the page. A secret beside text that strangers choose is not to be
+    # compressed: the length would tell who listens on the line what they have in common.
+    return html_answer(html, may_pack=role != "act")
 
 
 def home() -> Response:

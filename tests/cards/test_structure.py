@@ -38,7 +38,10 @@ def test_the_page_holds_every_card_and_nothing_inline(house: House) -> None:
 def test_the_page_and_its_files_weigh_less_than_60_kb_on_the_wire(house: House) -> None:
     version = re.search(r"/monitor/assets/(\w+)/", house.html())
     assert version
-    weight = len(house.client.get("/monitor/").data)
+    page = house.client.get("/monitor/", headers={"Accept-Encoding": "gzip, br"})
+    assert gzip.decompress(page.data).startswith(b"<!doctype html>")
+    assert page.headers["Vary"] == "Accept-Encoding"
+    weight = len(page.data)
     for path in (PACKAGE / "static").rglob("*"):
         if path.is_file():
             name = path.relative_to(PACKAGE / "static").as_posix()
@@ -51,3 +54,9 @@ def test_the_page_and_its_files_weigh_less_than_60_kb_on_the_wire(house: House) 
             assert plain.headers["ETag"] != packed.headers["ETag"]
             weight += len(packed.data)
     assert weight < 60_000
+
+
+def test_the_page_of_who_may_act_is_not_compressed(house: House) -> None:
+    house.monitor.authorize(lambda: "act")
+    page = house.client.get("/monitor/", headers={"Accept-Encoding": "gzip, br"})
+    assert page.data.startswith(b"<!doctype html>") and "Content-Encoding" not in page.headers

@@ -81,8 +81,8 @@ export function mount(element, page) {
     }
     if (!last) {
       const { excluded } = model.stats;
-      const rest = excluded ? ` Left out by rule: ${counted(excluded, "request")}, this page’s own among them.` : "";
-      return [`Nothing has happened yet. The first request will stand here.${rest}`];
+      const rest = ` Left out by rule: ${counted(excluded, "request")}, this page’s own among them.`;
+      return [`Nothing has happened yet. The first request will stand here.${excluded ? rest : ""}`];
     }
     const ago = model.now() - last.at;
     if (ago <= view.minutes * 60) {

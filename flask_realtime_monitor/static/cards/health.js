@@ -129,9 +129,11 @@ function thrownAway({ dropped, excluded }) {
 function createRow(one) {
   const cells = Array.from({ length: 6 }, (_, index) =>
     el("td", { className: index ? "num" : "age" }));
-  const name = el("button", { type: "button", className: "worker", "data-filter": "worker", "data-value": one.id },
-    bdi(visible(one.host)), `:${one.pid}`);
-  const version = one.version ? el("span", { className: "quiet", textContent: ` ${visible(one.version)}` }) : null;
+  const name = el("button", {
+    type: "button", className: "worker", "data-filter": "worker", "data-value": one.id,
+  }, bdi(visible(one.host)), `:${one.pid}`);
+  const version = one.version
+    ? el("span", { className: "quiet", textContent: ` ${visible(one.version)}` }) : null;
   return el("tr", {}, el("th", { scope: "row" }, name, version), ...cells);
 }
 

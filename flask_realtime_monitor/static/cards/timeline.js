@@ -150,8 +150,10 @@ function inWords({ at, requests, errors, active_sessions: people }, isNow) {
 
 function whole(minutes, model) {
   const sum = (name) => minutes.reduce((all, one) => all + (one[name] ?? 0), 0);
-  return `In ${minutes.length} min: ${least(model.stats.coverage)}${counted(sum("requests"), "request")}, `
-    + `${counted(sum("errors"), "error")}, up to ${persons(top(minutes.map((one) => one.active_sessions)))} a minute`;
+  const crowd = top(minutes.map((one) => one.active_sessions));
+  const before = `In ${minutes.length} min: ${least(model.stats.coverage)}`;
+  return `${before}${counted(sum("requests"), "request")}, ${counted(sum("errors"), "error")}, `
+    + `up to ${persons(crowd)} a minute`;
 }
 
 function persons(n) {
