@@ -23,6 +23,8 @@ FOLDER = Path(__file__).parents[2] / "docs/screenshots"
 
 def main(folder: Path, states: list[str]) -> None:
     """Write the pictures of some states into a folder."""
+    if CHROMIUM is None:
+        raise SystemExit("no chromium; Debian's is installed by `apt-get install chromium`")
     folder.mkdir(parents=True, exist_ok=True)
     expect.set_options(timeout=DEADLINE_S * 1000)
     with ExitStack() as stack:
@@ -36,7 +38,7 @@ def main(folder: Path, states: list[str]) -> None:
             return site
 
         def watch(site: Site, path: str = "", **options: Any) -> Any:
-            return dashboard(browser, site, path, **options)
+            return dashboard(browser, site.url, path, **options)
 
         shared = peopled(own_site)
         for name in states:
