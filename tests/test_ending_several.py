@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -13,14 +12,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from .support.gunicorn_server import ROOT, GunicornServer
+from .support.gunicorn_server import GunicornServer
 from .support.several import Mate
+from .support.shop import Shop
 from .support.viewer import Viewer
 from .support.waiting import DEADLINE_S, wait_until
 from .test_several import Team
-
-EXAMPLE = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/api.md").read_text(), re.M | re.S)[-1]
-
 
 # -- in one process ----------------------------------------------------------------------------
 
@@ -176,14 +173,8 @@ class Browser:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[GunicornServer]:
-    name = f"shop_{os.getpid()}"
-    (tmp_path / f"{name}.py").write_text(EXAMPLE)
-    made = GunicornServer(
-        *(f"{name}:app", "--workers", "2", "--keep-alive", "60", "--pythonpath", str(tmp_path)),
-        SECRET_KEY="of the tests",
-        DATABASE=str(tmp_path / "shop.sqlite"),
-    )
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(tmp_path)
     yield made
     made.close()
 
@@ -206,9 +197,9 @@ def one_at_each(server: GunicornServer, name: str) -> tuple[Browser, Browser]:
 
 
 @pytest.mark.server
-def test_the_example_signs_out_and_the_other_worker_knows(server: GunicornServer) -> None:
-    here, there = one_at_each(server, "ana")
-    bob, bob_there = one_at_each(server, "bob")
+def test_the_example_signs_out_and_the_other_worker_knows(shop: Shop) -> None:
+    here, there = one_at_each(shop, "ana")
+    bob, bob_there = one_at_each(shop, "bob")
 
     def api(asking: Browser, path: str) -> Any:
         return json.loads(asking.ask(f"/monitor/api/v1/{path}")[1])
@@ -228,11 +219,11 @@ def test_the_example_signs_out_and_the_other_worker_knows(server: GunicornServer
     (session,) = listed(here)
     page = here.ask("/monitor/")[1]
     (token,) = re.findall(r'data-token="(\w+)"', page)
-    with Viewer(server, Cookie=here.cookie, User_Agent="ana") as viewer:
+    with Viewer(shop, Cookie=here.cookie, User_Agent="ana") as viewer:
         viewer.next("snapshot")
         sent = {"Sec_Fetch_Site": "same-origin", "X_Monitor_Token": token}
         # The page of one worker is good at the other.
-        status, text = there.ask(f"/monitor/api/v1/sessions/{session['id']}/end", {}, **sent)
+        status, text = there.ask(shop.end_path(session), {}, **sent)
         assert status == 200, text
         ended_at = json.loads(text)["ended_at"]
         assert "ended_at" in api(there, f"sessions/{session['id']}")
@@ -251,7 +242,7 @@ def test_the_example_signs_out_and_the_other_worker_knows(server: GunicornServer
     (line,) = api(here, "activities?kind=custom")["items"]
     assert (line["session"], line["data"]["by"]) == (session["id"], "ana")
     wait_until(lambda: api(there, "activities?kind=custom")["items"] == [line], "the same feed")
-    assert server.log().count(f"user 'ana' ended session {session['id']} of user 'bob'") == 1
+    assert shop.log().count(f"user 'ana' ended session {session['id']} of user 'bob'") == 1
     bob.ask("/sign-in", {"name": "bob"})
     assert bob.ask("/")[1] == "bob"
     for one in (here, there, bob, bob_there):
