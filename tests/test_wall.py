@@ -214,7 +214,8 @@ def test_its_stream_merges_and_counts_as_any_other(own: Own) -> None:
             held = merged(held, update)
         with Viewer(server, path) as third:
             later = third.next("snapshot")
-            assert Viewer(server, path).answer.status == 503
+            with Viewer(server, path) as refused:
+                assert refused.answer.status == 503
         while one.events[-1].id != later.id:
             held = merged(held, one.next("update").data)
         wanted = merged(with_lists(later.data), {})["stats"]

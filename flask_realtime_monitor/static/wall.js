@@ -9,7 +9,7 @@ const BARS = 30;
 const MINUTE_S = 60;
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 100;
-const LONG = 5;
+const MOST = 9; // characters that the sizes of figures are made for
 const NO_LISTS = {
   users: [], sessions: [], activities: [], endpoints: [], in_flight: [], workers: [],
 };
@@ -42,23 +42,26 @@ function draw() {
   const { stats } = model;
   const atLeast = least(stats.coverage);
   const errors = model.rate("errors_per_s");
-  show("active", stats.active_sessions, atLeast, `${atLeast}${number(stats.active_users)} signed in`);
-  show("requests", Math.round(model.rate("requests_per_s") * MINUTE_S), atLeast);
-  show("in-flight", stats.in_flight, atLeast);
-  show("errors", Math.round(errors * MINUTE_S), atLeast);
-  write(figure("latency"), milliseconds(stats.latency_ms.p95));
+  const aMinute = (rate) => number(Math.round(rate * MINUTE_S));
+  show("active", number(stats.active_sessions), atLeast, `${atLeast}${number(stats.active_users)} signed in`);
+  show("requests", aMinute(model.rate("requests_per_s")), atLeast);
+  show("in-flight", number(stats.in_flight), atLeast);
+  show("errors", aMinute(errors), atLeast);
+  show("latency", milliseconds(stats.latency_ms.p95), "", "95 of 100");
   tile("errors").dataset.bad = errors > 0 ? "yes" : "no";
   showMinutes(stats.history);
   showCoverage(stats.coverage);
 }
 
-const tile = (name) => document.querySelector(`[data-tile="${name}"]`);
-const figure = (name) => tile(name).querySelector("[data-value]");
+function tile(name) {
+  return document.querySelector(`[data-tile="${name}"]`);
+}
 
-function show(name, value, atLeast, sub = "") {
-  const text = number(value);
-  write(figure(name), text);
-  figure(name).parentElement.toggleAttribute("data-long", text.length > LONG);
+function show(name, text, atLeast, sub = "") {
+  const value = tile(name).querySelector("[data-value]");
+  write(value, text);
+  value.parentElement.dataset.chars = Math.min(MOST, Math.max(3, text.length + 1 - text.length % 2));
+  value.parentElement.toggleAttribute("data-partial", atLeast !== "");
   write(tile(name).querySelector(".least"), atLeast);
   write(tile(name).querySelector(".sub"), sub);
 }

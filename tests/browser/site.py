@@ -18,14 +18,16 @@ app.config.update(
     REALTIME_MONITOR_HEARTBEAT_INTERVAL=1,
     REALTIME_MONITOR_REAUTHORIZE_INTERVAL=1,
     REALTIME_MONITOR_MAX_VIEWERS=int(os.environ.get("MAX_VIEWERS", "0")),
+    REALTIME_MONITOR_WALL_TOKEN=os.environ.get("WALL_TOKEN", "a-wall-for-the-browser-tests"),
 )
 monitor = RealtimeMonitor(app)
 doors = {"are": "open"}
 
 
 @monitor.authorize
-def may_watch() -> bool:
-    return doors["are"] == "open" and request.cookies.get("role") == "admin"
+def may_watch() -> bool | str:
+    role = request.cookies.get("role")
+    return doors["are"] == "open" and {"admin": True, "view": "view"}.get(role or "", False)
 
 
 @app.before_request
