@@ -102,19 +102,6 @@ export function mount(element, page) {
     return { ...answer, left: feed?.ok ? feed.data.items : [] };
   }
 
-  /** The scripts for it; they may fail to come, and are asked for again. */
-  async function load() {
-    try {
-      const [told, ended] = await Promise.all([import("../story.js"), import("../ending.js")]);
-      story = told;
-      ending = new ended.Ending(find("ending"), page, () => ask());
-    } catch {
-      isAsking = false;
-      say("The server did not answer. It is asked again in a few seconds.");
-    }
-    return story;
-  }
-
   function show(data) {
     shown = data;
     over = "";
