@@ -15,9 +15,10 @@ const OF_SESSION = new Set(["state", "browser", "os", "device", "host", "worker"
 const KINDS = new Map([["page", ["request"]], ["api", ["request"]], ["sign-in", ["login", "logout"]]]);
 
 export class Past {
-  /** @param page what a card gets. */
-  constructor(page) {
+  /** @param page what a card gets; onAnswer is called when the server has told of more. */
+  constructor(page, onAnswer) {
     this._page = page;
+    this._onAnswer = onAnswer;
     this._timer = 0;
     this.forget();
   }
@@ -101,8 +102,7 @@ export class Past {
     const items = answers.flatMap((one) => one.data.items);
     this._answered = new Set(items.map((one) => one.id));
     this._kept = new Map(items.map((one) => [one.id, one]));
-    const isFirst = !this._isWhole;
     this._isWhole = true;
-    if (isFirst || !this._page.isPaused) this._page.draw();
+    this._onAnswer();
   }
 }
