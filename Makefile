@@ -2,16 +2,18 @@
 # make test   everything: format, lint, types, tests
 # make check  the same without the tests that start servers and browsers
 # make bench  what the monitor costs
+# make screenshots  the page in every state, as pictures in docs/screenshots (SCREENSHOTS=)
 # make clean  away with the environment and what tools left behind
 
 PYTHON ?= python3
 PORT ?= 8000
 DEMO_VISITORS ?= 20
+SCREENSHOTS ?= docs/screenshots
 
 BIN := .venv/bin
 export PORT
 
-.PHONY: run test check lint bench clean
+.PHONY: run test check lint bench screenshots clean
 
 # The shell becomes gunicorn: what ends this target ends the server, and with their parent gone the
 # visitors go.
@@ -34,6 +36,9 @@ lint: .venv/installed-test,lint
 
 bench: .venv/installed-bench
 	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+screenshots: .venv/installed-test,lint
+	$(BIN)/python -m tests.browser.screenshots "$(SCREENSHOTS)"
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov

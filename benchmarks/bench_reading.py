@@ -1,4 +1,4 @@
-"""What reading costs: the numbers, the first page of sessions, a snapshot, a search.
+"""What reading costs: the numbers, the first page of sessions, a snapshot, a search, a filter.
 
 In process, at 1,000 and at 100,000 sessions; "first" builds the index, the others find it. With
 1 % changed, as many requests have come just before the call; their folding is not counted, but
@@ -17,6 +17,7 @@ from typing import Any
 
 from support import AGENTS, address, aims, heading, live, options, table, watched
 
+from flask_realtime_monitor.filters import Filter
 from flask_realtime_monitor.ingest import Raw
 
 Call = Callable[[], Any]
@@ -38,9 +39,12 @@ def main() -> None:
             ("snapshot(100)", partial(picture.snapshot, 100)),
             ("sessions(limit=100)", partial(picture.sessions, 100)),
             ("sessions(q='user77')", partial(picture.sessions, 100, "user77")),
+            ("sessions(path=...)", partial(picture.sessions, 100, only=Filter(path="/product/7"))),
+            ("sessions(browser=...)", partial(picture.sessions, 100, only=Filter(browser="Edge"))),
+            ("users(browser=...)", partial(picture.users, 100, only=Filter(browser="Edge"))),
         ]
         for name, call in calls:
-            is_search = "q=" in name
+            is_search = "=" in name and "limit" not in name
             times = 3 if is_search else 9 if quick else 51
             still = timed(call, times)
             moved = timed(call, 3 if is_search else 9, partial(change, parts, sessions // 100))

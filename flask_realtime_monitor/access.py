@@ -14,7 +14,12 @@ logger = logging.getLogger("flask_realtime_monitor")
 
 Authorize = Callable[[], Any]
 
-_YES = 'return True (or "reveal" or "act") to let somebody watch'
+#: The role of whoever has the wall's address: no gate gives it, and it sees totals alone.
+WALL = "wall"
+#: The roles that see names.
+REVEALING = ("reveal", "act")
+_ROLES = ("view", *REVEALING)
+_YES = 'return True (or "view", "reveal" or "act") to let somebody watch'
 
 
 class Verdict(NamedTuple):
@@ -51,11 +56,18 @@ class Access:
     Args:
         gate: returns the app's gate, or None where none is set.
         metrics_token: the bearer token that opens the metrics alone.
+        wall_token: the last part of the address that opens the wall alone.
     """
 
-    def __init__(self, gate: Callable[[], Authorize | None], metrics_token: str | None) -> None:
+    def __init__(
+        self,
+        gate: Callable[[], Authorize | None],
+        metrics_token: str | None,
+        wall_token: str | None = None,
+    ) -> None:
         self._gate = gate
         self._metrics_token = None if metrics_token is None else metrics_token.encode()
+        self._wall_token = None if wall_token is None else wall_token.encode()
         self._told: set[str] = set()
 
     def ask(self) -> Verdict:
@@ -81,7 +93,7 @@ class Access:
             return Verdict(None, 403, f"the authorize gate raised {kind}; see the log")
         if answer is True or (type(answer) is int and answer == 1):
             return Verdict("reveal")
-        if type(answer) is str and answer in ("reveal", "act"):
+        if type(answer) is str and answer in _ROLES:
             return Verdict(answer)
         if answer is None or answer is False:
             return Verdict(None, 403, f"the authorize gate said {answer}; {_YES}")
@@ -98,12 +110,16 @@ class Access:
         sent = token.strip().encode("latin-1", "replace")
         return compare_digest(sent, self._metrics_token)
 
+    def opens_wall(self, token: str) -> bool:
+        """Tell whether this is the token that opens the wall."""
+        if self._wall_token is None:
+            return False
+        return compare_digest(token.encode("utf-8", "surrogatepass"), self._wall_token)
+
     def _odd(self, answer: Any) -> Verdict:
         if iscoroutine(answer):
             answer.close()  # it will never be awaited, and Python would warn of that
         kind = type(answer).__name__
-        if type(answer) is str and answer == "view":
-            kind = 'the role "view" (masked names), which this release does not have'
         self._tell(kind, f"the authorize gate returned {kind}: refused; {_YES}")
         return Verdict(None, 403, f"the authorize gate returned {kind}; {_YES}")
 

@@ -1,10 +1,10 @@
 """The small row by which a worker says that it lives, what it is doing, and what it has counted.
 
-``{"host", "boot", "pid", "born", "at", "o", "item", "serving", "totals", "whole", "in_flight"}``:
-where it runs, when it was written, how its rows' clock relates to that, the contract's ``worker``,
-how it serves, its totals since it began, the epoch of the picture that has all of it, and its
-requests in flight. The row in which the totals of workers that are gone are kept has only
-``totals``.
+``{"host", "boot", "pid", "born", "at", "o", "item", "serving", "totals", "whole", "in_flight",
+"in_flight_rules"}``: where it runs, when it was written, how its rows' clock relates to that, the
+contract's ``worker``, how it serves, its totals since it began, the epoch of the picture that has
+all of it, its requests in flight and their routes' rules. The row in which the totals of workers
+that are gone are kept has only ``totals``.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from weakref import ref
 
 from . import sse
+from .channels import SIGHTS, Channel, channels
 from .config import Settings
 from .credentials import Credential, Credentials
 from .fanout import Fanout, Pace, most_descriptors
 from .guard import Guard
 from .packet import Packet
 from .picture import Picture
-from .timeline import Timeline
 from .viewers import DetachedViewer, HeldViewer, Viewer
 from .worker import Worker, is_told_to_stop, server_worker
 
@@ -31,7 +31,7 @@ _RETRY_MS = (1000, 3500)
 _RESTART_MS = (200, 2700)
 _MOST_FAREWELLS = 32
 _RENEW_S = 0.5
-_HEARTBEAT = Packet(sse.HEARTBEAT)
+_AGAIN_MS = 1000
 _MISSING = object()
 
 
@@ -56,16 +56,14 @@ class Broadcaster:
         self._told = told
         self._lock = threading.Lock()
         self._arriving: dict[Viewer, None] = {}
-        self._viewers: dict[Viewer, None] = {}
-        self._behind: dict[Viewer, None] = {}
+        self._channels = channels(picture, worker.id, settings.resync_interval)
         self._fanout = Fanout(self._left)
         self.credentials = Credentials(
             settings.reauthorize_interval, self._refused, self._guard.failed
         )
         self._publisher: threading.Thread | None = None
         self._wake = threading.Event()
-        self._timeline = Timeline(picture, worker.id, settings.resync_interval)
-        self._sent_s = self._renew_s = 0.0
+        self._renew_s = 0.0
         self._is_stopping = self._ends_at_exit = False
         self.interval_s = settings.update_interval
         self.events_dropped = 0
@@ -73,7 +71,7 @@ class Broadcaster:
     @property
     def viewers(self) -> int:
         """How many streams are open."""
-        return len(self._viewers)
+        return sum(len(channel.viewers) for channel in self._channels.values())
 
     @property
     def is_ending(self) -> bool:
@@ -94,7 +92,7 @@ class Broadcaster:
     def admit(self, viewer: Viewer) -> bool:
         """Keep a place for a viewer who is about to come; False where there is none."""
         is_detached = isinstance(viewer, DetachedViewer)
-        taken = len(self._viewers) + len(self._arriving)
+        taken = self.viewers + len(self._arriving)
         if self.is_ending or taken >= self.limit(is_detached):
             return False
         self._arriving[viewer] = None
@@ -106,19 +104,20 @@ class Broadcaster:
 
         Whatever is raised here, ``leave`` closes what the viewer has.
         """
+        channel = self._channel_of(viewer.pass_.role)
         with self._lock:
-            if not self._viewers:
-                self._tick()
+            if not channel.viewers:
+                channel.tick()
             if isinstance(viewer, DetachedViewer):
                 self._fanout.adopt(viewer)
             age_s = self._settings.stream_max_age
             viewer.ends_s = time.monotonic() + age_s * random.uniform(0.8, 1.2) if age_s else 0.0
             self._arriving.pop(viewer, None)
-            self._viewers[viewer] = None
-            if self._timeline.is_forgetting:
-                self._fall_behind(viewer)  # it gets the new beginning, with all others
+            channel.viewers[viewer] = None
+            if channel.timeline.is_forgetting:
+                channel.fall_behind(viewer)  # it gets the new beginning, with all others
             else:
-                self._give(viewer, self._timeline.first(viewer.pass_.role, last_event_id))
+                self._give(viewer, channel.timeline.first(viewer.pass_.role, last_event_id))
             if not self._ends_at_exit:
                 # A worker without requests may be gone before all have been told.
                 self._ends_at_exit = True
@@ -129,8 +128,9 @@ class Broadcaster:
                 )
                 self._publisher.start()
         self._told("connected", viewer)
-        if viewer.pass_.credential.is_refused:  # while it was on its way
-            self._dismiss(viewer, self._bye("unauthorized", 1000))
+        reason = viewer.pass_.credential.ended_by
+        if reason is not None:  # while it was on its way
+            self._dismiss(viewer, self._bye(reason, _AGAIN_MS))
 
     def opening(self) -> bytes:
         """Return a stream's first bytes: how long to wait when it is cut, for each another time."""
@@ -150,21 +150,23 @@ class Broadcaster:
             self._told("disconnected", viewer)
 
     def _forget_viewer(self, viewer: Viewer) -> bool:
-        if self._viewers.pop(viewer, _MISSING) is _MISSING:
+        channel = self._channel_of(viewer.pass_.role)
+        if channel.viewers.pop(viewer, _MISSING) is _MISSING:
             return False
-        self._behind.pop(viewer, None)
+        channel.behind.pop(viewer, None)
         self.credentials.release(viewer.pass_.credential)
         self._wake.set()
         return True
 
     def once(self, role: str) -> bytes:
         """Return a bounded answer, for a server that a stream would block."""
+        channel = self._channel_of(role)
         with self._lock:
-            if not self._viewers or self._timeline.is_forgetting:
-                self._tick()
+            if not channel.viewers or channel.timeline.is_forgetting:
+                channel.tick()
             retry_ms = max(1000, int(self._settings.update_interval * 1000))
             bye = self._bye("limit", retry_ms)
-            return sse.retry(retry_ms) + self._timeline.snapshot(role).form(0) + bye.form(0)
+            return sse.retry(retry_ms) + channel.timeline.snapshot(role).form(0) + bye.form(0)
 
     def farewell(self) -> bytes:
         """Return the answer to who comes while the worker goes: to come again, to another."""
@@ -174,14 +176,15 @@ class Broadcaster:
         """End the streams of a user who has signed out anywhere."""
         for viewer in list(self._arriving):
             if viewer.pass_.user is not None and viewer.pass_.user.id == user_id:
-                viewer.pass_.credential.is_refused = True
-        for viewer in list(self._viewers):
+                viewer.pass_.credential.ended_by = "unauthorized"
+        for viewer in self._everybody():
             if viewer.pass_.user is not None and viewer.pass_.user.id == user_id:
-                self._dismiss(viewer, self._bye("unauthorized", 1000))
+                self._dismiss(viewer, self._bye("unauthorized", _AGAIN_MS))
 
     def forget(self) -> None:
         """Somebody was erased: every view begins anew, so that nothing of theirs stays."""
-        self._timeline.forget()
+        for channel in self._channels.values():
+            channel.timeline.forget()
 
     def stop(self, is_last: bool = False) -> None:
         """End all streams: the worker goes.
@@ -192,13 +195,19 @@ class Broadcaster:
         self._is_stopping = getattr(server_worker(), "alive", True) is False
         farewells = [
             self._bye("restart", random.randint(*_RESTART_MS))
-            for _ in range(min(_MOST_FAREWELLS, len(self._viewers)))
+            for _ in range(min(_MOST_FAREWELLS, self.viewers))
         ]
         pace = Pace()
-        for number, viewer in enumerate(list(self._viewers)):
+        for number, viewer in enumerate(self._everybody()):
             self._dismiss(viewer, farewells[number % len(farewells)])
             if not is_last:
                 pace.rest()
+
+    def _channel_of(self, role: str) -> Channel:
+        return self._channels[SIGHTS[role]]
+
+    def _everybody(self) -> list[Viewer]:
+        return [viewer for one in self._channels.values() for viewer in list(one.viewers)]
 
     def _dismiss(self, viewer: Viewer, bye: Packet) -> None:
         if self._forget_viewer(viewer):
@@ -206,13 +215,14 @@ class Broadcaster:
             self._told("disconnected", viewer)
 
     def _refused(self, credential: Credential) -> None:
-        """The gate says no to some who watch."""
-        for viewer in list(self._viewers):
+        """The gate says no to some who watch, or gives them another role."""
+        for viewer in self._everybody():
             if viewer.pass_.credential is credential:
-                self._dismiss(viewer, self._bye("unauthorized", 1000))
+                self._dismiss(viewer, self._bye(credential.ended_by or "unauthorized", _AGAIN_MS))
 
     def _bye(self, reason: str, retry_ms: int) -> Packet:
-        said = {"reason": reason, "retry_ms": retry_ms, "as_of": self._timeline.as_of}
+        as_of = max(channel.timeline.as_of for channel in self._channels.values())
+        said = {"reason": reason, "retry_ms": retry_ms, "as_of": as_of or time.time()}
         bye = sse.encode("bye", said)
         return Packet(sse.retry(retry_ms) + bye, is_last=True)
 
@@ -237,7 +247,7 @@ class Broadcaster:
         while True:
             self._wait(min(_POLL_S, next_s - time.monotonic()))
             with self._lock:
-                if not self._viewers:
+                if not self.viewers:
                     self._publisher = None
                     return
             try:
@@ -265,11 +275,16 @@ class Broadcaster:
         if now_s < next_s:
             return next_s
         began_s = time.thread_time()
+        due: list[tuple[Channel, bool, list[Viewer], Packet | None]] = []
         with self._lock:
-            frame = self._tick()
-            tick_s = time.thread_time() - began_s
-            viewers, packet = self._addressed(frame, now_s)
-        spent_s = tick_s + self._send(viewers, packet, frame is not None)
+            watched = [one for one in self._channels.values() if one.viewers]
+            frames = [channel.tick() for channel in watched]
+            spent_s = time.thread_time() - began_s
+            for channel, frame in zip(watched, frames, strict=True):
+                to, packet = channel.addressed(frame, now_s, self._settings.heartbeat_interval)
+                due.append((channel, frame is not None, to, packet))
+        for channel, is_news, to, packet in due:
+            spent_s += self._send(channel, to, packet, is_news)
         self._worker.spend(spent_s)
         # A tick may take a quarter of its interval; beyond that ticks become rarer.
         self.interval_s = min(
@@ -282,58 +297,33 @@ class Broadcaster:
         """Ask the browsers of old streams to come back with today's cookies."""
         if self._settings.stream_max_age and now_s >= self._renew_s:
             self._renew_s = now_s + _RENEW_S
-            for viewer in [one for one in self._viewers if one.ends_s and now_s >= one.ends_s]:
+            for viewer in [one for one in self._everybody() if 0 < one.ends_s <= now_s]:
                 self._dismiss(viewer, self._bye("renew", random.randint(0, 1000)))
 
-    def _tick(self) -> Packet | None:
-        """Look at the picture; return a frame if it has changed."""
-        if not self._viewers:
-            self._timeline.rest()
-        frame, is_anew = self._timeline.advance()
-        if is_anew:
-            for viewer in self._viewers:
-                self._fall_behind(viewer)
-        return frame
-
-    def _addressed(self, frame: Packet | None, now_s: float) -> tuple[list[Viewer], Packet | None]:
-        """Return who gets something now, and what: None is a snapshot."""
-        if self._timeline.is_resync_due(frame is not None):
-            self._sent_s = now_s
-            return list(self._viewers), None
-        if frame is not None:
-            self._sent_s = now_s
-            return list(self._viewers), frame
-        if now_s - self._sent_s >= self._settings.heartbeat_interval:
-            self._sent_s = now_s
-            return list(self._viewers), _HEARTBEAT
-        return list(self._behind), None
-
-    def _send(self, viewers: list[Viewer], packet: Packet | None, is_news: bool) -> float:
-        """Write to all, in slices; return the seconds it took."""
+    def _send(
+        self, channel: Channel, viewers: list[Viewer], packet: Packet | None, is_news: bool
+    ) -> float:
+        """Write to some of a channel, in slices; return the seconds it took."""
+        snapshot = channel.timeline.snapshot
         pace = Pace()
         if packet is not None:
             viewers = self._fanout.send_to_all(viewers, packet, pace)
         for viewer in viewers:
             if viewer.is_behind:
                 # What it skipped is made good by one snapshot, as soon as it can take it.
-                if self._give(viewer, self._timeline.snapshot(viewer.pass_.role)):
-                    viewer.is_behind = False
-                    self._behind.pop(viewer, None)
+                if self._give(viewer, snapshot(viewer.pass_.role)):
+                    channel.catch_up(viewer)
                 else:
                     self.events_dropped += is_news
             elif (
-                not self._give(viewer, packet or self._timeline.snapshot(viewer.pass_.role))
+                not self._give(viewer, packet or snapshot(viewer.pass_.role))
                 and is_news
-                and viewer in self._viewers
+                and viewer in channel.viewers
             ):
                 self.events_dropped += 1
-                self._fall_behind(viewer)
+                channel.fall_behind(viewer)
             pace.rest()
         return pace.total_s()
-
-    def _fall_behind(self, viewer: Viewer) -> None:
-        viewer.is_behind = True
-        self._behind[viewer] = None
 
 
 def _at_exit(find: ref[Broadcaster], pid: int) -> None:

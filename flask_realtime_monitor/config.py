@@ -152,6 +152,18 @@ def _token(least: int) -> Check:
     return check
 
 
+def _wall_token(value: Any) -> str | None:
+    if value is None:
+        return None
+    is_whole = isinstance(value, str) and value.isprintable() and len(value) >= 24
+    if is_whole and not set(value) & set("/?#%\\ "):  # it is one part of a path
+        return str(value)
+    raise _Wrong(
+        "None or a text of at least 24 characters that may stand in a URL's path, such as "
+        '`python -c "import secrets; print(secrets.token_urlsafe(32))"` prints'
+    )
+
+
 def _setting(default: Any, check: Check, meaning: str) -> Any:
     return field(default=default, metadata={"check": check, "meaning": meaning})
 
@@ -236,6 +248,12 @@ class Settings:
     )
     metrics_token: str | None = _setting(
         None, _token(16), "bearer token that opens /metrics alone, also where no gate is set"
+    )
+    wall_token: str | None = _setting(
+        None,
+        _wall_token,
+        "at least 24 characters: opens /wall/<token> and /wall/<token>/stream alone, numbers of "
+        "stats only; it stands in server logs like any URL, so change it now and then",
     )
 
     def __post_init__(self) -> None:

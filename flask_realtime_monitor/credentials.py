@@ -13,6 +13,7 @@ from itertools import count
 _DEADLINE_S = 5.0
 _PATIENCE_S = 0.5
 _MOST_ASKERS = 32
+_REFUSED = "unauthorized"
 
 
 class Credential:
@@ -20,17 +21,18 @@ class Credential:
 
     Args:
         key: all of it, packed.
-        ask: asks the gate about it again; True while it still says yes.
+        ask: asks the gate about it again; returns why its streams are to end, None while the gate
+            still says the same.
     """
 
-    __slots__ = ("ask", "began_s", "is_refused", "key", "viewers")
+    __slots__ = ("ask", "began_s", "ended_by", "key", "viewers")
 
-    def __init__(self, key: bytes, ask: Callable[[bytes], bool]) -> None:
+    def __init__(self, key: bytes, ask: Callable[[bytes], str | None]) -> None:
         self.key = key
         self.ask = ask
         self.viewers = 0
         self.began_s: float | None = None  # when the gate was asked that has not answered yet
-        self.is_refused = False
+        self.ended_by: str | None = None  # the reason of ``bye``
 
 
 class Credentials:
@@ -41,7 +43,8 @@ class Credentials:
 
     Args:
         interval_s: between two questions.
-        refused: called with a credential that the gate has refused, or has not answered about.
+        refused: called with a credential that the gate has refused, has not answered about, or
+            gives another role.
         failed: called with what the gate raised.
     """
 
@@ -62,7 +65,7 @@ class Credentials:
         self._askers = 0
         self._lock = threading.Lock()
 
-    def shared(self, key: bytes, ask: Callable[[bytes], bool]) -> Credential:
+    def shared(self, key: bytes, ask: Callable[[bytes], str | None]) -> Credential:
         """Return the credential of this key, so that equal ones are one."""
         return self._known.get(key) or Credential(key, ask)
 
@@ -84,7 +87,7 @@ class Credentials:
         """Ask about those that are due, and give up those whose gate hangs; it does not wait."""
         while self._due and self._due[0][0] <= now_s:
             due_s, _, credential = heapq.heappop(self._due)
-            if credential.viewers and not credential.is_refused:
+            if credential.viewers and credential.ended_by is None:
                 self._waiting.append((now_s, credential))
                 self._plan(credential, max(due_s, now_s - self._interval_s) + self._interval_s)
         for credential in list(self._asked):
@@ -92,7 +95,7 @@ class Credentials:
                 if self._asked.pop(credential, False) is False:
                     continue  # it has answered just now
                 self._count(-1)  # it hangs; others take over
-                self._refuse(credential)
+                self._refuse(credential, _REFUSED)
         if self._waiting and self._askers < _MOST_ASKERS:
             is_late = now_s - self._waiting[0][0] > _PATIENCE_S
             if not self._askers or is_late:
@@ -120,22 +123,22 @@ class Credentials:
                 continue
             credential.began_s = time.monotonic()
             self._asked[credential] = None
-            may_watch = self._ask(credential)
+            reason = self._ask(credential)
             if self._asked.pop(credential, False) is False:
                 return  # given up meanwhile
             credential.began_s = None
-            if not may_watch:
-                self._refuse(credential)
+            if reason is not None:
+                self._refuse(credential, reason)
 
-    def _ask(self, credential: Credential) -> bool:
+    def _ask(self, credential: Credential) -> str | None:
         try:
             return credential.ask(credential.key)
         except Exception as error:  # a gate that cannot be asked says no
             self._failed("reauthorize", error)
-            return False
+            return _REFUSED
 
-    def _refuse(self, credential: Credential) -> None:
-        credential.is_refused = True
+    def _refuse(self, credential: Credential, reason: str) -> None:
+        credential.ended_by = reason
         if self._known.get(credential.key) is credential:
             del self._known[credential.key]
         self._refused(credential)

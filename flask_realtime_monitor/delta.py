@@ -46,7 +46,7 @@ def update(before: Json, after: Json, rode: Json | None = None) -> Json | None:
     """
     changed: Json = {}
     removed: dict[str, list[str]] = {}
-    for name, key in LISTS.items():
+    for name, key in _lists(after):
         items, gone = _items(before[name], after[name], key)
         if items:
             changed[name] = items
@@ -54,7 +54,7 @@ def update(before: Json, after: Json, rode: Json | None = None) -> Json | None:
             removed[name] = gone
     if removed:
         changed["removed"] = removed
-    if before["activities"] is not after["activities"]:
+    if before.get("activities") is not after.get("activities"):
         known = {item["id"] for item in before["activities"]}
         activities = [item for item in reversed(after["activities"]) if item["id"] not in known]
         if activities:
@@ -125,6 +125,11 @@ def _history(before: list[Json], after: list[Json]) -> list[Json]:
     return [minute for minute in after if known.get(minute["at"]) != minute]
 
 
+def _lists(snapshot: Json) -> list[tuple[str, str]]:
+    """Return the names and keys of the lists in a snapshot: of totals alone there are none."""
+    return [(name, key) for name, key in LISTS.items() if name in snapshot]
+
+
 def _items(before: list[Json], after: list[Json], key: str) -> tuple[list[Json], list[str]]:
     """Return the changed items and the keys of those gone."""
     if before is after:
@@ -157,7 +162,7 @@ def _fields(old: Json, new: Json, has_requests: bool) -> Json:
 
 def _ride(changed: Json, rode: Json, after: Json) -> None:
     """Add the clock's values where they differ from what viewers have."""
-    for name, key in LISTS.items():
+    for name, key in _lists(after):
         seen = {item[key]: item for item in rode[name]}
         going = {item[key]: item for item in changed.get(name, ())}
         for item in after[name]:

@@ -18,6 +18,7 @@ from flask import request as flask_request
 
 from . import config
 from .access import Authorize, checked_gate
+from .cards import Card
 from .cli import monitor as commands
 from .errors import ConfigError
 from .identity import Identify, Person, person_of
@@ -25,10 +26,13 @@ from .models import Activity, User
 from .recorders import connect_logins
 from .sharing import store_for
 from .state import ENTRY_KEY, EXTENSION, Hooks, Live, State
-from .web import blueprint
+from .web import NAME, blueprint
 from .web.answers import with_own_headers
+from .web.forgery import exempt
+from .web.html import compiled
 
 BeforeRecord = Callable[[Activity], Activity | None]
+EndSession = Callable[[dict[str, Any]], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 Json = dict[str, Any]
 
@@ -50,6 +54,8 @@ class RealtimeMonitor:
             "act") says yes.
         identify: returns who makes the request: a User, an id, or None for nobody.
         before_record: may edit (``dataclasses.replace``) or drop (None) each activity.
+        on_end_session: signs the person of a session out; set, an "act" viewer may end sessions.
+        cards: cards of the app's own, as for ``add_card``.
 
     Raises:
         ConfigError: a hook or a setting is wrong; the text says what to write instead.
@@ -62,6 +68,8 @@ class RealtimeMonitor:
         authorize: Authorize | None = None,
         identify: Identify | None = None,
         before_record: BeforeRecord | None = None,
+        on_end_session: EndSession | None = None,
+        cards: Iterable[Card] = (),
     ) -> None:
         self._hooks = Hooks()
         self._apps: list[Flask] = []
@@ -71,6 +79,10 @@ class RealtimeMonitor:
             self.identify(identify)
         if before_record is not None:
             self.before_record(before_record)
+        if on_end_session is not None:
+            self.on_end_session(on_end_session)
+        for card in cards:
+            self.add_card(card)
         if app is not None:
             self.init_app(app)
 
@@ -99,6 +111,7 @@ class RealtimeMonitor:
         if settings.enabled:
             _check_prefix(app, settings.url_prefix)
             app.register_blueprint(blueprint(settings.url_prefix))
+            exempt(app, NAME)
             _connect(app, state)
             _add_commands(app)
         app.extensions[EXTENSION] = state
@@ -121,12 +134,37 @@ class RealtimeMonitor:
         self._hooks.before_record = _checked(hook, "before_record", "the Activity or None")
         return hook
 
+    def on_end_session(self, hook: F) -> F:
+        """Set what signs a person out, and let viewers with the role "act" end sessions.
+
+        A decorator. The hook gets the session as ``get_session`` gives it, runs once, inside the
+        viewer's request, and what it returns is not looked at. Where it raises, nothing has ended.
+        """
+        self._hooks.on_end_session = _checked(hook, "on_end_session", "looked at")
+        return hook
+
     def exempt(self, view: F) -> F:
         """Leave a view out: its requests are only counted as excluded; a decorator."""
         if not callable(view):
             raise ConfigError("exempt is a decorator for a view function")
         view._realtime_monitor_exempt = True  # type: ignore[attr-defined]
         return view
+
+    def add_card(self, card: Card) -> None:
+        """Add a card of the app's own to the dashboard, of every app of this monitor.
+
+        It stands above the workers and the health, in the order of adding; docs/cards.md tells how
+        one is written.
+
+        Raises:
+            ConfigError: the card is wrong, or an app has served a request already.
+        """
+        if any(app._got_first_request for app in self._apps):
+            raise ConfigError(
+                "add_card came after the app's first request; call it where the monitor is made, "
+                "or write RealtimeMonitor(cards=[...])"
+            )
+        self._hooks.cards.add(card, compiled)
 
     @property
     def enabled(self) -> bool:
@@ -259,6 +297,7 @@ def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..
         if path.startswith(maybe_ours) and ("/" + path.lstrip("/") + "/").startswith(below):
             if hooks.enabled:
                 guard.wrap(_exclude)(state)
+            guard.wrap(exempt)(state.app, NAME)
             return inner(environ, with_own_headers(environ, start_response))
         if not hooks.enabled:
             return inner(environ, start_response)

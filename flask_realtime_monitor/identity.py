@@ -48,6 +48,12 @@ class Identity:
             self._failed("identify", error)
         return None
 
+    def rule(self) -> str | None:
+        """Return what is asked: "identify", "flask_login", or None where there is neither."""
+        if self._hooks.identify is not None:
+            return "identify"
+        return None if getattr(self._app, "login_manager", None) is None else "flask_login"
+
     def _of_flask_login(self) -> Person | None:
         """Peek: what the app loaded by itself, else the id in the session; never the loader."""
         user = g.get("_login_user")

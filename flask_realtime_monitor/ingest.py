@@ -131,6 +131,16 @@ class Ingest:
         """Count one request that is not recorded."""
         self.queue.append(None)
 
+    def record_of(self, raw: Raw) -> Record | None:
+        """Return what may be kept of one activity that is not put in the queue.
+
+        None where nothing may, and while no visitor can be told apart.
+        """
+        if not self._tracker.visitors.is_ready:
+            return None
+        records, _ = self._scrubbed([raw], self._before_record())
+        return records[0] if records else None
+
     def hides(self, endpoint: str | None, path: str, agent: str) -> bool:
         """Tell whether a request is excluded by pattern."""
         return self._exclusion.hides(endpoint, path, agent)

@@ -8,30 +8,48 @@ dropped a minute after the last.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from copy import copy
+from functools import partial
 from typing import Any
 
-from . import numbers, resumption, rows, shapes
+from . import endings, numbers, reasons, resumption, rows, shapes
 from .config import Settings
+from .endings import Ending
+from .filters import Filter
 from .index import Index
+from .listing import active, rendered
 from .peers import Peers, There
 from .records import FeedItem, Notice
 from .rendering import Renderer
 from .resumption import Place
-from .search import Search
+from .selection import Selection
 from .shapes import Part
+from .sights import REVEALED, Masked
 from .source import OwnSource, Source
 from .surroundings import Surroundings
 from .tracker import Tracker
 from .traffic import Summary
 
 _IDLE_AFTER_S = 60.0
-_SLICE = 500
+_MOST_OF_USER = 100
 
 Json = dict[str, Any]
+
+
+class _Common:
+    """What all sights of a picture have read together.
+
+    Attributes:
+        read_at_s: when, by the monotonic clock.
+        begun: grows whenever everything is to be rendered anew.
+        moved: grows with every reading that has found something new.
+    """
+
+    read_at_s = 0.0
+    begun = 0
+    moved = 0
 
 
 class Picture:
@@ -58,7 +76,7 @@ class Picture:
         self._own = OwnSource(tracker, worker_id, host)
         self._began_at = self._clock.now_at()
         self._lock = threading.Lock()
-        self._read_at_s = 0.0
+        self._common = _Common()
         self._sources: list[Source] = [self._own]
         self._index = Index(
             self._sources,
@@ -67,12 +85,17 @@ class Picture:
             int(settings.active_window * 1000),
             int(settings.session_timeout * 1000),
         )
-        self._render = Renderer(self._sources, self._index, settings.history_size)
+        render = partial(Renderer, self._sources, self._index, settings.history_size)
+        self._render = render(REVEALED)
         #: The snapshot's lists, for as long as nothing has changed; nobody changes them.
         self._firsts: dict[tuple[str, int], list[Json]] = {}
         self._stamp: tuple[Any, ...] = ()
+        self._begun = 0
         self._in_flight: list[There] = []
         self._busy: dict[int, int] = {}  # session key -> requests in flight
+        #: The same as the role "view" is shown it: what is kept of it in common is one.
+        self.masked = copy(self)
+        self.masked._render = render(Masked(tracker.visitors.masked))
 
     @property
     def epoch(self) -> str:
@@ -95,6 +118,10 @@ class Picture:
         since_at = self._peers.since_at()
         return self._began_at if since_at is None else since_at
 
+    def shown_id(self, user_id: str) -> str:
+        """Return what a user's id is shown as."""
+        return self._render.sight.user_id(user_id)
+
     # -- the calls -----------------------------------------------------------------------------
 
     def stats(self) -> Json:
@@ -102,38 +129,41 @@ class Picture:
         with self._reading():
             return self._stats()
 
-    def users(self, limit: int = 100, q: str = "") -> Json:
+    def users(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return signed-in users with a session, last seen first."""
         with self._reading():
-            if q:
-                return self._found_users(limit, q)
+            if q or only:
+                ids = self._select(q, only).users()
+                return self._found(self._users(ids, limit), len(ids))
             return self._page(self._user_items, limit, len(self._index.users), "")
 
     def active_users(self, limit: int = 100) -> list[Json]:
         """Return the users who are active, last seen first."""
         with self._reading():
-            return _active(self._user_items, limit, len(self._index.users))
+            return active(self._user_items, limit, len(self._index.users))
 
-    def sessions(self, limit: int = 100, q: str = "") -> Json:
+    def sessions(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return the sessions not yet ended, last seen first."""
         with self._reading():
-            if q:
-                return self._found_sessions(limit, q)
+            if q or only:
+                keys = self._select(q, only).sessions()
+                return self._found(rendered(keys, self._render.session, limit), len(keys))
             return self._page(self._session_items, limit, len(self._index.sessions), "")
 
     def active_sessions(self, limit: int = 100) -> list[Json]:
         """Return the sessions that are active, last seen first."""
         with self._reading():
-            return _active(self._session_items, limit, len(self._index.sessions))
+            return active(self._session_items, limit, len(self._index.sessions))
 
-    def activities(self, limit: int = 100, q: str = "") -> Json:
+    def activities(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return the feed, newest first."""
         with self._reading():
-            feed = self._feed(self._settings.history_size if q else limit)
+            most = self._settings.history_size
+            if q or only:
+                found = self._select(q, only).activities(most)
+                return self._found(iter(found[:limit]), len(found))
             total = sum(len(source.feed()) for source in self._sources)
-            return self._page(
-                lambda most: iter(feed[:most]), limit, min(total, self._settings.history_size), q
-            )
+            return self._found(iter(self._feed(limit)), min(total, most))
 
     def endpoints(self, limit: int = 100, q: str = "") -> Json:
         """Return the endpoints, most requests first, then by name."""
@@ -160,17 +190,36 @@ class Picture:
         return self._around.health()
 
     def session(self, session_id: str) -> Json | None:
-        """Return one session with its newest activities, None when there is none."""
+        """Return one session with its newest activities and why it is shown; None for none."""
         with self._reading():
-            key = shapes.key_of(session_id)
-            if key is None:
+            key = self._key(session_id)
+            found = None if key is None else self._render.session(key)
+            if key is None or found is None:
                 return None
-            key = self._index.shown(key)
-            found = self._render.session(key) if key in self._index.sessions else None
-            if found is None:
+            parts = self._render.parts(key)
+            is_joined, is_busy = key in self._index.joined, key in self._busy
+            why = reasons.why(parts, self._around.identified_by, is_joined, is_busy, self._settings)
+            return {**found, "activities": self._history([key]), "why": why}
+
+    def user(self, user_id: str) -> Json | None:
+        """Return a user with their sessions, last seen first, and the newest of what they did."""
+        with self._reading():
+            found = self._render.user_id_of(user_id)
+            user = None if found is None else self._render.user(found)
+            if found is None or user is None:
                 return None
-            acts = shapes.history(self._render.parts(key))[: self._settings.session_history_size]
-            return {**found, "activities": acts}
+            keys = self._index.sessions.ordered(self._index.keys_of(found))
+            sessions = list(rendered(keys, self._render.session, _MOST_OF_USER))
+            return {"user": user, "sessions": sessions, "activities": self._history(keys)}
+
+    def ending(self, session_id: str) -> Ending | None:
+        """Return all that ends together with a session, None when there is none."""
+        with self._reading():
+            key = self._key(session_id)
+            parts = [] if key is None else self._render.parts(key)
+            if key is None or not parts:
+                return None
+            return endings.of(key, parts, self._index, self._tracker.sessions.anonymous_key)
 
     def ended_at(self, session_id: str) -> float | None:
         """Return when a session ended, while that is remembered."""
@@ -203,7 +252,13 @@ class Picture:
         """Return the update from another worker's place to a snapshot, see ``resumption``."""
         with self._lock:
             return resumption.update(
-                place, base, base_cursor, self._index, self._peers, self._settings.active_window
+                place,
+                base,
+                base_cursor,
+                self._index,
+                self._peers,
+                self._settings.active_window,
+                self._render.sight,
             )
 
     def describe(self, notice: Notice) -> Json:
@@ -214,29 +269,32 @@ class Picture:
             for row in (notice.row, notice.guest)
             if row is not None
         ]
-        return shapes.session(key, parts, notice.person, False)
+        return shapes.session(key, parts, notice.person, False, self._render.sight)
 
     def describe_activity(self, item: FeedItem) -> Json:
         """Return an activity as JSON, for signals."""
-        return shapes.activity(self._own, item)
+        return shapes.activity(self._own, item, self._render.sight)
 
     def rest(self) -> None:
         """Drop the index when nobody has read for a minute."""
-        if self._index.is_loaded and self._clock.monotonic() - self._read_at_s > _IDLE_AFTER_S:
+        idle_s = self._clock.monotonic() - self._common.read_at_s
+        if self._index.is_loaded and idle_s > _IDLE_AFTER_S:
             with self._lock:
                 self._tracker.unwatch()
                 self._index.unload()
                 self._peers.rest()
                 self._sources[1:] = []
-                self._forget_cached()
+                for one in (self, self.masked):
+                    one._forget_cached()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """One read: everything this process has seen before it is in the picture."""
         self._around.fold()
         self._around.tell()
+        common = self._common
         with self._lock:
-            self._read_at_s = self._clock.monotonic()
+            common.read_at_s = self._clock.monotonic()
             if not self._index.is_loaded:
                 self._tracker.watch()
             theirs = self._peers.read()
@@ -245,17 +303,20 @@ class Picture:
             self._look_around()
             busy = {there.request.visitor for there in self._in_flight}.union(self._peers.busy())
             if own.forgotten or theirs.is_new_picture or not self._index.is_loaded:
-                self._forget_cached()
+                common.begun += 1
                 self._index.load(busy)
-            has_moved = self._index.catch_up(own.sessions | dict.fromkeys(theirs.keys), busy)
+            common.moved += self._index.catch_up(own.sessions | dict.fromkeys(theirs.keys), busy)
+            if self._begun != common.begun:
+                self._begun = common.begun
+                self._forget_cached()
             self._busy = {}
             for there in self._in_flight:
                 key = self._index.session_of_visitor(there.request.visitor)
                 if key is not None:
                     self._busy[key] = self._busy.get(key, 0) + 1
             self._render.begin(self._busy)
-            stamp = (self._around.cursor(), self._tracker.feed_number, self._busy)
-            if has_moved or stamp != self._stamp:
+            stamp = (common.moved, self._around.cursor(), self._tracker.feed_number, self._busy)
+            if stamp != self._stamp:
                 self._stamp = stamp
                 self._firsts = {}
             yield
@@ -277,13 +338,30 @@ class Picture:
 
     # -- items ---------------------------------------------------------------------------------
 
+    def _key(self, session_id: str) -> int | None:
+        """Return the key under which a session is listed, None for one that is not."""
+        key = shapes.key_of(session_id)
+        shown = None if key is None else self._index.shown(key)
+        return shown if shown is not None and shown in self._index.sessions else None
+
+    def _history(self, keys: Iterable[int]) -> list[Json]:
+        """Return the newest activities of some sessions, newest first."""
+        parts = [part for key in keys for part in self._render.parts(key)]
+        return self._render.history(parts)[: self._settings.session_history_size]
+
     def _session_items(self, most: int) -> Iterator[Json]:
         """Yield sessions, last seen first, then by id; at least ``most`` if there are so many."""
-        return self._rendered(self._index.sessions.newest(most), self._render.session, most)
+        return rendered(self._index.sessions.newest(most), self._render.session, most)
 
     def _user_items(self, most: int) -> Iterator[Json]:
         """Yield users likewise."""
-        return self._rendered(self._index.users.newest(most), self._render.user, most)
+        return self._users(self._index.users.newest(most), most)
+
+    def _users(self, ids: list[str], most: int) -> Iterator[Json]:
+        """Yield the first of some users, last seen first, then by the id that is shown."""
+        if self._render.sight.is_masked:
+            ids = self._index.users.ordered(ids, self._render.sight.user_id)
+        return rendered(ids, self._render.user, most)
 
     def _first(self, name: str, limit: int, items: Callable[[], list[Json]]) -> list[Json]:
         """Return a list of the snapshot; the same as last time if nothing has changed."""
@@ -292,38 +370,11 @@ class Picture:
             found = self._firsts[name, limit] = items()
         return found
 
-    def _found_sessions(self, limit: int, q: str) -> Json:
-        """Return the page of those sessions whose items hold a text."""
-        sessions = self._index.sessions
-        keys = sessions.ordered(self._search(q).sessions(sessions.values))
-        return self._found(self._rendered(keys, self._render.session, limit), len(keys))
-
-    def _found_users(self, limit: int, q: str) -> Json:
-        """Return the page of those users whose items hold a text."""
-        users = self._index.users
-        found = self._search(q).users(users.values, self._index.keys_of, self._render.user)
-        keys = users.ordered(found)
-        return self._found(self._rendered(keys, self._render.user, limit), len(keys))
-
-    def _search(self, q: str) -> Search:
-        return Search(self._sources, q.casefold(), self._index.joined.get)
+    def _select(self, q: str, only: Filter | None) -> Selection:
+        return Selection(only, q, self._sources, self._index, self._render, self._busy)
 
     def _found(self, items: Iterator[Json], total: int) -> Json:
         return {"items": list(items), "total": total, "as_of": self._clock.now_at()}
-
-    def _rendered(
-        self, keys: list[Any], render: Callable[[Any], Json | None], most: int
-    ) -> Iterator[Json]:
-        found = 0
-        for number, key in enumerate(keys):
-            if number % _SLICE == _SLICE - 1:
-                time.sleep(0)  # somebody else's turn
-            item = render(key)
-            if item is not None:
-                yield item
-                found += 1
-                if found == most:
-                    return
 
     def _feed(self, most: int) -> list[Json]:
         """Return the newest activities of all workers, newest first."""
@@ -354,7 +405,7 @@ class Picture:
                 continue
             key = self._index.session_of_visitor(there.request.visitor)
             person = None if key is None else shapes.whose(self._render.parts(key))
-            found.append(shapes.in_flight(there, key, person, now_ms))
+            found.append(shapes.in_flight(there, key, person, now_ms, self._render.sight))
         return found
 
     def _stats(self) -> Json:
@@ -388,11 +439,3 @@ class Picture:
             found = [one for one in items(max(total, 1)) if shapes.matching(one, needle)]
             return {"items": found[:limit], "total": len(found), "as_of": self._clock.now_at()}
         return {"items": list(items(limit)), "total": total, "as_of": self._clock.now_at()}
-
-
-def _active(items: Callable[[int], Iterator[Json]], limit: int, total: int) -> list[Json]:
-    """Return the first active items; a request in flight keeps even a long idle one active."""
-    found = [one for one in items(limit) if one["is_active"]]
-    if len(found) == limit:
-        return found
-    return list(islice((one for one in items(max(total, 1)) if one["is_active"]), limit))

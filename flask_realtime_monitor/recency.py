@@ -8,9 +8,9 @@ what falls behind them is found again when it is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from heapq import nlargest
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
@@ -138,10 +138,16 @@ class Recency(Generic[K]):
             return self.ordered(key for key in found if values[key] >= floor)
         return self.ordered(found)
 
-    def ordered(self, keys: Iterable[K]) -> list[K]:
-        """Return some of the keys, newest first."""
+    def ordered(self, keys: Iterable[K], name: Callable[[K], Any] | None = None) -> list[K]:
+        """Return some of the keys, newest first.
+
+        Args:
+            name: what orders those seen in the same moment, where it is not the key itself.
+        """
         values = self.values
-        return sorted(keys, key=lambda key: (-(values[key] >> 16), key))
+        if name is None:
+            return sorted(keys, key=lambda key: (-(values[key] >> 16), key))
+        return sorted(keys, key=lambda key: (-(values[key] >> 16), name(key)))
 
     def _keep(self, newest: set[K]) -> None:
         """Keep the newest few hundred, and all that were seen in the same moment as the last."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+#: The name of the custom activity that is the last of a session an admin ended.
+ENDED = "session ended"
+
 
 class Record(NamedTuple):
     """One activity on its way into the tracker, scrubbed and complete.
@@ -28,6 +31,12 @@ class Record(NamedTuple):
     error: str | None
     name: str | None
     data: dict[str, Any] | None
+
+    def is_of(self, user_id: str) -> bool:
+        """Tell whether it is somebody's, or tells of them as who ended a session."""
+        return self.user_id == user_id or (
+            self.name == ENDED and self.data is not None and self.data.get("by") == user_id
+        )
 
 
 class Rare(NamedTuple):
@@ -73,3 +82,4 @@ class InFlight(NamedTuple):
     path: str | None
     started_ms: int
     is_recorded: bool
+    rule: str | None = None

@@ -14,6 +14,7 @@ from . import shapes
 from .index import Index
 from .records import FeedItem
 from .shapes import Part
+from .sights import Sight
 from .source import Person, Source
 
 _MOST_CACHED = 2_000
@@ -37,12 +38,16 @@ class Renderer:
         sources: whose rows; may grow and shrink between readings.
         index: which sessions there are, and which are one.
         history_size: how many activities are kept rendered.
+        sight: how much is shown.
     """
 
-    def __init__(self, sources: Sequence[Source], index: Index, history_size: int) -> None:
+    def __init__(
+        self, sources: Sequence[Source], index: Index, history_size: int, sight: Sight
+    ) -> None:
         self._sources = sources
         self._index = index
         self._history_size = history_size
+        self.sight = sight
         self._offsets: list[int] = []
         self._busy: Mapping[int, int] = {}
         self._now: dict[int, Json | None] = {}  # sessions of this reading
@@ -50,6 +55,7 @@ class Renderer:
 
     def forget(self) -> None:
         """Render everything anew."""
+        self.sight.forget()
         self._sessions: dict[int, _Rendered] = {}
         self._users: dict[str, tuple[list[Json], Json]] = {}
         self._activities: OrderedDict[tuple[str, int], Json] = OrderedDict()
@@ -96,11 +102,18 @@ class Renderer:
             return None
         if len(self._sessions) > _MOST_CACHED:
             self._sessions.clear()
-        item = shapes.session(key, parts, shapes.whose(parts), is_active)
+        item = shapes.session(key, parts, shapes.whose(parts), is_active, self.sight)
         named = [(part.source, part.head.user - 1) for part in parts if part.head.user]
         people = [(source, number, source.user(number)) for source, number in named]
         self._sessions[key] = _Rendered([part.row for part in parts], is_active, people, item)
         return item
+
+    def user_id_of(self, shown: str | None) -> str | None:
+        """Return the id of the user who is shown under an id, None where that is nobody."""
+        if shown is None or not self.sight.is_masked:
+            return shown
+        ids = self._index.users.values
+        return next((one for one in ids if self.sight.user_id(one) == shown), None)
 
     def user(self, user_id: str) -> Json | None:
         """Return a user, None where no session is left."""
@@ -116,16 +129,20 @@ class Renderer:
         newest_first = sorted(sessions, key=lambda one: one["last_seen_at"], reverse=True)
         names = (one["user"]["name"] for one in newest_first)
         name = next((one for one in names if one is not None), None)
-        item = shapes.user_of((user_id, name), newest_first)
+        item = shapes.user_of((self.sight.user_id(user_id), name), newest_first)
         self._users[user_id] = sessions, item
         return item
+
+    def history(self, parts: Sequence[Part]) -> list[Json]:
+        """Return the activities of some sessions' parts, newest first."""
+        return shapes.history(parts, self.sight)
 
     def activity(self, source: Source, line: FeedItem) -> Json:
         """Return a line of the feed."""
         name = (source.worker_id, line.number)
         item = self._activities.get(name)
         if item is None:
-            item = self._activities[name] = shapes.activity(source, line)
+            item = self._activities[name] = shapes.activity(source, line, self.sight)
             if len(self._activities) > self._history_size:
                 self._activities.popitem(last=False)
         return item

@@ -201,8 +201,7 @@ class Replica:
         kept = [
             item
             for item in self._feed
-            if item.record.at_ms > until_ms
-            or (item.record.user_id != user_id and item.key not in gone)
+            if item.record.at_ms > until_ms or not (item.record.is_of(user_id) or item.key in gone)
         ]
         self._feed.clear()
         self._feed.extend(kept)

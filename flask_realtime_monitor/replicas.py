@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, repeat
 from math import inf
 from typing import Any, TypeVar
 
@@ -293,7 +294,7 @@ class Replicas(Peers):
         """Do what a note to all workers says, to what is known of the others."""
         if note.get("kind") == "forget":
             self._forgotten.append((str(note.get("user")), float(note.get("at_ms", inf))))
-        elif note.get("kind") == "out":
+        elif note.get("kind") in ("out", "end"):
             keys = [int(key) for key in note.get("keys", ())]
             for replica in self._replicas.values():
                 replica.end_before(keys, int(note.get("at_ms", 0)))
@@ -367,9 +368,11 @@ class Replicas(Peers):
         for worker, beat, _ in self._living():
             replica = self._replicas.get(worker)
             offset_ms = self._clock.offset_ms if replica is None else replica.offset_ms
-            for fields in beat.get("in_flight", ()):
+            flying = beat.get("in_flight", ())
+            rules = chain(beat.get("in_flight_rules", ()), repeat(None))  # older releases tell none
+            for fields, rule in zip(flying, rules, strict=False):
                 id, visitor, method, endpoint, path, started_ms = fields
-                request = InFlight(id, visitor, method, endpoint, path, started_ms, True)
+                request = InFlight(id, visitor, method, endpoint, path, started_ms, True, rule)
                 found.append(
                     There(request, started_ms + offset_ms, worker, str(beat.get("host", "")))
                 )

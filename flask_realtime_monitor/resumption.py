@@ -17,19 +17,21 @@ from .delta import LISTS
 from .index import Index
 from .peers import Peers
 from .shapes import session_id
+from .sights import Sight
 
 Json = dict[str, Any]
 
 _MARGIN_MS = 3_000  # between two workers' looks at the same moment, and between their clocks
 _MOST_BEYOND = 400
-_ID = re.compile(r"([0-9a-zA-Z]{1,24})-(\d{1,18})\.(\d{1,15})\.([0-9a-f]{1,16})(\.f)?")
+_ID = re.compile(r"([0-9a-zA-Z]{1,24})-(\d{1,18})\.(\d{1,15})\.([0-9a-f]{1,16})(\.[mw])?(\.f)?")
 
 
 class Place(NamedTuple):
     """Where a viewer is, as its last event's id tells.
 
     ``tick`` is the moment of its last frame, in ms since the epoch; ``has_in_flight`` whether it
-    saw requests in flight, whose end no log tells.
+    saw requests in flight, whose end no log tells. ``sight`` is what its events show: "" for all,
+    "m" for masked, "w" for the wall; with events of another it cannot go on.
     """
 
     epoch: str
@@ -37,10 +39,12 @@ class Place(NamedTuple):
     tick: int
     worker: str
     has_in_flight: bool
+    sight: str = ""
 
     def __str__(self) -> str:
+        sight = f".{self.sight}" if self.sight else ""
         flag = ".f" if self.has_in_flight else ""
-        return f"{self.epoch}-{self.cursor}.{self.tick}.{self.worker}{flag}"
+        return f"{self.epoch}-{self.cursor}.{self.tick}.{self.worker}{sight}{flag}"
 
 
 def parse(last_event_id: str) -> Place | None:
@@ -48,18 +52,25 @@ def parse(last_event_id: str) -> Place | None:
     found = _ID.fullmatch(last_event_id) if last_event_id.isascii() else None
     if found is None:
         return None
-    epoch, cursor, tick, worker, flag = found.groups()
-    return Place(epoch, int(cursor), int(tick), worker, flag is not None)
+    epoch, cursor, tick, worker, sight, flag = found.groups()
+    return Place(epoch, int(cursor), int(tick), worker, flag is not None, (sight or "")[1:])
 
 
 def update(
-    place: Place, base: Json, base_cursor: int, index: Index, peers: Peers, active_s: float
+    place: Place,
+    base: Json,
+    base_cursor: int,
+    index: Index,
+    peers: Peers,
+    active_s: float,
+    sight: Sight,
 ) -> Json | None:
     """Return the update from another worker's place to a snapshot of this one's.
 
     Args:
         base: the snapshot; ``base_cursor`` is how far the log was read for it.
         active_s: the active window.
+        sight: how much the snapshot shows.
     """
     since_ms = place.tick - _MARGIN_MS
     if (
@@ -93,19 +104,24 @@ def update(
             for one in reversed(base["activities"])
             if one["at"] >= since_s or one["session"] in changed
         ],
-        "removed": _removed(base, index, hidden, since.gone_workers),
+        "removed": _removed(base, index, hidden, since.gone_workers, sight),
     }
 
 
 def _removed(
-    base: Json, index: Index, hidden: list[int | str], gone_workers: Iterable[str]
+    base: Json,
+    index: Index,
+    hidden: list[int | str],
+    gone_workers: Iterable[str],
+    sight: Sight,
 ) -> dict[str, list[str]]:
     """Return what a viewer may have that is not in the snapshot."""
     most = len(base["sessions"]) + _MOST_BEYOND
+    users = [key for key in hidden if isinstance(key, str)] + index.users.newest(most)
     candidates: dict[str, list[str]] = {
         "sessions": [session_id(key) for key in hidden if isinstance(key, int)]
         + [session_id(key) for key in index.sessions.newest(most)],
-        "users": [key for key in hidden if isinstance(key, str)] + index.users.newest(most),
+        "users": [sight.user_id(key) for key in users],
         "endpoints": [name for _, name in index.endpoints.since(0)],
         "workers": list(gone_workers),
     }

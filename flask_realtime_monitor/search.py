@@ -1,8 +1,8 @@
-"""Finds the sessions that hold a text, without rendering those that do not.
+"""Finds the sessions that hold a text, or exact values, without rendering those that do not.
 
-A session matches where its rendered item would (``shapes.matching``). What many sessions share,
-such as an agent or a path, is looked at once; an address and an id only where the text could be a
-part of one.
+A session matches where its rendered item would (``shapes.matching``, ``Filter.has_session``). What
+many sessions share, such as an agent or a path, is looked at once; an address and an id only where
+the text could be a part of one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from . import agents, rows, shapes
+from .filters import Filter
 from .rows import ACT, HEAD, HEAD_SIZE
+from .sights import Sight
 from .source import Person, Source
 
 K = TypeVar("K")
@@ -39,21 +41,27 @@ class Search:
         sources: the workers' rows.
         needle: the text, casefolded.
         guest_key: returns the key of a session's guest part.
+        sight: how much is shown; nothing else is found.
     """
 
     def __init__(
-        self, sources: Sequence[Source], needle: str, guest_key: Callable[[int], int | None]
+        self,
+        sources: Sequence[Source],
+        needle: str,
+        guest_key: Callable[[int], int | None],
+        sight: Sight,
     ) -> None:
         self._needle = needle
         self._guest_key = guest_key
-        self._views = [_View(source, needle) for source in sources]
+        self._sight = sight
+        self._views = [_View(source, needle, sight) for source in sources]
         self._people: dict[Person | None, bool] = {}
         self._may_be_id = _IN_IDS.issuperset(needle)
-        self._may_be_address = _IN_ADDRESSES.issuperset(needle)
+        self._may_be_address = not sight.is_masked and _IN_ADDRESSES.issuperset(needle)
 
     def sessions(self, keys: Iterable[int]) -> list[int]:
         """Return those of some sessions whose items hold the text."""
-        return [key for key in _in_turns(keys) if self._has_session(key)]
+        return [key for key in in_turns(keys) if self._has_session(key)]
 
     def users(
         self,
@@ -68,7 +76,7 @@ class Search:
             item_of: renders a user, where only the item itself can tell.
         """
         found = []
-        for user_id in _in_turns(user_ids):
+        for user_id in in_turns(user_ids):
             has_it = self._has_user(user_id, keys_of(user_id))
             if has_it is None:
                 item = item_of(user_id)
@@ -132,21 +140,64 @@ class Search:
     def _has_person(self, person: Person | None) -> bool:
         found = self._people.get(person)
         if found is None:
-            found = self._people[person] = person is not None and _any(self._needle, person)
+            shown = self._sight.person(person)
+            found = self._people[person] = shown is not None and _any(self._needle, shown)
         return found
+
+
+class Exact(Search):
+    """As a search, for exact values: what a filter asks of a session's newest part and errors."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        only: Filter,
+        guest_key: Callable[[int], int | None],
+        sight: Sight,
+    ) -> None:
+        super().__init__(sources, "", guest_key, sight)
+        self._only = only
+        self._is_placed = only.endpoint is not None or only.path is not None
+
+    def has(self, key: int) -> bool:
+        """Tell whether a session has the values."""
+        return self._has_session(key)
+
+    def _has_session(self, key: int) -> bool:
+        found = self._newest(key)
+        if found is None:
+            return False
+        only, view = self._only, found.view
+        if self._is_placed:
+            endpoint, path, _, _ = view.last_place(found.row, found.head)
+            if not (only.endpoint in (None, endpoint) and only.path in (None, path)):
+                return False
+        return (
+            only.worker in (None, view.worker_id)
+            and only.host in (None, view.source.host)
+            and view.is_agent(found.head[7], only)
+            and (only.status is None or self._has_errors(key))
+        )
+
+    def _has_errors(self, key: int) -> bool:
+        keys = (key, self._guest_key(key))
+        found = (view.rows.get(one) for view in self._views for one in keys if one is not None)
+        return any(row is not None and HEAD.unpack_from(row)[4] for row in found)
 
 
 class _View:
     """One source, and which of its numbers' meanings hold the text."""
 
-    def __init__(self, source: Source, needle: str) -> None:
+    def __init__(self, source: Source, needle: str, sight: Sight) -> None:
         self.source = source
+        self._is_masked = sight.is_masked
         self.rows = source.rows
         self.offset_ms = source.offset_ms
         self.worker_id = source.worker_id
         self.has_itself = _any(needle, (source.worker_id, source.host))
         self._needle = needle
         self._agents: dict[int, bool] = {}
+        self._exact_agents: dict[int, bool] = {}
         self._texts: dict[str | None, bool] = {None: False}
 
     def has_agent(self, number: int) -> bool:
@@ -157,23 +208,38 @@ class _View:
             found = self._agents[number] = shapes.matching(told, self._needle)
         return found
 
+    def is_agent(self, number: int, only: Filter) -> bool:
+        """Tell whether what is told of an agent is what a filter asks for."""
+        found = self._exact_agents.get(number)
+        if found is None:
+            told = agents.describe(self.source.agent(number))
+            found = self._exact_agents[number] = only.has_agent(told)
+        return found
+
     def has_place(self, key: int, row: bytes, head: tuple[int, ...], with_title: bool) -> bool:
         """Tell whether endpoint, path or title of a row's last request hold the text."""
+        endpoint, path, code, ordinal = self.last_place(row, head)
+        if self._has(endpoint) or self._has(path):
+            return True
+        if not with_title or self._is_masked or not code & rows.RARE:
+            return False
+        rare = self.source.rare(key, ordinal)
+        return rare is not None and self._has(rare.title)
+
+    def last_place(
+        self, row: bytes, head: tuple[int, ...]
+    ) -> tuple[str | None, str | None, int, int]:
+        """Return endpoint and path of a row's last request, with its code and ordinal."""
         start, ordinal = HEAD_SIZE + head[8], head[6]
         for offset, route, slot, code, _ in ACT.iter_unpack(memoryview(row)[start:]):
             if code & rows.OTHER_KIND:
                 ordinal -= 1
                 continue
             endpoint, path = self.source.route(route)
-            if slot != rows.NO_PATH:
+            if slot != rows.NO_PATH and not self._is_masked:
                 path = self.source.path(slot, head[1] + offset) or path
-            if self._has(endpoint) or self._has(path):
-                return True
-            if not with_title or not code & rows.RARE:
-                return False
-            rare = self.source.rare(key, ordinal)
-            return rare is not None and self._has(rare.title)
-        return False
+            return endpoint, path, code, ordinal
+        return None, None, 0, 0
 
     def _has(self, text: str | None) -> bool:
         found = self._texts.get(text)
@@ -182,7 +248,8 @@ class _View:
         return found
 
 
-def _in_turns(keys: Iterable[K]) -> Iterator[K]:
+def in_turns(keys: Iterable[K]) -> Iterator[K]:
+    """Yield the keys there are now; between some and the next it is somebody else's turn."""
     for number, key in enumerate(list(keys)):
         if number % _SLICE == _SLICE - 1:
             time.sleep(0)  # somebody else's turn

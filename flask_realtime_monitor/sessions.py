@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from . import rows
 from .config import Settings
@@ -289,6 +289,29 @@ class Sessions:
         if self.generation.get(visitor, 0) < generation:
             self._begin_generation(visitor, generation)
 
+    def end_whole(self, visitor: int, keys: Sequence[int], generation: int, at_ms: int) -> None:
+        """End one session in all its parts, whether this worker has rows of them or not.
+
+        Args:
+            keys: the session's own, then its guest part's.
+            generation: that of the visitor's sessions from now on; 0 where the visitor has others,
+                which go on. This one may then have been seen again since, and goes on as well.
+        """
+        ends = [
+            key
+            for key in keys
+            if generation or (row := self.rows.get(key)) is None or rows.last_ms_of(row) <= at_ms
+        ]
+        parts = [(key, self.rows[key]) for key in ends if key in self.rows]
+        if parts:
+            self.tell("ended", *parts[0], parts[1] if len(parts) > 1 else None)
+        for key, row in parts:
+            self._remove(key, row, at_ms)
+        for key in ends:
+            self._note_end(key, at_ms)
+        if self.generation.get(visitor, 0) < generation:
+            self._begin_generation(visitor, generation)
+
     def _begin_generation(self, visitor: int, generation: int) -> None:
         self.generation.pop(visitor, None)
         self.generation[visitor] = generation
@@ -333,6 +356,9 @@ class Sessions:
             else:
                 self.of_visitor.pop(head.visitor, None)
             self._touch_visitor(head.visitor)
+        self._note_end(key, now_ms)
+
+    def _note_end(self, key: int, now_ms: int) -> None:
         self._ended[key] = now_ms
         self._ended.move_to_end(key)
         if len(self._ended) > _MAX_ENDED:

@@ -10,6 +10,7 @@ from . import agents, rows
 from .peers import There
 from .records import FeedItem, Rare
 from .rows import Act, Head
+from .sights import Sight
 from .source import Person, Source
 from .traffic import UNMATCHED
 
@@ -61,17 +62,19 @@ def whose(parts: Sequence[Part]) -> Person | None:
     return None if named is None else named[1]
 
 
-def session(key: int, parts: Sequence[Part], person: Person | None, is_active: bool) -> Json:
+def session(
+    key: int, parts: Sequence[Part], person: Person | None, is_active: bool, sight: Sight
+) -> Json:
     """Return a session put together from its parts, of which there is at least one."""
     newest = max(parts, key=lambda part: (part.last_ms, part.source.worker_id))
     act = _last_request(newest)
-    endpoint, path = (None, None) if act is None else _place(newest.source, act)
+    endpoint, path = (None, None) if act is None else _place(newest.source, act, sight)
     rare = None if act is None else _rare(newest.source, newest.key, act)
     head = newest.head
     return {
         "id": session_id(key),
-        "user": user(person),
-        "ip": rows.ip_of(newest.row, head.ip_size),
+        "user": user(person, sight),
+        "ip": sight.text(rows.ip_of(newest.row, head.ip_size)),
         "agent": agents.describe(newest.source.agent(head.agent)),
         "first_seen_at": min(part.first_ms for part in parts) / 1000,
         "last_seen_at": newest.last_ms / 1000,
@@ -80,7 +83,7 @@ def session(key: int, parts: Sequence[Part], person: Person | None, is_active: b
         "errors": sum(part.head.errors for part in parts),
         "endpoint": endpoint,
         "path": path,
-        "title": None if rare is None else rare.title,
+        "title": None if rare is None else sight.text(rare.title),
         "worker": newest.source.worker_id,
         "host": newest.source.host,
     }
@@ -103,7 +106,7 @@ def user_of(whole: Person, sessions: Sequence[Json]) -> Json:
     }
 
 
-def history(parts: Iterable[Part]) -> list[Json]:
+def history(parts: Iterable[Part], sight: Sight) -> list[Json]:
     """Return the activities of a session, newest first."""
     found = [
         (part.source.offset_ms + act.at_ms, act.ordinal, part, act)
@@ -111,12 +114,12 @@ def history(parts: Iterable[Part]) -> list[Json]:
         for act in rows.acts_of(part.row, part.head)
     ]
     found.sort(key=lambda one: (-one[0], -one[1]))
-    return [_act(part, act) for _, _, part, act in found]
+    return [_act(part, act, sight) for _, _, part, act in found]
 
 
-def _act(part: Part, act: Act) -> Json:
+def _act(part: Part, act: Act, sight: Sight) -> Json:
     source, head = part.source, part.head
-    endpoint, path = _place(source, act)
+    endpoint, path = _place(source, act, sight)
     rare = _rare(source, part.key, act)
     is_request = not act.code & rows.OTHER_KIND
     placed = endpoint if is_request or endpoint != UNMATCHED else None
@@ -125,20 +128,20 @@ def _act(part: Part, act: Act) -> Json:
         "at": (source.offset_ms + act.at_ms) / 1000,
         "kind": "request" if is_request else ("custom" if rare is None else rare.kind),
         "session": session_id(part.key),
-        "user": user(source.user(head.user - 1) if head.user else None),
+        "user": user(source.user(head.user - 1) if head.user else None, sight),
         "method": rows.method_name(act.code),
         "endpoint": placed,
         "path": path,
-        "title": None if rare is None else rare.title,
+        "title": None if rare is None else sight.text(rare.title),
         "status": act.code & rows.STATUS or None,
         "duration_ms": _duration(act.duration_ms),
         "error": None if rare is None else rare.error,
         "name": None if rare is None else rare.name,
-        "data": {} if rare is None else rare.data or {},
+        "data": {} if rare is None else sight.data(rare.data),
     }
 
 
-def activity(source: Source, item: FeedItem) -> Json:
+def activity(source: Source, item: FeedItem, sight: Sight) -> Json:
     """Return one line of the feed."""
     record = item.record
     person = None if record.user_id is None else (record.user_id, record.user_name)
@@ -148,29 +151,31 @@ def activity(source: Source, item: FeedItem) -> Json:
         "at": (source.offset_ms + record.at_ms) / 1000,
         "kind": record.kind,
         "session": None if item.key is None else session_id(item.key),
-        "user": user(person),
+        "user": user(person, sight),
         "method": rows.method_name(rows.METHOD_CODES.get(record.method, rows.OTHER_CODE)),
         "endpoint": (record.endpoint or UNMATCHED) if is_placed else None,
-        "path": record.path,
-        "title": record.title,
+        "path": sight.path(record.path, record.rule),
+        "title": sight.text(record.title),
         "status": record.status,
         "duration_ms": _duration(record.duration_ms),
         "error": record.error,
         "name": record.name,
-        "data": record.data or {},
+        "data": sight.data(record.data),
     }
 
 
-def in_flight(there: There, session: int | None, person: Person | None, now_ms: int) -> Json:
+def in_flight(
+    there: There, session: int | None, person: Person | None, now_ms: int, sight: Sight
+) -> Json:
     """Return a request that has not ended; ``now_ms`` since the epoch."""
     request = there.request
     return {
         "id": request.id,
         "session": None if session is None else session_id(session),
-        "user": user(person),
+        "user": user(person, sight),
         "method": request.method,
         "endpoint": request.endpoint,
-        "path": request.path,
+        "path": sight.path(request.path, request.rule),
         "started_at": there.started_ms / 1000,
         "age_s": max(0, now_ms - there.started_ms) / 1000,
         "worker": there.worker_id,
@@ -185,12 +190,11 @@ def _last_request(part: Part) -> Act | None:
     return None
 
 
-def _place(source: Source, act: Act) -> tuple[str, str | None]:
+def _place(source: Source, act: Act, sight: Sight) -> tuple[str, str | None]:
     """Return endpoint and path; the path's rule where the path itself is no longer known."""
     endpoint, rule = source.route(act.route)
-    if act.path == rows.NO_PATH:
-        return endpoint, rule
-    return endpoint, source.path(act.path, act.at_ms) or rule
+    path = rule if act.path == rows.NO_PATH else source.path(act.path, act.at_ms) or rule
+    return endpoint, sight.path(path, rule)
 
 
 def _rare(source: Source, key: int, act: Act) -> Rare | None:
@@ -202,9 +206,10 @@ def _activity_id(source: Source, key: int | None, ordinal: int) -> str:
     return f"{source.worker_id}-{where}-{ordinal}"
 
 
-def user(person: Person | None) -> Json | None:
+def user(person: Person | None, sight: Sight) -> Json | None:
     """Return who it is, None for nobody."""
-    return None if person is None else {"id": person[0], "name": person[1]}
+    shown = sight.person(person)
+    return None if shown is None else {"id": shown[0], "name": shown[1]}
 
 
 def newest_first(sources: Sequence[Source], most: int) -> list[tuple[Source, FeedItem]]:

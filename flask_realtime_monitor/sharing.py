@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakMethod, ref
 
-from . import beats
+from . import beats, endings
 from .clock import Clock
 from .config import Settings
 from .flusher import GRACE_S, Flusher
@@ -202,6 +202,14 @@ class Sharing:
         self.store.tell(beats.encode(told))
         self._hear(told)
 
+    def announce(self, note: Json) -> None:
+        """Tell all workers at once what this one has done already."""
+        with self._tracker.locked():
+            if self._tracker.notes is not None:
+                self._tracker.notes.append(note)
+        self._hear(note)
+        self.tell()
+
     def last(self) -> None:
         """Write all there is: the process ends."""
         if self._flusher is not None:
@@ -220,6 +228,7 @@ class Sharing:
             "serving": self._serving(),
             "in_flight_count": len(flying),
             "in_flight": [one[:6] for one in flying[:_MOST_IN_FLIGHT]],
+            "in_flight_rules": [one.rule for one in flying[:_MOST_IN_FLIGHT]],
         }
 
     def _hear(self, note: Json) -> None:
@@ -229,7 +238,10 @@ class Sharing:
 
     def _take_note(self, note: Json) -> None:
         try:
-            self._tracker.take_note(note)
+            if note.get("kind") == endings.KIND:
+                endings.take(self._tracker, note)
+            else:
+                self._tracker.take_note(note)
             self._hear(note)
             self._told(note)
         except (KeyError, TypeError, ValueError) as error:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from flask import Flask, current_app
 
-from . import health, signals, worker
-from .access import Access, Authorize
+from . import endings, health, signals, worker
+from .access import REVEALING, Access, Authorize
 from .broadcaster import Broadcaster
+from .cards import CARDS, Deck
 from .clock import Clock
 from .config import Settings
 from .guard import Guard
@@ -22,10 +23,11 @@ from .models import Activity, User
 from .picture import Picture
 from .privacy import clean
 from .recorders import LoginRecorder, RequestRecorder
-from .records import Notice
+from .records import ENDED, Notice
 from .sessions import MAX_AGENTS
 from .sharing import Sharing, store_for
 from .surroundings import Surroundings
+from .tokens import Tokens
 from .tracker import MAX_PATHS, MAX_RARE, MAX_ROUTES, Tracker
 from .traffic import MAX_ENDPOINTS
 from .viewers import Viewer
@@ -45,7 +47,9 @@ class Hooks:
         self.authorize: Authorize | None = None
         self.identify: Identify | None = None
         self.before_record: Callable[[Activity], Activity | None] | None = None
+        self.on_end_session: Callable[[dict[str, Any]], Any] | None = None
         self.enabled = True
+        self.cards = Deck({card.stem for card in CARDS})
 
 
 class State:
@@ -59,7 +63,7 @@ class State:
         self.settings = settings
         self.hooks = hooks
         self.guard = Guard()
-        self.access = Access(lambda: hooks.authorize, settings.metrics_token)
+        self.access = Access(lambda: hooks.authorize, settings.metrics_token, settings.wall_token)
         self.identity = Identity(app, hooks, self.guard.failed)
         self.is_one_of_many = False
         self.lives: dict[int, Live] = {}
@@ -143,12 +147,16 @@ class Live:
                 tell=self.sharing.tell,
                 epoch=self.sharing.epoch,
                 cursor=self.sharing.cursor,
+                identified_by=state.identity.rule,
             ),
             lambda: self.sharing.peers,
         )
         self.broadcaster = Broadcaster(
             settings, self.picture, self.worker, guard, self._tell_viewer
         )
+        self.tokens = Tokens(lambda: self.sharing.store.secret(), clock.now_at)  # noqa: PLW0108
+        #: Sessions for whose end the app's hook runs now, each with who has begun it.
+        self.being_ended: dict[str, object] = {}
         self._beating = threading.Lock()
 
     def start(self) -> None:
@@ -210,9 +218,11 @@ class Live:
             self._send_viewer(signals.viewer_disconnected, viewer.pass_.user, viewer.pass_.role)
 
     def viewer_opened(self, what: str, user: User | None, role: str) -> None:
-        """Log and tell who has opened a page or a stream."""
-        name = "somebody unknown" if user is None else f"user {user.id!r}"
-        self.state.app.logger.getChild(EXTENSION).info("%s opened the %s (%s)", name, what, role)
+        """Tell who has opened a page or a stream, and log whoever sees names there."""
+        if role in REVEALING:
+            name = "somebody unknown" if user is None else f"user {user.id!r}"
+            logger_of_app = self.state.app.logger.getChild(EXTENSION)
+            logger_of_app.info("%s opened the %s (%s)", name, what, role)
         self._send_viewer(signals.viewer_connected, user, role)
 
     def _send_viewer(self, signal: Any, user: User | None, role: str) -> None:
@@ -232,6 +242,29 @@ class Live:
             return
         now_s = self.clock.monotonic()
         self.ingest.put(Raw("custom", now_s, "", "", user, name=name, data=data, has_visitor=False))
+
+    def end_session(self, session: dict[str, Any], by: User | None) -> float:
+        """End a listed session in every worker; return when, in seconds since the epoch.
+
+        The feed gets a last line of the session, and the log one of who ended it.
+        """
+        whose = session["user"]
+        self.state.app.logger.getChild(EXTENSION).warning(
+            "%s ended session %s of %s",
+            "somebody unknown" if by is None else f"user {by.id!r}",
+            session["id"],
+            "a guest" if whose is None else f"user {whose['id']!r}",
+        )
+        ending = self.picture.ending(session["id"])
+        if ending is None:  # it has timed out, or was erased, while the app's hook ran
+            return self.picture.ended_at(session["id"]) or self.clock.now_at()
+        data = {} if by is None else {"by": by.id, **({"name": by.name} if by.name else {})}
+        now_s = self.clock.monotonic()
+        raw = Raw("custom", now_s, "", "", ending.person, name=ENDED, data=data, has_visitor=False)
+        note = endings.end(self.tracker, ending, self.ingest.record_of(raw))
+        self.sharing.announce(note)
+        ended_at: float = note["at_ms"] / 1000
+        return ended_at
 
     def forget(self, user_id: str) -> int:
         """Erase a person; return how many sessions of this worker's went.
@@ -265,6 +298,10 @@ class Live:
             or tracker.traffic.excluded
             or self.requests.current()
         )
+
+    def picture_for(self, role: str) -> Picture:
+        """Return as much of the picture as a role is shown; one that is not known sees no names."""
+        return self.picture if role in REVEALING else self.picture.masked
 
     def viewer(self) -> User | None:
         """Return who makes the request at hand, as a viewer."""

@@ -24,3 +24,5 @@ class Surroundings(NamedTuple):
     tell: Callable[[], None]
     epoch: Callable[[], str]
     cursor: Callable[[], int]
+    #: What tells who makes a request; None where nothing does, or it is not known what.
+    identified_by: Callable[[], str | None] = lambda: None

@@ -6,11 +6,10 @@ Not safe for threads: the broadcaster holds its lock.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from . import delta, sse
 from .packet import Packet
-from .picture import Picture
 from .resumption import Place, parse
 from .ring import Ring
 
@@ -24,16 +23,36 @@ _FORGOT_MARGIN_MS = 3000
 Json = dict[str, Any]
 
 
+class Shown(Protocol):
+    """A picture, or as much of it as is shown to some."""
+
+    @property
+    def epoch(self) -> str:
+        """The id of the picture: it changes when the picture begins anew."""
+
+    @property
+    def cursor(self) -> int:
+        """How far the picture has been read."""
+
+    def snapshot(self) -> Json:
+        """Return what a stream begins with."""
+
+    def resumed(self, place: Place, base: Json, base_cursor: int) -> Json | None:
+        """Return the update from another worker's place to a snapshot, None where it is unknown."""
+
+
 class Timeline:
     """The moments of a picture that were shown, as bytes.
 
     Args:
+        sight: what is shown of it, as in ``Place``.
         worker_id: whose ticks these are; part of the events' ids.
         resync_s: after which viewers get a whole snapshot where something has changed; 0: never.
     """
 
-    def __init__(self, picture: Picture, worker_id: str, resync_s: float) -> None:
+    def __init__(self, picture: Shown, sight: str, worker_id: str, resync_s: float) -> None:
         self._picture = picture
+        self._sight = sight
         self._worker_id = worker_id
         self._resync_s = resync_s
         self._ring = Ring()
@@ -52,8 +71,8 @@ class Timeline:
 
     @property
     def as_of(self) -> float:
-        """The moment of the last tick, in seconds since the epoch."""
-        return self._base["as_of"] if self._base else time.time()
+        """The moment of the last tick, in seconds since the epoch; 0 before the first."""
+        return self._base["as_of"] if self._base else 0.0
 
     def forget(self) -> None:
         """Somebody was erased: nothing that was shown before may be shown again."""
@@ -142,7 +161,7 @@ class Timeline:
     def first(self, role: str, last_event_id: str) -> Packet:
         """Return what a viewer begins with: what it has missed, or else everything."""
         place = parse(last_event_id)
-        if place is None or place.epoch != self._picture.epoch:
+        if place is None or (place.epoch, place.sight) != (self._picture.epoch, self._sight):
             return self.snapshot(role)
         if place.worker == self._worker_id:
             frames = self._ring.after(place.tick)
@@ -164,5 +183,6 @@ class Timeline:
         return self._resumed[place]
 
     def _event_id(self, tick: int, has_in_flight: bool = False) -> str:
-        has_in_flight = has_in_flight or bool(self._base and self._base["in_flight"])
-        return str(Place(self._picture.epoch, self._cursor, tick, self._worker_id, has_in_flight))
+        has_in_flight = has_in_flight or bool(self._base and self._base.get("in_flight"))
+        picture, worker_id = self._picture, self._worker_id
+        return str(Place(picture.epoch, self._cursor, tick, worker_id, has_in_flight, self._sight))

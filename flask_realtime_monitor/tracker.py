@@ -324,7 +324,7 @@ class Tracker:
             kept = [
                 item
                 for item in self.feed
-                if item.record.user_id != user_id and item.key not in gone
+                if not item.record.is_of(user_id) and item.key not in gone
             ]
             self.feed.clear()
             self.feed.extend(kept)

@@ -114,6 +114,16 @@ class Visitors:
         """Return a 64-bit pseudonym of a user, for counting distinct people."""
         return _digest(b"p" + user_id.encode("utf-8", "replace"), self._secret)
 
+    def masked(self, user_id: str) -> str:
+        """Return what stands for a user where their id is not to be seen: 16 hex digits.
+
+        Raises:
+            MonitorError: the key cannot be had now. Without it anybody could try out ids.
+        """
+        if not self._secret:
+            self._secret = self._read_secret()
+        return f"{_digest(b'm' + user_id.encode('utf-8', 'replace'), self._secret):016x}"
+
 
 def _digest(what: bytes, key: bytes) -> int:
     return int.from_bytes(blake2b(what, digest_size=8, key=key).digest(), "little")

@@ -24,7 +24,7 @@ def broadcaster() -> Broadcaster:
 
 
 def pass_of(broadcaster: Broadcaster, name: str) -> Pass:
-    credential = broadcaster.credentials.shared(name.encode(), lambda _: True)
+    credential = broadcaster.credentials.shared(name.encode(), lambda _: None)
     return Pass("reveal", User(name), credential)
 
 
@@ -44,7 +44,7 @@ def test_a_beginning_that_fails_keeps_neither_viewer_nor_descriptor(
     def fail(*_: Any) -> None:
         raise ValueError("nothing to begin with")
 
-    monkeypatch.setattr(broadcaster._timeline, "first", fail)
+    monkeypatch.setattr(broadcaster._channel_of("reveal").timeline, "first", fail)
     with pytest.raises(ValueError, match="nothing to begin with"):
         broadcaster.join(viewer, "")
     broadcaster.leave(viewer)  # as the server does with a body that has failed
@@ -71,7 +71,7 @@ def test_who_is_refused_or_signs_out_on_the_way_is_shown_out(broadcaster: Broadc
         if name == "ann":
             broadcaster.sign_out(name)
         else:
-            broadcaster.credentials._refuse(viewer.pass_.credential)
+            broadcaster.credentials._refuse(viewer.pass_.credential, "unauthorized")
         broadcaster.join(viewer, "")
         assert '"unauthorized"' in said(viewer)
         assert broadcaster.viewers == 0

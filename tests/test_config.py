@@ -40,6 +40,9 @@ WRONG = [
     ("QUERY_STRING", "q", "a tuple of names"),
     ("REDACT", None, "a tuple of patterns"),
     ("METRICS_TOKEN", "short", "at least 16 characters"),
+    ("WALL_TOKEN", "twenty-three-characters", "at least 24 characters"),
+    ("WALL_TOKEN", "a/wall/is-one/part-of-a-path", "at least 24 characters"),
+    ("WALL_TOKEN", 7, "None or a text"),
 ]
 
 
@@ -64,6 +67,10 @@ def test_a_wrong_token_is_not_shown() -> None:
     with pytest.raises(ConfigError) as raised:
         monitored(METRICS_TOKEN="tiny-secret")
     assert "tiny-secret" not in str(raised.value)
+    with pytest.raises(ConfigError) as raised:
+        monitored(WALL_TOKEN="tiny-secret")
+    assert "tiny-secret" not in str(raised.value)
+    assert "token_urlsafe(32)" in str(raised.value)
 
 
 def test_an_unknown_key_names_the_nearest_known_one() -> None:
@@ -77,7 +84,7 @@ def test_a_slip_of_the_keyboard_is_understood(key: str, meant: str) -> None:
         monitored(**{key: 1})
 
 
-@pytest.mark.parametrize("key", ["WALL_TOKEN", "BUDGET_US", "GPC", "TRUST_SESSION_ID"])
+@pytest.mark.parametrize("key", ["BUDGET_US", "GPC", "TRUST_SESSION_ID"])
 def test_what_is_not_built_is_no_setting(key: str) -> None:
     with pytest.raises(ConfigError, match=r"unknown setting .*; known: "):
         monitored(**{key: 1})

@@ -19,11 +19,11 @@ class Gate:
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
-        self.answers: dict[bytes, Callable[[], bool]] = {}
+        self.answers: dict[bytes, Callable[[], str | None]] = {}
 
-    def __call__(self, key: bytes) -> bool:
+    def __call__(self, key: bytes) -> str | None:
         self.asked.append(key)
-        return self.answers.get(key, lambda: True)()
+        return self.answers.get(key, lambda: None)()
 
 
 @pytest.fixture
@@ -77,15 +77,16 @@ def test_a_no_and_a_fault_are_refusals(gate: Gate) -> None:
     faults: list[str] = []
     all_ = made(refused, faults)
 
-    def broken() -> bool:
+    def broken() -> str:
         raise ValueError("the gate is broken")
 
-    gate.answers = {b"no": lambda: False, b"broken": broken}
+    gate.answers = {b"no": lambda: "unauthorized", b"broken": broken}
     admit(all_, gate, b"no", b"yes", b"broken")
     all_.turn(time.monotonic() + 11)
     wait_until(lambda: len(refused) == 2, "two are refused")
     assert sorted(refused) == [b"broken", b"no"]
     assert faults == ["the gate is broken"]
+    assert all_.shared(b"no", gate).ended_by is None
     assert all_.shared(b"no", gate).viewers == 0  # who comes with it again is asked about anew
 
 
@@ -96,7 +97,7 @@ def test_a_gate_that_hangs_is_a_no_and_holds_up_nobody(
     refused: list[bytes] = []
     all_ = made(refused, [])
     never = Event()
-    gate.answers = {b"hangs": lambda: never.wait(60)}
+    gate.answers = {b"hangs": lambda: str(never.wait(60))}
     admit(all_, gate, b"hangs", *(b"%d" % number for number in range(5)))
     now_s = time.monotonic()
 

@@ -22,17 +22,18 @@ STEPS = st.lists(
 )
 
 
-def snapshot(bench: Bench) -> dict[str, Any]:
-    return bench.picture.snapshot(limit=4)
+def snapshot(bench: Bench, is_masked: bool = False) -> dict[str, Any]:
+    picture = bench.picture.masked if is_masked else bench.picture
+    return picture.snapshot(limit=4)
 
 
 @settings(max_examples=150, deadline=None)
-@given(STEPS)
+@given(STEPS, st.booleans())
 def test_a_snapshot_with_its_updates_is_the_later_snapshot(
-    steps: list[tuple[str, int, str | None]],
+    steps: list[tuple[str, int, str | None]], is_masked: bool
 ) -> None:
     bench = Bench(session_timeout=120, active_window=60)
-    before = held = snapshot(bench)
+    before = held = snapshot(bench, is_masked)
     rode = before
     for number, (what, visitor, user) in enumerate([*steps, ("look", 0, None)]):
         if what == "visit":
@@ -43,8 +44,10 @@ def test_a_snapshot_with_its_updates_is_the_later_snapshot(
             bench.time.pass_(visitor * 15)
             bench.tracker.expire()
         else:
-            after = snapshot(bench)
+            after = snapshot(bench, is_masked)
             update = delta.update(before, after, rode if number % 2 else None)
+            if number % 3 == 0:
+                snapshot(bench, not is_masked)  # who sees otherwise takes nothing away from these
             if update is not None:
                 held = merged(held, update)
                 before = after

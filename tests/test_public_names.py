@@ -17,10 +17,11 @@ def test_the_object_has_the_contract_s_calls() -> None:
     assert str(inspect.signature(RealtimeMonitor)).count("=None") == 1 + str(
         inspect.signature(RealtimeMonitor)
     ).count(" = None") or list(inspect.signature(RealtimeMonitor).parameters) == [
-        *("app", "authorize", "identify", "before_record")
+        *("app", "authorize", "identify", "before_record", "on_end_session", "cards")
     ]
     for name in (
-        *("init_app", "authorize", "identify", "before_record", "exempt", "enabled"),
+        *("init_app", "authorize", "identify", "before_record", "on_end_session", "exempt"),
+        *("enabled", "add_card"),
         *("track", "annotate", "get_stats", "get_active_users", "get_active_sessions"),
         *("get_activities", "get_session", "forget"),
     ):

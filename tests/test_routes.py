@@ -50,6 +50,9 @@ def test_every_route_refuses_a_stranger_alike_whatever_the_method(is_open: bool 
 @pytest.mark.parametrize("method", [one for one in METHODS if one not in ("GET", "HEAD")])
 def test_for_a_viewer_other_methods_are_not_allowed(path: str, method: str) -> None:
     status, headers, _ = answer(House(), "/monitor" + path, method)
+    if path.endswith("/end") and method == "POST":  # as if there were nothing, for most
+        assert status == "404 NOT FOUND"
+        return
     assert status == "405 METHOD NOT ALLOWED"
     assert headers["Allow"] == "GET, HEAD"
 

@@ -80,12 +80,14 @@ class Other(Peers):
         return Changes(list(self._tracker.changes().sessions), False)
 
 
+@pytest.mark.parametrize("is_masked", [False, True])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_search_finds_what_the_rendered_items_hold(seed: int) -> None:
+def test_a_search_finds_what_the_rendered_items_hold(seed: int, is_masked: bool) -> None:
     crowd = Crowd(seed)
+    picture = crowd.picture.masked if is_masked else crowd.picture
     for _ in range(3):
         crowd.move(150)
-        for call in (crowd.picture.sessions, crowd.picture.users):
+        for call in (picture.sessions, picture.users, picture.activities):
             items = call(1000)["items"]
             for needle in NEEDLES:
                 wanted = [one for one in items if matching(one, needle.casefold())]
@@ -93,6 +95,8 @@ def test_a_search_finds_what_the_rendered_items_hold(seed: int) -> None:
                 assert (page["items"], page["total"]) == (wanted[:3], len(wanted)), needle
             for item in items[:5]:
                 assert call(1000, item["id"][:9])["items"]
+                whose = item.get("user")
+                assert whose is None or item in call(1000, whose["name"] or whose["id"])["items"]
 
 
 @pytest.mark.parametrize("seed", range(8))

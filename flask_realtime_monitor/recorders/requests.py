@@ -312,6 +312,7 @@ class RequestRecorder:
             ),
             started_ms=int(entry.started_s * 1000),
             is_recorded=is_recorded,
+            rule=None if rule is None else rule.rule,
         )
         if request is not None:
             extras.shown = shown  # routed: it stays as it is now

@@ -5,6 +5,7 @@ import { Feed } from "./feed.js";
 import { listenToKeys } from "./keys.js";
 import { activityMatches, sessionMatches } from "./matching.js";
 import { Model } from "./model.js";
+import { mountCards, mountOwnCards } from "./mounting.js";
 import { Strip } from "./strip.js";
 import { View } from "./view.js";
 
@@ -53,8 +54,7 @@ const page = {
   },
 };
 
-const cards = await Promise.all([...document.querySelectorAll("[data-card]")].map(
-  async (element) => (await import(`./cards/${element.dataset.card}.js`)).mount(element, page)));
+const cards = await mountCards(page);
 
 const feed = new Feed(
   { urls: { api, stream }, role, heartbeatMs: heartbeat * 1000, asleepMs: asleepAfter * 1000 },
@@ -143,7 +143,7 @@ listenToKeys({
 /** A click on a value shows only what has it; those who cannot click find it in the drawer. */
 document.addEventListener("click", (event) => {
   const chosen = event.target.closest("[data-filter]");
-  if (!chosen || getSelection().toString()) return;
+  if (!chosen?.dataset.value || getSelection().toString()) return;
   page.view.toggle(chosen.dataset.filter, chosen.dataset.value);
 });
 
@@ -159,3 +159,4 @@ setInterval(() => {
 strip.drawConnection();
 strip.drawChoice();
 feed.start();
+mountOwnCards(page, cards);

@@ -12,8 +12,9 @@ from typing import Any, cast
 from flask import Blueprint, Flask, Response, g, request
 from flask.blueprints import BlueprintSetupState
 
+from ..access import WALL, Verdict
 from ..state import current_state
-from . import answers, api, pages, stream
+from . import answers, api, assets, ending, pages, stream, wall
 
 NAME = "realtime_monitor"
 _View = Callable[..., Response]
@@ -23,18 +24,25 @@ ROUTES: tuple[tuple[str, str, _View], ...] = (
     ("/", "page", pages.page),
     ("/stream", "stream", stream.stream),
     ("/metrics", "metrics", api.metrics),
-    ("/assets/<version>/<path:name>", "asset", pages.asset),
+    ("/assets/<version>/<path:name>", "asset", assets.asset),
+    ("/wall/<token>", "wall", wall.page),
+    ("/wall/<token>/stream", "wall_stream", wall.events),
+    ("/wall/<token>/assets/<version>/<path:name>", "wall_asset", wall.asset),
     ("/api/v1/stats", "stats", api.stats),
     ("/api/v1/users", "users", api.users),
+    ("/api/v1/user", "user", api.user),
     ("/api/v1/sessions", "sessions", api.sessions),
     ("/api/v1/sessions/<session_id>", "session", api.session),
+    ("/api/v1/sessions/<session_id>/end", "end_session", ending.end_session),
     ("/api/v1/activities", "activities", api.activities),
     ("/api/v1/endpoints", "endpoints", api.endpoints),
     ("/api/v1/in-flight", "in_flight", api.in_flight),
     ("/api/v1/workers", "workers", api.workers),
     ("/api/v1/health", "health", api.health),
+    ("/api/v1/cards/<stem>", "card", api.card),
     ("/<path:_>", "nothing", answers.nothing),
 )
+_WALL = frozenset(f"{NAME}.{name}" for path, name, _ in ROUTES if path.startswith("/wall/"))
 
 
 def blueprint(url_prefix: str) -> Blueprint:
@@ -74,7 +82,11 @@ def _gate() -> Response | None:
     ):
         g.realtime_monitor_role = None
         return None
-    verdict = state.access.ask()
+    if request.endpoint in _WALL and state.access.opens_wall((request.view_args or {})["token"]):
+        # Whoever the cookies say it is: the address decides, and the gate is not asked.
+        verdict = Verdict(WALL)
+    else:
+        verdict = state.access.ask()
     if verdict.role is None:
         return answers.refusal(verdict.status, verdict.reason if state.app.debug else "")
     if _is_from_elsewhere():
@@ -97,11 +109,21 @@ def _is_from_elsewhere() -> bool:
 
 
 def _answering(view: _View) -> _View:
-    """Let a view answer GET and HEAD alone, and turn its faults into a plain 500."""
+    """Let a view answer GET and HEAD alone, and turn its faults into a plain 500.
+
+    One view does something: it answers POST, where there is anything it may do.
+    """
 
     def answer(_host: str | None = None, **arguments: Any) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return answers.error(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
+        methods: tuple[str, ...] = ("GET", "HEAD")
+        if view is ending.end_session:
+            if ending.is_open():
+                methods = ("POST",)
+            elif request.method == "POST":
+                return answers.nothing()
+        if request.method not in methods:
+            allowed = {"Allow": ", ".join(methods)}
+            return answers.error(405, f"only {' and '.join(methods)}", allowed)
         try:
             return view(**arguments)
         except Exception as error:  # a fault of ours shows no stack to anybody

@@ -12,6 +12,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from .. import sse, worker
+from ..access import WALL
 from ..broadcaster import Broadcaster
 from ..packet import GZIP
 from ..state import ENTRY_KEY, Live, current_state
@@ -21,6 +22,7 @@ from .answers import error, set_headers
 from .connection import Way
 
 _RETRY_AFTER_S = (3, 8)
+_ROLE_KEY = "flask_realtime_monitor.role"
 #: What differs from one request of a browser to the next, and says nothing about who makes it.
 _PASSING = frozenset({ENTRY_KEY, "REMOTE_PORT", "HTTP_LAST_EVENT_ID", "RAW_URI"})
 
@@ -58,8 +60,9 @@ def _events(body: Iterable[bytes]) -> Response:
 
 def _viewer(app: Flask, live: Live, way: Way) -> Viewer:
     gate = _Gate(app)
-    credential = live.broadcaster.credentials.shared(gate.key(request.environ), gate)
-    pass_ = Pass(g.realtime_monitor_role, live.viewer(), credential)
+    role = g.realtime_monitor_role
+    credential = live.broadcaster.credentials.shared(gate.key(request.environ, role), gate)
+    pass_ = Pass(role, None if role == WALL else live.viewer(), credential)
     form = GZIP if request.accept_encodings["gzip"] else 0
     if way is Way.DETACHED:
         return DetachedViewer(pass_, form | connection.form(request.environ))
@@ -102,22 +105,32 @@ class _Gate:
     def __init__(self, app: Flask) -> None:
         self._app = app
 
-    def key(self, environ: dict[str, Any]) -> bytes:
-        """Return what a request shows to the gate, packed: kept for as long as the stream."""
+    def key(self, environ: dict[str, Any], role: str) -> bytes:
+        """Return what a request shows to the gate, and the role it got for that, packed.
+
+        Kept for as long as the stream.
+        """
         shown = {
             name: value
             for name, value in environ.items()
             if isinstance(value, str | int | bool) and name not in _PASSING
         }
+        shown[_ROLE_KEY] = role
         return json.dumps(shown, sort_keys=True, separators=(",", ":")).encode()
 
-    def __call__(self, key: bytes) -> bool:
-        """Run the app's own before_request hooks and the gate; True where nobody objects."""
+    def __call__(self, key: bytes) -> str | None:
+        """Run the app's own before_request hooks and the gate; return why the stream is to end.
+
+        With another role it has to come back: what it was shown so far is not what it may see.
+        """
         environ: dict[str, Any] = json.loads(key)
+        role = environ.pop(_ROLE_KEY)
         # The server's own belong to the connection; the app's hooks may look for a body and a
         # form, and Flask's log handler for a place to write to.
         environ.pop("CONTENT_LENGTH", None)
         environ["wsgi.input"] = BytesIO()
         environ["wsgi.errors"] = sys.stderr
         with self._app.request_context(environ):
-            return self._app.preprocess_request() is None
+            if self._app.preprocess_request() is not None:
+                return "unauthorized"
+            return None if g.realtime_monitor_role == role else "renew"

@@ -5,6 +5,9 @@ Texts come %-encoded, so that a name may hold what a header may not.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from threading import Event
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,7 +27,7 @@ app.config.update(
 )
 app.config.from_prefixed_env("TESTS")
 monitor = RealtimeMonitor(app)
-doors = {"open": True, "signed_in": True}
+doors = {"open": True, "signed_in": True, "names": False}
 
 # One proxy in front, as behind nginx; without it the headers are not there.
 app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
@@ -34,11 +37,11 @@ app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
 if app.config.get("HAS_GATE", True):
 
     @monitor.authorize
-    def may_watch() -> bool:
-        return doors["open"] and "admin" in (
-            request.cookies.get("role"),
-            request.headers.get("X-Role"),
-        )
+    def may_watch() -> bool | str:
+        role = request.headers.get("X-Role") or request.cookies.get("role")
+        if role == "view":
+            return "reveal" if doors["names"] else "view"
+        return doors["open"] and role == "admin"
 
 
 def text(header: str) -> str:
@@ -64,6 +67,23 @@ def page(name: str = "") -> str:
     if title:
         monitor.annotate(title)
     return name
+
+
+@app.get("/pid")
+def pid() -> str:
+    return str(os.getpid())
+
+
+@app.get("/slow/<name>")
+def slow(name: str) -> Response:
+    """Say something at once, and the rest when nobody waits any more."""
+
+    def pieces() -> Iterator[str]:
+        yield name
+        Event().wait(60)
+        yield "at last"
+
+    return app.response_class(pieces())
 
 
 @app.get("/sign-in")

@@ -29,8 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Site(GunicornServer):
     """The app of site.py, and its visitors."""
 
-    def __init__(self, *options: str, worker: str = "gevent", **environ: str) -> None:
-        super().__init__("tests.browser.site:app", *options, worker=worker, **environ)
+    def __init__(
+        self,
+        *options: str,
+        app: str = "tests.browser.site:app",
+        worker: str = "gevent",
+        **environ: str,
+    ) -> None:
+        super().__init__(app, *options, worker=worker, **environ)
 
     def visit(self, path: str, method: str = "GET", **headers: str) -> int:
         """Make one request, its headers named with underscores; return the status."""
@@ -71,8 +77,8 @@ def own_site() -> Iterator[Callable[..., Site]]:
     """A site of the test's own, for what would disturb the others."""
     made: list[Site] = []
 
-    def make(*options: str, worker: str = "gevent", **environ: str) -> Site:
-        made.append(Site(*options, worker=worker, **environ))
+    def make(*options: str, **more: str) -> Site:
+        made.append(Site(*options, **more))
         return made[-1]
 
     yield make
@@ -103,6 +109,40 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+def dashboard(
+    browser: Any,
+    url: str,
+    path: str = "",
+    prepare: Callable[[Any], None] | None = None,
+    beside: Any = None,
+    messages: list[str] | None = None,
+    **options: Any,
+) -> Any:
+    """Open the dashboard of the site at a URL as its admin, in a browser of its own.
+
+    Args:
+        prepare: called with the page before it goes there.
+        beside: another page, of the same browser.
+        messages: gets what is said on the console.
+        options: of the browser's context.
+    """
+    heard = [] if messages is None else messages
+    if beside is None:
+        context = browser.new_context(**options)
+        context.add_cookies([{"name": "role", "value": "admin", "url": url}])
+    else:
+        context = beside.context
+    page = context.new_page()
+    page.set_default_timeout(DEADLINE_S * 1000)
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    if prepare is not None:
+        prepare(page)
+    page.goto(f"{url}/monitor/{path}")
+    page.messages = heard
+    return page
+
+
 @pytest.fixture
 def watch(browser: Any) -> Iterator[Callable[..., Any]]:
     """Opens the dashboard of a site as its admin; a message on the console fails the test.
@@ -120,25 +160,12 @@ def watch(browser: Any) -> Iterator[Callable[..., Any]]:
         url: str = "",
         **options: Any,
     ) -> Any:
-        url = url or site.url
-        if beside is None:
-            context = browser.new_context(**options)
-            contexts.append(context)
-            context.add_cookies([{"name": "role", "value": "admin", "url": url}])
-        else:
-            context = beside.context
-        page = context.new_page()
-        page.set_default_timeout(DEADLINE_S * 1000)
-        page.on("console", lambda message: messages.append(message.text))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        if prepare is not None:
-            prepare(page)
-        page.goto(f"{url}/monitor/{path}")
-        page.messages = messages
+        page = dashboard(browser, url or site.url, path, prepare, beside, messages, **options)
+        contexts.append(page.context)
         return page
 
     yield open_page
     for context in contexts:
-        context.close()
+        context.close()  # closed already where it is a second page's, too
     told = [one for one in messages if "Failed to load resource" not in one]
     assert told == []

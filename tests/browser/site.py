@@ -11,12 +11,14 @@ from werkzeug.wrappers import Response
 from flask_realtime_monitor import RealtimeMonitor, User
 
 app = Flask("site")
+app.name = os.environ.get("SITE_NAME", "site")
 app.config.update(
     REALTIME_MONITOR_STORE=os.environ.get("STORE", "auto"),
     REALTIME_MONITOR_UPDATE_INTERVAL=0.2,
     REALTIME_MONITOR_HEARTBEAT_INTERVAL=1,
     REALTIME_MONITOR_REAUTHORIZE_INTERVAL=1,
     REALTIME_MONITOR_MAX_VIEWERS=int(os.environ.get("MAX_VIEWERS", "0")),
+    REALTIME_MONITOR_WALL_TOKEN=os.environ.get("WALL_TOKEN", "a-wall-for-the-browser-tests"),
 )
 monitor = RealtimeMonitor(app)
 doors = {"are": "open"}
@@ -24,8 +26,9 @@ gate = Event()
 
 
 @monitor.authorize
-def may_watch() -> bool:
-    return doors["are"] == "open" and request.cookies.get("role") == "admin"
+def may_watch() -> bool | str:
+    role = request.cookies.get("role")
+    return doors["are"] == "open" and {"admin": True, "view": "view"}.get(role or "", False)
 
 
 @app.before_request
@@ -37,7 +40,8 @@ def sign_in() -> Response | None:
 @monitor.identify
 def who() -> User | None:
     name = request.headers.get("X-User")
-    return User(name, request.headers.get("X-Name")) if name else None
+    shown = request.headers.get("X-Name", "").encode("latin-1").decode(errors="replace")
+    return User(name, shown or None) if name else None
 
 
 @app.get("/")

@@ -59,22 +59,6 @@ def test_paused_it_holds_still_and_counts_what_is_new(site: Site, watch: Watch) 
     expect(page.locator(".activity")).to_contain_text("/page/while-paused")
 
 
-def test_search_finds_people_and_says_how_many_of_all(site: Site, watch: Watch) -> None:
-    site.visit("/page/s", X_User="u-search-1", X_Name="Sought Sam")
-    site.visit("/page/s", X_User="u-search-2", X_Name="Other Otto")
-    page = watch(site)
-    is_live(page)
-    page.keyboard.press("/")
-    page.keyboard.type("sought")
-    expect(page.locator(".people tbody tr")).to_have_count(1)
-    expect(page.locator(".people .count")).to_have_text(re.compile(r"^1 of \d+ match$"))
-    page.locator("#search").fill("nobody-has-this-name")
-    expect(page.locator(".people .empty")).to_have_text(re.compile(r"^0 of \d+ match"))
-    page.keyboard.press("Escape")
-    expect(page.locator("#search")).to_have_value("")
-    expect(page.locator(".people tr", has_text="Other Otto")).to_be_visible()
-
-
 def test_a_story_opens_by_keyboard_has_its_url_and_closes_with_escape(
     site: Site, watch: Watch
 ) -> None:
@@ -87,7 +71,7 @@ def test_a_story_opens_by_keyboard_has_its_url_and_closes_with_escape(
     drawer = page.locator("dialog.drawer")
     expect(drawer).to_be_visible()
     expect(drawer.locator("h2")).to_have_text("Stella Story")
-    expect(drawer.locator("li")).to_have_count(2)
+    expect(drawer.locator(".journey li")).to_have_count(2)
     assert re.search(r"#session=[0-9a-f]{16}$", page.url)
     link = page.url
     page.keyboard.press("Escape")
@@ -96,7 +80,7 @@ def test_a_story_opens_by_keyboard_has_its_url_and_closes_with_escape(
     again = watch(site, link.partition("/monitor/")[2])
     expect(again.locator("dialog.drawer h2")).to_have_text("Stella Story")
     site.visit("/page/three", X_User="u-story", X_Name="Stella Story")
-    expect(again.locator("dialog.drawer li")).to_have_count(3)
+    expect(again.locator("dialog.drawer .journey li")).to_have_count(3)
 
 
 def has_focus(link: Any) -> bool:
@@ -187,17 +171,6 @@ def test_a_row_that_goes_leaves_the_focus_to_its_neighbour(site: Site, watch: Wa
 def test_a_story_that_never_was_says_so(site: Site, watch: Watch) -> None:
     page = watch(site, "#session=0123456789abcdef")
     expect(page.locator("dialog.drawer")).to_contain_text("There is no such session")
-
-
-def test_two_sessions_of_one_person_stand_together(site: Site, watch: Watch) -> None:
-    site.visit("/page/a", X_User="u-two", X_Name="Tina Two", User_Agent="one")
-    site.visit("/page/b", X_User="u-two", X_Name="Tina Two", User_Agent="another")
-    page = watch(site)
-    is_live(page)
-    first = page.locator(".people tr", has_text="Tina Two")
-    expect(first).to_have_count(1)
-    nested = first.locator("xpath=following-sibling::tr[1]")
-    expect(nested).to_have_class(re.compile("nested"))
 
 
 def test_hostile_text_shows_literally_and_runs_nothing(site: Site, watch: Watch) -> None:

@@ -17,7 +17,7 @@ def test_sessions_of_one_user_stand_together(house: House) -> None:
 def test_rows_name_the_person_the_page_and_the_state(house: House) -> None:
     house.visit("/item/tea", "ana", "Ana")
     text = house.card("people")
-    assert "Ana active /item/tea 0 s Unknown 1 0" in text
+    assert "Ana ana you active 1 sessions /item/tea 0 s Unknown" in text
 
 
 def test_with_more_sessions_than_rows_it_says_so(house: House) -> None:

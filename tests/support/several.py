@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from flask_realtime_monitor import beats
+from flask_realtime_monitor import beats, endings
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.flusher import Flusher
 from flask_realtime_monitor.guard import Guard
@@ -228,12 +228,24 @@ class Mate:
         }
 
     def _take_note(self, note: Json) -> None:
-        self.tracker.take_note(note)
+        if note["kind"] == endings.KIND:
+            endings.take(self.tracker, note)
+        else:
+            self.tracker.take_note(note)
         self.replicas.take_note(note)
 
     def visit(self, visitor: int = 1, user: str | None = None, **fields: Any) -> None:
         """Fold one request."""
         self.tracker.fold([record_at(self.time, visitor, user, **fields)])
+
+    def end(self, session_id: str) -> None:
+        """End a session, as at an admin's word."""
+        ending = self.picture.ending(session_id)
+        assert ending is not None
+        note = endings.end(self.tracker, ending, None)
+        assert self.tracker.notes is not None
+        self.tracker.notes.append(note)
+        self.replicas.take_note(note)
 
     def flush(self) -> None:
         """Write until there is no more to write."""

@@ -1,139 +1,142 @@
-/** One session's story, at a URL of its own: `#session=<id>`. */
+/** The story of one session or of one user, each at a URL: `#session=<id>`, `#person=<user id>`. */
 
-import { age, clockTime, device, number, person, milliseconds, visible } from "../format.js";
-import { bdi, el, keyed, write } from "../dom.js";
-import { what } from "./activity.js";
+import { age, clockTime, visible } from "../format.js";
+import { el, write } from "../dom.js";
+import { Ending } from "../ending.js";
+import { drawPerson, drawSession, nameOf } from "../story.js";
 
-const GAP_S = 60;
-const ASK_EVERY_MS = 5000; // where the stream does not tell of this session
+const ASK_EVERY_MS = 5000; // where the stream does not tell of whom it is about
+const ASK_AGAIN_MS = 1000; // where it does
+const KINDS = ["session", "person"];
 
 export function mount(element, page) {
-  const title = element.querySelector("h2");
-  const facts = element.querySelector("[data-facts]");
-  const details = element.querySelector("[data-details]");
-  const story = element.querySelector("[data-story]");
-  const empty = element.querySelector("[data-empty]");
-  let id = "";
-  let seenAt = 0; // last_seen_at of what is shown
+  const find = (name) => element.querySelector(`[data-${name}]`);
+  const parts = {
+    title: element.querySelector("h2"), details: find("details"), sessions: find("sessions"),
+    journey: find("journey"), quiet: find("quiet"), why: find("why"),
+  };
+  const facts = find("facts");
+  const empty = find("empty");
+  const told = find("told");
+  const ending = new Ending(find("ending"), page, () => ask());
+  let subject = null; // {kind, id}: whose story is open
+  let shown = null; // what the server told of it last
+  let isOver = false; // it has ended, or left
   let isAsking = false;
   let askedAt = 0;
 
-  /** Show the session that the URL names, or none. */
+  /** Show whom the URL names, or nobody. */
   function follow() {
-    id = page.view.get("session");
-    if (!id) {
+    const kind = KINDS.find((one) => page.view.get(one));
+    subject = kind ? { kind, id: page.view.get(kind) } : null;
+    shown = null;
+    isOver = false;
+    ending.hide();
+    if (!subject) {
       if (element.open) element.close();
       return;
     }
-    seenAt = 0;
+    write(parts.title, subject.kind === "session" ? "Session" : visible(subject.id));
     say("Loading");
     if (!element.open) element.showModal();
     ask();
   }
 
   async function ask() {
-    if (isAsking) return;
+    if (isAsking || !subject) return;
     isAsking = true;
     askedAt = Date.now();
-    const wanted = id;
-    const response = await fetch(`${page.api}/sessions/${wanted}`, { cache: "no-store" })
-      .catch(() => null);
+    const wanted = subject;
+    const answer = wanted.kind === "session"
+      ? await page.ask(`sessions/${encodeURIComponent(wanted.id)}`)
+      : await page.ask("user", new URLSearchParams({ id: wanted.id }));
     isAsking = false;
-    if (wanted !== id) {
-      if (id) ask();
-      return;
-    }
-    if (response?.ok) show(await response.json());
-    else if (response?.status === 404) gone(await response.json());
-    else say("The server did not answer. It is asked again with the next change.");
+    if (wanted !== subject) ask();
+    else if (answer?.ok) show(answer.data);
+    else if (answer?.status === 404) gone(answer.data);
+    else if (!shown) say("The server did not answer. It is asked again in a few seconds.");
   }
 
-  function show(session) {
-    seenAt = session.last_seen_at;
-    write(title, person(session.user, session.id));
-    const now = page.model.isEmpty ? session.last_seen_at : page.model.now();
-    write(facts, `${session.is_active ? "Active" : "Idle"}, last seen ${age(now - session.last_seen_at)} ago`);
-    facts.dataset.at = session.last_seen_at;
-    facts.dataset.state = session.is_active ? "Active" : "Idle";
-    const known = [
-      ["User", session.user ? visible(session.user.id) : "not signed in"],
-      ["Device", device(session.agent)],
-      ["Address", session.ip ? visible(session.ip) : "not kept"],
-      ["Here since", new Date(session.first_seen_at * 1000).toLocaleString()],
-      ["Requests", `${number(session.requests)}, ${number(session.errors)} failed`],
-      ["Worker", `${visible(session.host)}, ${visible(session.worker)}`],
-    ];
-    details.replaceChildren(...known.flatMap(([name, value]) =>
-      [el("dt", { textContent: name }), el("dd", {}, bdi(value))]));
-    let later = null;
-    const lines = session.activities.map((one) => {
-      const gap = later === null ? 0 : later - one.at;
-      later = one.at;
-      return { ...one, gap };
-    });
-    keyed(story, lines, (one) => one.id, createLine, (line, one) => {
-      const gap = line.querySelector(".gap");
-      gap.hidden = one.gap < GAP_S;
-      write(gap, `${age(one.gap)} earlier`);
-    });
-    empty.hidden = true;
-  }
-
-  /** The session has ended, or never was. */
-  function gone(answer) {
-    if (answer.ended_at) {
-      facts.dataset.at = "";
-      const ended = `This session ended at ${clockTime(answer.ended_at)}.`;
-      if (seenAt) write(facts, ended);
-      else say(ended);
+  function show(data) {
+    shown = data;
+    isOver = false;
+    delete element.dataset.over;
+    if (subject.kind === "session") {
+      drawSession(parts, data, page);
+      ending.offer(data);
     } else {
-      say("There is no such session. It may have ended long ago.");
+      drawPerson(parts, data, page);
     }
+    drawFacts();
+    empty.hidden = true;
+    told.hidden = false;
   }
 
-  function say(text) {
-    write(title, "Session");
+  /** It has ended, or never was; what was told of it before stays, marked. */
+  function gone({ ended_at: endedAt }) {
+    isOver = true;
+    ending.hide();
+    element.dataset.over = "yes";
+    const text = subject.kind === "person"
+      ? `${nameOf(subject.id, page.model)} is not here now.`
+      : endedAt
+        ? `This session ended at ${clockTime(endedAt)}.`
+        : "There is no such session. It may have ended long ago.";
+    if (shown) write(facts, text);
+    else say(text, subject.kind === "person" ? lastOf(subject.id) : null);
+  }
+
+  /** What the feed still knows of somebody who has left. */
+  function lastOf(id) {
+    const last = page.model.activities.find((one) => one.user?.id === id);
+    return last ? ` Last seen at ${clockTime(last.at)}, on ${visible(last.path ?? "no page")}.` : null;
+  }
+
+  function say(text, more = null) {
     write(facts, "");
-    facts.dataset.at = "";
-    details.replaceChildren();
-    story.replaceChildren();
+    told.hidden = true;
     empty.hidden = false;
-    write(empty, text);
+    empty.replaceChildren(text, ...more ? [more] : [], " ", backToAll());
+  }
+
+  function backToAll() {
+    return el("a", { href: page.view.href({ session: "", person: "" }), textContent: "Back to all" });
+  }
+
+  function drawFacts() {
+    const about = shown.user && subject.kind === "person" ? shown.user : shown;
+    const now = page.model.isEmpty ? about.last_seen_at : page.model.now();
+    const state = about.is_active ? "Active" : "Idle";
+    write(facts, `${state}, last seen ${age(now - about.last_seen_at)} ago`);
   }
 
   function draw(model) {
-    if (!id) return;
-    const now = model.sessions.get(id);
-    const isDue = Date.now() - askedAt > ASK_EVERY_MS;
-    if (now ? now.last_seen_at !== seenAt : facts.dataset.at && isDue) ask();
+    if (!subject || isOver) return;
+    const list = subject.kind === "session" ? model.sessions : model.users;
+    const held = list.get(subject.id);
+    const about = subject.kind === "session" ? shown : shown?.user;
+    const since = Date.now() - askedAt;
+    const hasNews = held && about && (held.last_seen_at !== about.last_seen_at
+      || held.requests !== about.requests || held.is_active !== about.is_active);
+    if (hasNews ? since > ASK_AGAIN_MS : !held && since > ASK_EVERY_MS) ask();
   }
 
   function tick(model) {
-    const at = Number(facts.dataset.at);
-    if (id && at) write(facts, `${facts.dataset.state}, last seen ${age(model.now() - at)} ago`);
+    if (!subject || isOver) return;
+    if (shown) drawFacts();
+    draw(model);
+    if (!shown && Date.now() - askedAt > ASK_EVERY_MS) ask();
   }
 
-  element.addEventListener("close", () => {
-    id = "";
-    page.view.set({ session: "" });
-  });
-  element.querySelector("[data-close]").addEventListener("click", () => element.close());
+  element.addEventListener("close", () => page.view.set({ session: "", person: "" }));
+  find("close").addEventListener("click", () => element.close());
   element.addEventListener("click", (event) => {
     if (event.target === element) element.close(); // the backdrop
   });
-  function choose(changed) {
-    if (changed.has("session")) follow();
-  }
-
   follow();
-  return { draw, tick, choose };
-}
 
-function createLine(one) {
-  return el("li", { "data-kind": one.kind, "data-class": Math.floor((one.status ?? 0) / 100) },
-    el("p", { className: "gap", hidden: true }),
-    el("time", { textContent: clockTime(one.at) }),
-    el("span", { className: "status", textContent: one.status ?? "–" }), what(one),
-    el("span", { className: "num",
-      textContent: one.duration_ms === null ? "" : milliseconds(one.duration_ms) }));
+  return {
+    draw, tick,
+    choose: (changed) => { if (KINDS.some((one) => changed.has(one))) follow(); },
+  };
 }

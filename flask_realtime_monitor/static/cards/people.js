@@ -1,153 +1,157 @@
-/** Who is here: a user's sessions below each other, guests by themselves. */
+/** Who is here: the first hundred live, more when asked for, and the server's answer to filters. */
 
-import { age, device, least, number, person, visible } from "../format.js";
-import { bdi, el, keyed, write } from "../dom.js";
+import { least, number } from "../format.js";
+import { write } from "../dom.js";
+import { emptyWords } from "../emptiness.js";
+import { createRow, drawRow, drawTimes, inRows } from "../rows.js";
+import { VirtualRows } from "../virtual.js";
 
 const REORDER_MS = 2000;
 const ASK_AFTER_MS = 300;
 const ASK_AGAIN_MS = 5000;
+const MOST = 1000;
+const FEW = 20; // on a phone, where what stands below is far away otherwise
+const SHOWS = ["q", "state", "who", "user", "endpoint", "path", "browser", "os", "device", "host",
+  "worker"];
 
 export function mount(element, page) {
-  const body = element.querySelector("tbody");
+  const table = element.querySelector("table");
   const count = element.querySelector("[data-count]");
+  const more = element.querySelector("[data-all]");
   const empty = element.querySelector("[data-empty]");
+  const canHover = matchMedia("(hover: hover)").matches;
+  const phone = matchMedia("(max-width: 640px)");
+  const open = new Set(); // users whose sessions are unfolded
+  let waiting = new Map();
   let order = [];
   let orderedAt = 0;
   let isStale = false; // rows wait for their new places
-  let found = null; // what the server found for a search: {query, items, total}
+  let wantsAll = false;
+  let found = null; // what the server told: {params, items, total}
   let timer = 0;
+
+  const rows = new VirtualRows(table, {
+    key: (row) => row.id,
+    create: (row) => createRow(row, page),
+    update: (tr, row) => drawRow(tr, row, page, waiting),
+  });
 
   /** Rows move at most every two seconds, and never under the pointer. */
   function inOrder(sessions) {
+    const wanted = [...sessions.values()].sort(newestFirst).map((one) => one.id);
     const now = Date.now();
-    if (now - orderedAt >= REORDER_MS && !body.matches(":hover")) {
-      order = grouped(sessions);
+    const isHeld = canHover && rows.body.matches(":hover");
+    if (now - orderedAt >= REORDER_MS && !isHeld) {
+      order = wanted;
       orderedAt = now;
       isStale = false;
-      return order.map((id) => sessions.get(id));
+      return order;
     }
-    const wanted = grouped(sessions);
     const known = new Set(order);
-    const later = wanted.filter((id) => !known.has(id));
-    order = [...order.filter((id) => sessions.has(id)), ...later];
+    order = [...order.filter((id) => sessions.has(id)), ...wanted.filter((id) => !known.has(id))];
     isStale = order.some((id, index) => id !== wanted[index]);
-    return order.map((id) => sessions.get(id));
+    return order;
+  }
+
+  /** What is to be shown, and how many there are of that in all. */
+  function chosen(model) {
+    const { view } = page;
+    const held = model.sessions;
+    const params = String(wide());
+    const isWide = found?.params === params;
+    const sessions = new Map();
+    for (const one of isWide ? found.items : []) {
+      if (page.shows(one) && !held.has(one.id)) sessions.set(one.id, one);
+    }
+    for (const one of held.values()) {
+      if (page.shows(one)) sessions.set(one.id, one);
+    }
+    const isNarrow = view.isFiltered || view.get("window") || view.get("mine");
+    const hasMore = model.stats.total_sessions > held.size;
+    if (hasMore && (view.isFiltered || wantsAll)) ask(isWide ? ASK_AGAIN_MS : ASK_AFTER_MS);
+    const isAll = !hasMore || (isWide && found.items.length === found.total);
+    const told = isNarrow && !view.isFiltered ? sessions.size : (isWide ? found.total : sessions.size);
+    const total = isNarrow ? (isAll ? sessions.size : told) : model.stats.total_sessions;
+    return { sessions, total, isNarrow };
+  }
+
+  function wide() {
+    const params = page.view.params(SHOWS);
+    if (page.view.get("status") === "5xx") params.set("status", "5xx");
+    params.set("limit", MOST);
+    return params;
   }
 
   function draw(model) {
-    const held = new Map(model.sessionsInOrder().map((one) => [one.id, one]));
-    let sessions = held;
-    let total = model.stats.total_sessions;
-    const query = page.view.get("q");
-    if (query) {
-      const wide = found?.query === query ? found : null;
-      const items = wide ? wide.items : [...held.values()].filter(page.shows);
-      sessions = new Map(items.map((one) => [one.id, held.get(one.id) ?? one]));
-      total = wide ? wide.total : items.length;
-      if (model.stats.total_sessions > held.size) ask(wide ? ASK_AGAIN_MS : ASK_AFTER_MS);
-    }
-    const rows = inOrder(sessions);
-    let previous = null;
-    keyed(body, rows, (one) => one.id, createRow, (row, one) => {
-      const group = one.user ? `u${one.user.id}` : one.id;
-      drawRow(row, one, group === previous, model);
-      previous = group;
-    });
-    write(count, said(rows.length, total, query, model));
-    empty.hidden = rows.length > 0;
-    if (!rows.length) drawEmpty(model);
+    waiting = new Map(model.waiting().reverse().map((one) => [one.session, one.started_at]));
+    const { sessions, total, isNarrow } = chosen(model);
+    const all = inRows(inOrder(sessions), sessions, open);
+    const lines = phone.matches && !wantsAll ? all.slice(0, FEW) : all;
+    table.dataset.hosts = model.stats.coverage.hosts > 1 ? "many" : "one";
+    table.hidden = lines.length === 0;
+    rows.show(lines);
+    const shown = lines.length < all.length ? lines.length : sessions.size;
+    const whole = `${least(model.stats.coverage)}${number(model.stats.total_sessions)}`;
+    write(count, isNarrow ? `${number(total)} of ${whole} match`
+      : total > shown ? `${number(shown)} of ${whole} shown` : "");
+    drawMore(shown, total);
+    empty.hidden = lines.length > 0;
+    if (!lines.length) emptyWords(empty, page);
   }
 
-  function drawEmpty(model) {
-    const query = page.view.get("q");
-    if (query) {
-      const clear = el("button", { type: "button", textContent: "Show all" });
-      clear.addEventListener("click", () => page.view.clear());
-      empty.replaceChildren(`0 of ${number(model.stats.total_sessions)} match “${visible(query)}”. `, clear);
-    } else if (model.stats.requests_total) {
-      const last = model.activities.find((one) => one.kind === "request");
-      write(empty, last
-        ? `Nobody is here. The last request was ${age(model.now() - last.at)} ago.`
-        : "Nobody is here.");
-    } else {
-      const since = model.now() - model.stats.since_at;
-      write(empty, `Listening. Nobody has asked for a page in the ${age(since)} since the start.`);
-    }
+  function drawMore(shown, total) {
+    const hasMore = Math.min(total, MOST) > shown;
+    more.hidden = !hasMore && !wantsAll;
+    if (more.hidden) return;
+    write(more, wantsAll ? "Show fewer"
+      : `Show ${total > MOST ? `the first ${number(MOST)}` : `all ${number(total)}`}`);
   }
 
-  /** The page holds the first hundred; the server searches all. */
+  /** The stream tells of the first hundred; the server knows all. */
   function ask(delay) {
     if (timer) return;
     timer = setTimeout(async () => {
+      const params = wide();
+      const answer = document.hidden || page.isPaused ? null : await page.ask("sessions", params);
       timer = 0;
-      const query = page.view.get("q");
-      if (!query) return;
-      const response = await fetch(
-        `${page.api}/sessions?limit=100&q=${encodeURIComponent(query)}`, { cache: "no-store" })
-        .catch(() => null);
-      if (!response?.ok || query !== page.view.get("q")) return;
-      found = { query, ...await response.json() };
+      if (!answer?.ok || String(params) !== String(wide())) return;
+      found = { params: String(params), ...answer.data };
       page.draw();
     }, delay);
   }
 
   function tick(model) {
-    if (isStale) page.draw();
-    const now = model.now();
-    for (const row of body.children) {
-      const at = Number(row.dataset.at);
-      if (at) write(row.cells[2], age(now - at));
-    }
+    if (isStale || ((wantsAll || page.view.isFiltered) && !timer)) page.draw();
+    for (const row of rows.body.rows) drawTimes(row, model.now());
   }
 
-  function choose() {
-    found = null;
+  function choose(changed) {
+    if (["session", "person"].some((name) => changed.has(name)) && changed.size === 1) return;
     orderedAt = 0;
     clearTimeout(timer);
     timer = 0;
   }
 
-  return { draw, tick, choose };
-}
-
-function said(shown, total, query, model) {
-  const before = least(model.stats.coverage);
-  if (query) return `${number(total)} of ${before}${number(model.stats.total_sessions)} match`;
-  return total > shown ? `${number(shown)} of ${before}${number(total)} shown` : "";
-}
-
-/** Ids with those of one user together, where the user's newest is. */
-function grouped(sessions) {
-  const groups = new Map();
-  for (const one of sessions.values()) {
-    const key = one.user ? `u${one.user.id}` : one.id;
-    if (!groups.has(key)) groups.set(key, []);
-    groups.get(key).push(one.id);
+  function move(step) {
+    rows.focus(Math.max(0, rows.focused() + step));
   }
-  return [...groups.values()].flat();
+
+  rows.body.addEventListener("click", ({ target }) => {
+    if (!target.matches(".fold")) return;
+    const { group } = target.closest("tr").dataset;
+    if (!open.delete(group)) open.add(group);
+    page.draw();
+  });
+
+  more.addEventListener("click", () => {
+    wantsAll = !wantsAll;
+    if (!wantsAll) found = null;
+    page.draw();
+  });
+
+  return { draw, tick, choose, move };
 }
 
-function createRow(session) {
-  const link = el("a", { href: `#session=${session.id}` }, bdi(""));
-  return el("tr", {},
-    el("th", { scope: "row" }, link, " ", el("span", { className: "state" })),
-    el("td", { className: "place" }, el("b", {}, bdi("")), bdi("", "path")),
-    el("td", { className: "age" }), el("td", { className: "wide" }),
-    el("td", { className: "num" }), el("td", { className: "num" }));
-}
-
-function drawRow(row, session, isNested, model) {
-  const [who, place, seen, agent, requests, errors] = row.cells;
-  const state = session.is_active ? "active" : "idle";
-  row.className = state + (isNested ? " nested" : "");
-  row.dataset.at = session.last_seen_at;
-  write(who.querySelector("bdi"), isNested ? "another session" : person(session.user, session.id));
-  write(who.querySelector(".state"), state);
-  write(place.querySelector("b bdi"), session.title ? visible(session.title) : "");
-  write(place.querySelector(".path"), visible(session.path ?? ""));
-  write(seen, age(model.now() - session.last_seen_at));
-  write(agent, device(session.agent));
-  write(requests, number(session.requests));
-  write(errors, number(session.errors));
-  errors.classList.toggle("bad", session.errors > 0);
+function newestFirst(a, b) {
+  return b.last_seen_at - a.last_seen_at || (a.id < b.id ? -1 : 1);
 }

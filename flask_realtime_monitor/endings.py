@@ -1,0 +1,88 @@
+"""Ending a session at an admin's word, in every worker.
+
+A worker ends what it has of the session and leaves a note for the others. An end is final where
+the visitor has no other session: whatever that visitor does next is a new one. Else the visitor's
+other sessions keep their ids, and so does this one, should its user make another request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from . import shapes
+from .index import Index
+from .records import FeedItem, Notice, Record
+from .shapes import Part
+from .source import Person
+from .tracker import Tracker
+
+KIND = "end"
+
+Json = dict[str, Any]
+
+
+class Ending(NamedTuple):
+    """A session that is to end: the keys of its parts, whose it is, whether it is the only one."""
+
+    visitor: int
+    keys: tuple[int, ...]
+    person: Person | None
+    is_only: bool
+
+
+def of(
+    key: int, parts: Sequence[Part], index: Index, anonymous_key: Callable[[int], int]
+) -> Ending:
+    """Return all that ends together with a listed session, of which there are parts."""
+    visitor = parts[0].head.visitor
+    guest = anonymous_key(visitor)
+    return Ending(
+        visitor,
+        tuple(dict.fromkeys((key, *(part.key for part in parts)))),
+        shapes.whose(parts),
+        index.session_of_visitor(visitor) == key and (guest == key or guest not in index.sessions),
+    )
+
+
+def end(tracker: Tracker, ending: Ending, record: Record | None) -> Json:
+    """End a session here, with a last line in the feed; return the note to the other workers."""
+    at_ms = tracker.clock.now_ms() + tracker.clock.offset_ms
+    note = {
+        "kind": KIND,
+        "visitor": ending.visitor,
+        "keys": ending.keys,
+        "generation": at_ms if ending.is_only else 0,
+        "at_ms": at_ms,
+    }
+    _take(tracker, note, record)
+    return note
+
+
+def take(tracker: Tracker, note: Mapping[str, Any]) -> None:
+    """Do what another worker's note says.
+
+    Raises:
+        KeyError, TypeError, ValueError: it makes no sense.
+    """
+    _take(tracker, note, None)
+
+
+def _take(tracker: Tracker, note: Mapping[str, Any], record: Record | None) -> None:
+    keys = [int(key) for key in note["keys"]]
+    at_ms = int(note["at_ms"]) - tracker.clock.offset_ms
+    sessions = tracker.sessions
+    with tracker.locked():
+        ended: list[Notice] = []
+        sessions.notices = ended
+        try:
+            sessions.end_whole(int(note["visitor"]), keys, int(note["generation"]), at_ms)
+        finally:
+            sessions.notices = None
+        if record is not None:
+            # No row tells it: it is the session's all the same.
+            number = tracker.feed_number = tracker.feed_number + 1
+            item = FeedItem(number, keys[0], 0, record)
+            tracker.feed.append(item)
+            ended.insert(0, Notice("activity", keys[0], None, item))
+        tracker.ended_notices += ended

@@ -1,0 +1,89 @@
+/**
+ * A table body that is as high as all its rows, and holds only those near the viewport. All rows
+ * are equally high; the page scrolls, not the table.
+ */
+
+import { keyed } from "./dom.js";
+
+const BEYOND = 12; // rows kept on each side, so that scrolling finds them there
+
+export class VirtualRows {
+  /**
+   * @param table with three bodies: room above, the rows, room below.
+   * @param draws {key(item), create(item), update(row, item)}
+   */
+  constructor(table, draws) {
+    [this._above, this.body, this._below] = table.tBodies;
+    this._table = table;
+    this._draws = draws;
+    this._items = [];
+    this._rowPx = 0;
+    this._first = 0; // the place of the first row that is there
+    const redraw = () => { if (this._items.length) this._drawNear(); };
+    addEventListener("scroll", redraw, { passive: true });
+    addEventListener("resize", () => { this._rowPx = 0; redraw(); });
+  }
+
+  /** Show these items, in this order. */
+  show(items) {
+    this._items = items;
+    this._table.setAttribute("aria-rowcount", items.length + 1);
+    this._drawNear();
+  }
+
+  /** Give the focus to a row's link, wherever it is. */
+  focus(index) {
+    const item = this._items[index];
+    if (!item) return;
+    const find = () => [...this.body.rows].find((row) => row.dataset.key === this._draws.key(item));
+    if (!find()) {
+      scrollBy(0, this._top() + index * this._rowPx - innerHeight / 2);
+      this._drawNear();
+    }
+    find()?.querySelector("a").focus();
+  }
+
+  /** The place of the row that has the focus; -1 where none has. */
+  focused() {
+    const key = document.activeElement?.closest?.("tr")?.dataset.key;
+    return key ? this._items.findIndex((one) => this._draws.key(one) === key) : -1;
+  }
+
+  _drawNear() {
+    const { length } = this._items;
+    this._rowPx ||= this._measured();
+    const above = -this._top();
+    const first = Math.max(0, Math.min(
+      length - BEYOND, Math.floor(above / this._rowPx) - BEYOND));
+    const last = Math.min(length, Math.ceil((above + innerHeight) / this._rowPx) + BEYOND);
+    const { key, create, update } = this._draws;
+    this._first = first;
+    keyed(this.body, this._items.slice(first, Math.max(last, first + BEYOND)), key, create, update);
+    [...this.body.rows].forEach((row, index) => {
+      const place = String(first + index + 2); // the head is the first
+      if (row.ariaRowIndex !== place) row.ariaRowIndex = place;
+    });
+    this._room(this._above, first);
+    this._room(this._below, length - first - this.body.rows.length);
+  }
+
+  /** Where the first of all rows would begin, from the viewport's top. */
+  _top() {
+    return this.body.getBoundingClientRect().top - this._first * this._rowPx;
+  }
+
+  _room(body, rows) {
+    const height = `${Math.max(0, rows) * this._rowPx}px`;
+    const { style } = body.rows[0].cells[0];
+    if (style.height !== height) style.height = height;
+    body.hidden = rows <= 0;
+  }
+
+  _measured() {
+    const row = this.body.rows[0];
+    if (row) return row.getBoundingClientRect().height || 1;
+    const { key, create, update } = this._draws;
+    keyed(this.body, this._items.slice(0, 1), key, create, update);
+    return this.body.rows[0]?.getBoundingClientRect().height || 1;
+  }
+}

@@ -1,0 +1,83 @@
+"""The page's own files, and the one hash that all their URLs hold."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from functools import cache
+from pathlib import Path
+
+from flask import Response, request, url_for
+
+from ..state import current_state
+from .answers import error, set_headers
+from .html import CONTENT_SECURITY_POLICY
+
+STATIC = Path(__file__).parent.parent / "static"
+_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+
+
+def asset(version: str, name: str) -> Response:
+    """One of the page's own files; its URL changes with the content of any."""
+    file = _all_files().get(name)
+    if file is None or version != content_hash():
+        return error(404, "there is nothing here")
+    # A worker's policy is that of its own script, not of the page.
+    set_headers(
+        Cache_Control="private, max-age=31536000, immutable",
+        Content_Security_Policy=CONTENT_SECURITY_POLICY,
+    )
+    kind = _TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
+    answer = Response(file, content_type=kind or "application/octet-stream")
+    answer.vary.add("Accept-Encoding")
+    if request.accept_encodings["gzip"]:
+        answer.data = _packed(file)
+        answer.content_encoding = "gzip"
+        version += "-gzip"
+    answer.set_etag(version)
+    answer.make_conditional(request)
+    return answer
+
+
+def asset_url(name: str) -> str:
+    """Return the URL of one of them."""
+    return url_for("realtime_monitor.asset", version=content_hash(), name=name)
+
+
+@cache
+def files() -> dict[str, bytes]:
+    """Return every file of ours by its name; read once, so no path is ever followed."""
+    return {
+        path.relative_to(STATIC).as_posix(): path.read_bytes()
+        for path in sorted(STATIC.rglob("*"))
+        if path.is_file()
+    }
+
+
+def styles() -> list[str]:
+    """Return the styles of cards that have any, the app's own last."""
+    return [name for name in _all_files() if name.startswith("cards/") and name.endswith(".css")]
+
+
+def content_hash() -> str:
+    """Return one hash of all files, so that modules may import each other by relative URL."""
+    return _hash_of(tuple(_all_files().items()))
+
+
+def _all_files() -> dict[str, bytes]:
+    """Return our files, and those of the cards that the app at hand has added."""
+    return files() | current_state().state.hooks.cards.files
+
+
+@cache
+def _packed(file: bytes) -> bytes:
+    return gzip.compress(file, mtime=0)
+
+
+@cache
+def _hash_of(all_files: tuple[tuple[str, bytes], ...]) -> str:
+    found = hashlib.blake2b(digest_size=8)
+    for name, content in all_files:
+        found.update(name.encode() + b"\0" + content + b"\0")
+    return found.hexdigest()

@@ -1,0 +1,196 @@
+"""The people: their order, their sessions, what narrows them down, and very many of them."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
+from playwright.sync_api import expect
+
+from tests.support.waiting import wait_until
+
+from .conftest import Site, Watch, is_live
+
+NOBODY = re.compile(
+    r"^Listening\. Nobody has asked for a page in the \d+ s since the start\. \d+ requests are left "
+    r"out by rule: files, probes, this page's own\. Open the app in another tab$"
+)
+
+
+def rows(page: Any, name: str = "") -> Any:
+    """Return the rows of people, all or those with a text."""
+    return page.locator(".people tr[data-key]", has_text=name)
+
+
+def test_search_finds_people_and_says_how_many_of_all(site: Site, watch: Watch) -> None:
+    site.visit("/page/s", X_User="u-search-1", X_Name="Sought Sam")
+    site.visit("/page/s", X_User="u-search-2", X_Name="Other Otto")
+    page = watch(site)
+    is_live(page)
+    page.keyboard.press("/")
+    page.keyboard.type("sought")
+    expect(rows(page)).to_have_count(1)
+    expect(page.locator(".people .count")).to_have_text(re.compile(r"^1 of \d+ match$"))
+    page.locator("#search").fill("nobody-has-this-name")
+    empty = page.locator(".people .empty")
+    expect(empty).to_have_text(re.compile(r"^0 of \d+ match: q nobody-has-this-name\."))
+    empty.locator("button").click()
+    expect(page.locator("#search")).to_have_value("")
+    expect(rows(page, "Other Otto")).to_be_visible()
+
+
+def test_further_sessions_of_a_person_unfold_below(site: Site, watch: Watch) -> None:
+    for agent in ("one", "another", "third"):
+        site.visit("/page/a", X_User="u-fold", X_Name="Fay Fold", User_Agent=agent)
+    page = watch(site)
+    is_live(page)
+    expect(rows(page, "Fay Fold")).to_have_count(1)
+    fold = rows(page, "Fay Fold").locator("button")
+    expect(fold).to_have_text("3 sessions")
+    expect(fold).to_have_attribute("aria-expanded", "false")
+    fold.focus()
+    page.keyboard.press("Enter")
+    expect(fold).to_have_attribute("aria-expanded", "true")
+    nested = rows(page, "another session")
+    expect(nested).to_have_count(2)
+    above = rows(page, "Fay Fold").locator("xpath=following-sibling::tr[1]")
+    expect(above).to_have_class(re.compile("nested"))
+    page.keyboard.press("Enter")
+    expect(nested).to_have_count(0)
+
+
+def test_a_click_on_a_value_shows_only_what_has_it(site: Site, watch: Watch) -> None:
+    chrome = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/126.0 Safari/537.36"
+    site.visit("/page/v", X_User="u-value-1", X_Name="Vera Value", User_Agent=chrome)
+    site.visit("/page/v", X_User="u-value-2", X_Name="Otto Other", User_Agent="something")
+    page = watch(site)
+    is_live(page)
+    rows(page, "Vera Value").locator("td.wide").click()
+    expect(page).to_have_url(re.compile(r"#browser=Chrome$"))
+    expect(rows(page, "Vera Value")).to_be_visible()
+    expect(rows(page, "Otto Other")).to_have_count(0)
+    page.go_back()
+    expect(rows(page, "Otto Other")).to_be_visible()
+    rows(page, "Vera Value").locator("td.place").click()
+    expect(page).to_have_url(re.compile(r"#endpoint=page$"))
+
+
+def test_j_and_k_go_from_row_to_row_and_enter_opens(site: Site, watch: Watch) -> None:
+    site.visit("/page/k", X_User="u-key-1", X_Name="Kay Key")
+    site.visit("/page/k", X_User="u-key-2", X_Name="Kit Key")
+    page = watch(site, "#q=u-key")
+    is_live(page)
+    expect(rows(page)).to_have_count(2)
+    first, second = (rows(page).nth(number).locator("a") for number in (0, 1))
+    page.keyboard.press("j")
+    expect(first).to_be_focused()
+    page.keyboard.press("j")
+    expect(second).to_be_focused()
+    page.keyboard.press("j")
+    expect(second).to_be_focused()
+    page.keyboard.press("k")
+    expect(first).to_be_focused()
+    name = first.inner_text()
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog.drawer h2")).to_have_text(name)
+    page.keyboard.press("Escape")
+    expect(first).to_be_focused()
+    expect(page).to_have_url(re.compile(r"#q=u-key$"))  # Escape closed the story alone
+
+
+def test_rows_keep_their_places_under_the_pointer(site: Site, watch: Watch) -> None:
+    for number in (1, 2):
+        site.visit("/page/h", X_User=f"u-hover-{number}", X_Name=f"Hover {number}")
+    page = watch(site, "#q=u-hover")
+    is_live(page)
+    expect(rows(page).nth(0)).to_contain_text("Hover 2")
+    rows(page, "Hover 2").hover()
+    site.visit("/page/h", X_User="u-hover-1", X_Name="Hover 1")
+    site.visit("/page/h", X_User="u-hover-3", X_Name="Hover 3")
+    expect(rows(page, "Hover 3")).to_be_visible()
+    assert "Hover 2" in rows(page).nth(0).inner_text()
+    page.locator("h1").hover()
+    expect(rows(page).nth(0)).to_contain_text("Hover 3")
+    expect(rows(page).nth(2)).to_contain_text("Hover 2")
+
+
+def test_who_waits_is_marked(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    is_live(page)
+    site.visit("/page/w", X_User="u-wait", X_Name="Wanda Wait", User_Agent="patient")
+    headers = {"X_User": "u-wait", "X_Name": "Wanda Wait", "User_Agent": "patient"}
+    asking = Thread(target=site.visit, args=("/slow",), kwargs=headers, daemon=True)
+    asking.start()
+    expect(rows(page, "Wanda Wait")).to_contain_text(re.compile(r"waiting \d s"))
+    asking.join()
+    expect(rows(page, "Wanda Wait")).to_contain_text("active")
+
+
+def test_very_many_are_had_but_only_those_near_are_there(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    for number in range(320):
+        site.visit("/page/m", X_User=f"u-many-{number}", X_Name=f"Many {number:03}")
+    page = watch(site)
+    is_live(page)
+    expect(page.locator(".people .count")).to_have_text("100 of 320 shown")
+    held = page.locator(".people tr[data-key]")
+    assert held.count() < 60
+    page.locator("[data-all]").click()
+    expect(page.locator(".people table")).to_have_attribute("aria-rowcount", "321")
+    seen: set[str] = set()
+
+    def is_all_seen() -> bool:
+        names = page.eval_on_selector_all(
+            ".people tr[data-key] a", "all => all.map(one => one.innerText)"
+        )
+        assert len(names) < 60
+        seen.update(names)
+        page.mouse.wheel(0, 500)
+        return len(seen) == 320
+
+    page.locator(".people thead").hover()
+    wait_until(is_all_seen, "every row has been there while scrolling")
+    page.evaluate("scrollTo(0, 0)")
+    page.locator("#search").fill("many 007")
+    expect(held).to_have_count(1)
+    expect(page.locator(".people .count")).to_have_text("1 of 320 match")
+    page.keyboard.press("Escape")
+    page.locator("[data-all]").click()
+    expect(page.locator(".people table")).to_have_attribute("aria-rowcount", "101")
+
+
+def test_each_way_of_seeing_nobody_has_its_words(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    page = watch(site)
+    is_live(page)
+    empty = page.locator(".people .empty")
+    expect(empty).to_have_text(NOBODY)
+    site.visit("/page/first", X_User="u-first", X_Name="Fred First")
+    expect(rows(page, "Fred First")).to_be_visible()
+    expect(empty).not_to_be_visible()
+    page.keyboard.press("e")
+    expect(empty).to_have_text("0 of 1 match: status 5xx. Show all")
+    empty.locator("button").click()
+    expect(rows(page, "Fred First")).to_be_visible()
+    site.stop(signal.SIGTERM)
+
+
+def test_a_person_with_the_name_of_another_is_told_apart_by_the_id(
+    site: Site, watch: Watch
+) -> None:
+    site.visit("/page/n", X_User="u-real", X_Name="Same Name")
+    site.visit("/page/n", X_User="u-fake", X_Name="Same Name")
+    page = watch(site)
+    is_live(page)
+    expect(rows(page, "Same Name")).to_have_count(2)
+    expect(rows(page, "Same Name").filter(has_text="u-real")).to_have_count(1)
