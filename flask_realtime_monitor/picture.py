@@ -39,17 +39,11 @@ Json = dict[str, Any]
 
 
 class _Common:
-    """What all sights of a picture have read together.
+    """What all sights of a picture have read together."""
 
-    Attributes:
-        read_at_s: when, by the monotonic clock.
-        begun: grows whenever everything is to be rendered anew.
-        moved: grows with every reading that has found something new.
-    """
-
-    read_at_s = 0.0
-    begun = 0
-    moved = 0
+    read_at_s = 0.0  # by the monotonic clock
+    begun = 0  # grows whenever everything is to be rendered anew
+    moved = 0  # grows with every reading that has found something new
 
 
 class Picture:

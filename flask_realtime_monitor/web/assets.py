@@ -55,11 +55,6 @@ def files() -> dict[str, bytes]:
     }
 
 
-def styles() -> list[str]:
-    """Return the styles of cards that have any, the app's own last."""
-    return [name for name in _all_files() if name.startswith("cards/") and name.endswith(".css")]
-
-
 def content_hash() -> str:
     """Return one hash of all files, so that modules may import each other by relative URL."""
     return _hash_of(tuple(_all_files().items()))
@@ -67,7 +62,19 @@ def content_hash() -> str:
 
 def _all_files() -> dict[str, bytes]:
     """Return our files, and those of the cards that the app at hand has added."""
-    return files() | current_state().state.hooks.cards.files
+    return _with_sheet(tuple(current_state().state.hooks.cards.files.items()))
+
+
+@cache
+def _with_sheet(own: tuple[tuple[str, bytes], ...]) -> dict[str, bytes]:
+    """Return all files, and ``page.css``: the styles of the page and its cards, the app's last."""
+    found = files() | dict(own)
+    cards = [
+        content
+        for name, content in found.items()
+        if name.startswith("cards/") and name.endswith(".css")
+    ]
+    return {**found, "page.css": b"\n".join((found["style.css"], *cards))}
 
 
 @cache

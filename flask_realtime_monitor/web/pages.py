@@ -7,7 +7,7 @@ from flask import Response, g, request, url_for
 from ..cards import CARDS, Reader
 from ..state import current_state
 from . import ending
-from .assets import asset_url, styles
+from .assets import asset_url
 from .html import html_answer, template
 
 _ROLE_WORDS = {
@@ -28,7 +28,6 @@ def page() -> Response:
         app_name=state.app.name,
         cards=CARDS,
         own_cards=state.hooks.cards.sights(Reader(picture)),
-        styles=styles(),
         data={card.stem: card.data(picture) for card in CARDS},
         asset=asset_url,
         home_url=home_url,

@@ -18,8 +18,8 @@ from tests.support.waiting import wait_until
 from .conftest import Site, Watch, is_live
 
 NOBODY = re.compile(
-    r"^Listening\. Nobody has asked for a page in the \d+ s since the start\. \d+ requests are left "
-    r"out by rule: files, probes, this page's own\. Open the app in another tab$"
+    r"^Listening\. Nobody has asked for a page in the \d+ s since the start\. \d+ requests are "
+    r"left out by rule: files, probes, this page's own\. Open the app in another tab$"
 )
 
 

@@ -1,9 +1,10 @@
-/** The story of one session or of one user, each at a URL: `#session=<id>`, `#person=<user id>`. */
+/**
+ * The story of one session or of one user, each at a URL: `#session=<id>`, `#person=<user id>`. What
+ * tells it is loaded with the first.
+ */
 
 import { age, clockTime, visible } from "../format.js";
 import { el, write } from "../dom.js";
-import { Ending } from "../ending.js";
-import { drawPerson, drawSession, nameOf } from "../story.js";
 
 const ASK_EVERY_MS = 5000; // where the stream does not tell of whom it is about
 const ASK_AGAIN_MS = 1000; // where it does
@@ -18,7 +19,8 @@ export function mount(element, page) {
   const facts = find("facts");
   const empty = find("empty");
   const told = find("told");
-  const ending = new Ending(find("ending"), page, () => ask());
+  let ending = null; // offers to end it, once the scripts are there
+  let story = null;
   let subject = null; // {kind, id}: whose story is open
   let shown = null; // what the server told of it last
   let isOver = false; // it has ended, or left
@@ -31,7 +33,7 @@ export function mount(element, page) {
     subject = kind ? { kind, id: page.view.get(kind) } : null;
     shown = null;
     isOver = false;
-    ending.hide();
+    ending?.hide();
     if (!subject) {
       if (element.open) element.close();
       return;
@@ -47,6 +49,7 @@ export function mount(element, page) {
     isAsking = true;
     askedAt = Date.now();
     const wanted = subject;
+    if (!story && !await load()) return;
     const answer = wanted.kind === "session"
       ? await page.ask(`sessions/${encodeURIComponent(wanted.id)}`)
       : await page.ask("user", new URLSearchParams({ id: wanted.id }));
@@ -57,15 +60,28 @@ export function mount(element, page) {
     else if (!shown) say("The server did not answer. It is asked again in a few seconds.");
   }
 
+  /** The scripts for it; they may fail to come, and are asked for again. */
+  async function load() {
+    try {
+      const [told, ended] = await Promise.all([import("../story.js"), import("../ending.js")]);
+      story = told;
+      ending = new ended.Ending(find("ending"), page, () => ask());
+    } catch {
+      isAsking = false;
+      say("The server did not answer. It is asked again in a few seconds.");
+    }
+    return story;
+  }
+
   function show(data) {
     shown = data;
     isOver = false;
     delete element.dataset.over;
     if (subject.kind === "session") {
-      drawSession(parts, data, page);
+      story.drawSession(parts, data, page);
       ending.offer(data);
     } else {
-      drawPerson(parts, data, page);
+      story.drawPerson(parts, data, page);
     }
     drawFacts();
     empty.hidden = true;
@@ -78,7 +94,7 @@ export function mount(element, page) {
     ending.hide();
     element.dataset.over = "yes";
     const text = subject.kind === "person"
-      ? `${nameOf(subject.id, page.model)} is not here now.`
+      ? `${story.nameOf(subject.id, page.model)} is not here now.`
       : endedAt
         ? `This session ended at ${clockTime(endedAt)}.`
         : "There is no such session. It may have ended long ago.";
