@@ -14,7 +14,8 @@ const KNOWN = new Set([...FILTERS, ...OTHERS]);
 /** Kinds by this page's own names; the API does not know them. */
 const OWN_KINDS = new Set(["page", "api", "sign-in"]);
 export const WINDOWS = [5, 15, 30];
-const LONGEST = 200; // characters of a value
+const LONGEST_Q = 200; // characters, as the API takes them
+const LONGEST = 512; // of any other value: ids have 256, of two units each at most
 
 export class View {
   /** @param onChange called with the names of what has changed, after it has. */
@@ -96,7 +97,7 @@ export class View {
 function parsed(hash) {
   const values = new Map();
   for (const [name, value] of new URLSearchParams(hash.slice(1))) {
-    if (KNOWN.has(name) && value) values.set(name, value.slice(0, LONGEST));
+    if (KNOWN.has(name) && value) values.set(name, value.slice(0, name === "q" ? LONGEST_Q : LONGEST));
   }
   return values;
 }
