@@ -49,9 +49,9 @@ class Skip(Exception):
 def served() -> Flask:
     """Return the app that gunicorn serves here.
 
-    ``BENCH_SETTINGS`` are the monitor's, as JSON. ``BENCH_CHANGED`` is how many of its 500 sessions
-    make a request each second; these are handed to the recorder, so that what visitors cost the
-    server is no part of what viewers cost.
+    ``BENCH_SETTINGS`` are the monitor's, as JSON. ``BENCH_CHANGED`` is how many of its
+    ``BENCH_SESSIONS`` (500) sessions make a request each second; these are handed to the recorder,
+    so that what visitors cost the server is no part of what viewers cost.
     """
     settings = json.loads(os.environ.get("BENCH_SETTINGS", "{}"))
     app = watched(**{"max_viewers": MOST_VIEWERS, **settings})
@@ -86,12 +86,13 @@ def served() -> Flask:
 def _change(parts: Any, changed: float) -> None:
     from bench_reading import visit
 
-    visit(parts, range(SESSIONS))
+    sessions = int(os.environ.get("BENCH_SESSIONS", SESSIONS))
+    visit(parts, range(sessions))
     at, next_s = 0, time.monotonic()
     while changed:
         next_s += 1 / changed
         time.sleep(max(0.0, next_s - time.monotonic()))
-        visit(parts, (at % SESSIONS,))
+        visit(parts, (at % sessions,))
         at += 1
 
 
@@ -214,7 +215,8 @@ class Gunicorn:
 
     Args:
         options: further options of gunicorn.
-        changed: how many of the 500 sessions make a request each second.
+        changed: how many of the sessions make a request each second.
+        sessions: how many there are.
         descriptors: the limit of descriptors, 0 for none of its own.
         settings: the monitor's.
     """
@@ -225,6 +227,7 @@ class Gunicorn:
         self,
         *options: str,
         changed: float = 0,
+        sessions: int = SESSIONS,
         workers: int = 1,
         descriptors: int = 0,
         **settings: Any,
@@ -241,6 +244,7 @@ class Gunicorn:
             **os.environ,
             "PYTHONPATH": str(HERE),
             "BENCH_CHANGED": str(changed),
+            "BENCH_SESSIONS": str(sessions),
             "BENCH_SETTINGS": json.dumps(settings),
         }
         self.process: subprocess.Popen[bytes]

@@ -11,7 +11,10 @@ import pytest
 from flask import Response, request
 
 from flask_realtime_monitor.errors import MonitorError
-from flask_realtime_monitor.resumption import Place
+from flask_realtime_monitor.peers import Changes, Peers
+from flask_realtime_monitor.resumption import Place, parse
+from flask_realtime_monitor.source import OwnSource
+from flask_realtime_monitor.timeline import Timeline
 from flask_realtime_monitor.visitors import Visitors
 
 from .support.apps import House
@@ -229,6 +232,69 @@ def test_users_seen_at_once_are_in_the_order_of_their_pseudonyms() -> None:
     assert [one["id"] for one in bench.picture.users(3)["items"]] == [
         f"user-{n:02}" for n in (1, 2, 3)
     ]
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_who_was_erased_is_in_nobody_s_snapshot_whoever_reads_first(is_masked: bool) -> None:
+    bench = Bench()
+    both = [bench.picture, bench.picture.masked]
+    first, second = both[::-1] if is_masked else both
+    bench.visit(1, "ana")
+    bench.visit(2, "bob")
+    assert [len(one.snapshot()["users"]) for one in (first, second)] == [2, 2]
+    bench.tracker.forget("ana")
+    for one in (first, second, first):
+        found = one.snapshot()
+        assert [len(found[name]) for name in ("users", "sessions", "activities")] == [1, 1, 1]
+
+
+class Other(Peers):
+    """Another worker, of which everything may be new at once."""
+
+    def __init__(self) -> None:
+        self.sources = []
+        self.is_new = False
+
+    def begin_with(self, bench: Bench) -> None:
+        """Be another picture's worker from now on."""
+        self.sources = [OwnSource(bench.tracker, "other", "host")]
+        self.is_new = True
+
+    def read(self) -> Changes:
+        """Tell, once, that everything is new."""
+        is_new, self.is_new = self.is_new, False
+        return Changes((), is_new)
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_a_new_picture_is_new_to_all_whoever_reads_first(is_masked: bool) -> None:
+    other = Other()
+    picture = Bench().new_picture(lambda: other)
+    both = [picture, picture.masked]
+    first, second = both[::-1] if is_masked else both
+    for endpoint in ("before", "after"):
+        bench = Bench()
+        bench.visit(1, "ana", endpoint=endpoint)
+        other.begin_with(bench)
+        for one in (first, second):
+            found = one.snapshot()
+            shown = [item["endpoint"] for item in found["sessions"] + found["activities"]]
+            assert shown == [endpoint, endpoint]
+
+
+def test_an_id_of_another_sight_brings_a_snapshot_even_of_the_same_moment() -> None:
+    bench = Bench()
+    bench.visit(1, "ana")
+    timeline = Timeline(bench.picture.masked, "m", "abc", 0)
+    timeline.advance()
+    whole = timeline.snapshot("view")
+    (id,) = re.findall("^id: (.*)$", whole.form(0).decode(), re.MULTILINE)
+    mine = parse(id)
+    assert mine is not None
+    assert mine.sight == "m"
+    assert len(timeline.first("view", id)) == 0  # nothing was missed
+    for sight in ("", "w"):
+        assert timeline.first("view", str(mine._replace(sight=sight))) is whole
 
 
 def test_going_on_at_another_worker_names_nobody_who_has_left() -> None:

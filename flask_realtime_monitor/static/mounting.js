@@ -38,7 +38,7 @@ async function mount(element, page) {
 
 /** A card none of whose calls throws; after the first that would, it is called no more. */
 function contained(element, card) {
-  return new Proxy(card, {
+  return new Proxy({}, { // not of the card itself: one that is frozen may answer only for itself
     get(_, name) {
       const call = card[name];
       return typeof call === "function" ? (...given) => guarded(element, () => call.apply(card, given)) : call;

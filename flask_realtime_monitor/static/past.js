@@ -10,14 +10,17 @@ const ALL = 1000; // the most the server answers, and by default all it keeps
 const TYPING_MS = 300;
 const AGAIN_MS = 5000;
 /** Told by the session, which the page may not know: there the server's answer is believed. */
-const OF_SESSION = new Set(["state", "browser", "os", "device", "host", "worker"]);
+const OF_SESSION = new Set(["state", "browser", "os", "device"]);
+/** Of these the page knows only where a session was last. */
+const OF_PLACE = new Set(["host", "worker"]);
 /** What this page calls some kinds: the API's, of which the page takes a part. */
 const KINDS = new Map([["page", ["request"]], ["api", ["request"]], ["sign-in", ["login", "logout"]]]);
 
 export class Past {
-  /** @param page what a card gets. */
-  constructor(page) {
+  /** @param page what a card gets; onAnswer is called when the server has told of more. */
+  constructor(page, onAnswer) {
     this._page = page;
+    this._onAnswer = onAnswer;
     this._timer = 0;
     this.forget();
   }
@@ -60,16 +63,18 @@ export class Past {
   /** Whether there is news that the page itself cannot judge. */
   _isBlind(model) {
     return model.seen !== this._seen
-      && this._page.view.filters().some(([name]) => OF_SESSION.has(name));
+      && this._page.view.filters().some(([name]) => OF_SESSION.has(name) || OF_PLACE.has(name));
   }
 
   _shows(one, model, now) {
     if (this._page.showsActivity(one)) return true;
-    if (!this._answered.has(one.id) || model.sessions.has(one.session)) return false;
+    if (!this._answered.has(one.id)) return false;
     const { view, me } = this._page;
-    return activityMatches(one, undefined, {
+    const session = model.sessions.get(one.session);
+    const isOpen = ([name]) => !OF_PLACE.has(name) && (session || !OF_SESSION.has(name));
+    return activityMatches(one, session, {
       get: (name) => view.get(name), minutes: view.minutes,
-      filters: () => view.filters().filter(([name]) => !OF_SESSION.has(name)),
+      filters: () => view.filters().filter(isOpen),
     }, me, now);
   }
 
@@ -101,8 +106,7 @@ export class Past {
     const items = answers.flatMap((one) => one.data.items);
     this._answered = new Set(items.map((one) => one.id));
     this._kept = new Map(items.map((one) => [one.id, one]));
-    const isFirst = !this._isWhole;
     this._isWhole = true;
-    if (isFirst || !this._page.isPaused) this._page.draw();
+    this._onAnswer();
   }
 }

@@ -1,10 +1,11 @@
 /**
- * A table body that is as high as all its rows, and holds only those near the viewport. All rows
- * are equally high; the page scrolls, not the table.
+ * A table body that is as high as all its rows, and of very many holds only those near the
+ * viewport. All rows are equally high; the page scrolls, not the table.
  */
 
 import { keyed } from "./dom.js";
 
+const FEW = 100; // so many are all there, to be found and printed
 const BEYOND = 12; // rows kept on each side, so that scrolling finds them there
 
 export class VirtualRows {
@@ -51,11 +52,13 @@ export class VirtualRows {
 
   _drawNear() {
     const { length } = this._items;
+    const isAll = length <= FEW;
     this._rowPx ||= this._measured();
     const above = -this._top();
-    const first = Math.max(0, Math.min(
+    const first = isAll ? 0 : Math.max(0, Math.min(
       length - BEYOND, Math.floor(above / this._rowPx) - BEYOND));
-    const last = Math.min(length, Math.ceil((above + innerHeight) / this._rowPx) + BEYOND);
+    const last = isAll ? length
+      : Math.min(length, Math.ceil((above + innerHeight) / this._rowPx) + BEYOND);
     const { key, create, update } = this._draws;
     this._first = first;
     keyed(this.body, this._items.slice(first, Math.max(last, first + BEYOND)), key, create, update);

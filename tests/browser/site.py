@@ -24,6 +24,7 @@ app.config.update(
 monitor = RealtimeMonitor(app)
 doors = {"are": "open"}
 ROLES = {"admin": True, "view": "view", "act": "act"}
+gate = Event()
 
 
 @monitor.authorize
@@ -73,6 +74,20 @@ def slow() -> str:
 
 for number in range(10):
     app.add_url_rule(f"/room/{number}", f"room{number}", str)
+
+
+@app.get("/held")
+def held() -> str:
+    gate.wait(60)
+    return "let go"
+
+
+@app.post("/release")
+@monitor.exempt
+def release() -> str:
+    gate.set()
+    gate.clear()
+    return "released"
 
 
 @app.post("/told/<name>")

@@ -37,6 +37,7 @@ PLACES = (
     ("/", ""),
 )
 BEHIND_S = 29 * 60
+WALL_TOKEN = "a-wall-for-the-browser-tests"
 
 
 class Stage(NamedTuple):
@@ -64,6 +65,7 @@ def peopled(make: Callable[..., Site]) -> Site:
         BEHIND_S=str(BEHIND_S),
         STORE="memory:",
         SITE_NAME="Tea shop",
+        WALL_TOKEN=WALL_TOKEN,
     )
     chance = random.Random(7)
     for minute in range(BEHIND_S // 60):
@@ -142,6 +144,25 @@ def without_match(stage: Stage) -> Any:
     return page
 
 
+def masked(stage: Stage) -> Any:
+    """For a viewer with the role "view"."""
+
+    def become(page: Any) -> None:
+        page.context.add_cookies([{"name": "role", "value": "view", "url": stage.site.url}])
+
+    page = stage.watch(stage.site, prepare=become)
+    is_live(page)
+    expect(page.locator(".strip .role")).to_be_visible()
+    return page
+
+
+def wall(stage: Stage) -> Any:
+    """For a screen that everybody sees."""
+    page = stage.watch(stage.site, f"wall/{WALL_TOKEN}")
+    is_live(page)
+    return page
+
+
 def scriptless(stage: Stage) -> Any:
     """What stands there before any script runs; axe-core needs a browser that could run one."""
     return stage.watch(stage.site, prepare=lambda page: page.route("**/main.js", _refuse))
@@ -195,6 +216,8 @@ STATES: dict[str, State] = {
     "paused": paused,
     "filtered": filtered,
     "without-match": without_match,
+    "masked": masked,
+    "wall": wall,
     "scriptless": scriptless,
     "empty": empty,
     "cut-off": cut_off,
@@ -212,5 +235,6 @@ LOOKS = tuple(
 def looked_at(page: Any, width: int, height: int, theme: str) -> str:
     """Let a page be looked at in another way; return its name."""
     page.set_viewport_size({"width": width, "height": height})
-    page.emulate_media(color_scheme=theme)
+    # Without motion: a number that flashes just then has the other theme's colour.
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     return f"{width}-{theme}"

@@ -42,7 +42,7 @@ class Counting {
   constructor(element) { this.element = element; }
   draw(model) { this.element.textContent = `drawn, ${model.stats.requests_total}`; }
 }
-export function mount(element) { return new Counting(element); }
+export function mount(element) { return Object.freeze(new Counting(element)); }
 """
 APP = """
 from pathlib import Path

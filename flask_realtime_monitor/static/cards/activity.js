@@ -12,9 +12,10 @@ export function mount(element, page) {
   const empty = element.querySelector("[data-empty]");
   const foot = element.querySelector("[data-foot]");
   const chips = element.querySelector("[data-chips]");
-  const past = new Past(page);
+  const past = new Past(page, () => (page.isPaused ? fill(page.model) : page.draw()));
   let shown = null; // what is held still while somebody reads
   let shownOf = 0; // how many activities had been seen by then
+  let shownAt = 0; // and when
   let snapshots = 0;
 
   function draw(model) {
@@ -25,8 +26,22 @@ export function mount(element, page) {
     } else {
       shown = lines;
       shownOf = model.seen;
+      shownAt = model.asOf;
       more.hidden = true;
     }
+    render(model);
+  }
+
+  /** Paused, older lines that were asked for still come; newer ones wait. */
+  function fill(model) {
+    if (!shown) return;
+    const lines = past.lines(model);
+    shown = lines.filter((one) => one.at <= shownAt);
+    drawMore(lines, model);
+    render(model);
+  }
+
+  function render(model) {
     snapshots = model.snapshots;
     const here = page.view.href({});
     keyed(list, withGap(shown, model), (one) => one.id, create, (line, one) => {
