@@ -67,7 +67,7 @@ export class Ending {
     const { user, agent } = this._session;
     const own = isMine(user, this._page.me) ? " This is you: you may be signed out of this page, too." : "";
     write(this._find("ending-text"), `End the session of ${this._name} (${device(agent)})? The app signs `
-      + `it out, and the server’s log keeps that you did it. This cannot be undone.${own}`);
+      + `it out, and log and feed keep that it was you. This cannot be undone.${own}`);
     write(this._find("ending-said"), "");
     this._show(true);
     this._find("cancel").focus();

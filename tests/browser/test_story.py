@@ -508,6 +508,7 @@ def test_a_session_is_ended_in_two_steps_and_only_then_said_to_be(
     expect(drawer(page).locator("[data-said]")).to_have_text(over)
     expect(ending(page)).not_to_be_visible()
     expect(drawer(page).locator("h2")).to_be_focused()
+    assert drawer(page).evaluate("(one) => one.scrollTop") == 0
     assert site.json("sessions?user=u-ended", Cookie="role=admin")["items"] == []
     # Who else looks at it keeps what was told, with a mark.
     expect(drawer(other).locator("[data-said]")).to_have_text(over)

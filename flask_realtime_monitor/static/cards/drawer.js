@@ -141,6 +141,7 @@ export function mount(element, page) {
   function leaveNow(endedAt) {
     leave(endedAt);
     heading.focus(); // the button is gone
+    element.scrollTop = 0;
   }
 
   /** No answer, or none that tells anything: what was told stays, and it is asked again. */
