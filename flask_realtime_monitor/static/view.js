@@ -15,7 +15,7 @@ const KNOWN = new Set([...FILTERS, ...OTHERS]);
 const OWN_KINDS = new Set(["page", "api", "sign-in"]);
 export const WINDOWS = [5, 15, 30];
 const LONGEST_Q = 200; // characters, as the API takes them
-const LONGEST = 512; // of any other value: ids have 256, of two units each at most
+const LONGEST = 512; // of any other value: paths have 256, of two units each at most
 
 export class View {
   /** @param onChange called with the names of what has changed, after it has. */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from threading import Event
+from typing import Any
 
 from flask import Flask, abort, redirect, request
 from werkzeug.wrappers import Response
@@ -22,13 +23,20 @@ app.config.update(
 )
 monitor = RealtimeMonitor(app)
 doors = {"are": "open"}
+ROLES = {"admin": True, "view": "view", "act": "act"}
 gate = Event()
 
 
 @monitor.authorize
 def may_watch() -> bool | str:
     role = request.cookies.get("role")
-    return doors["are"] == "open" and {"admin": True, "view": "view"}.get(role or "", False)
+    return doors["are"] == "open" and ROLES.get(role or "", False)
+
+
+@monitor.on_end_session
+def end(session: dict[str, Any]) -> None:
+    if session["user"] and session["user"]["id"].startswith("u-stays"):
+        raise LookupError("no such sign-in")
 
 
 @app.before_request
@@ -84,7 +92,7 @@ def release() -> str:
 
 @app.post("/told/<name>")
 def told(name: str) -> str:
-    monitor.track(name)
+    monitor.track(name, **request.args.to_dict())
     return name
 
 

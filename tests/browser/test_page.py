@@ -59,30 +59,6 @@ def test_paused_it_holds_still_and_counts_what_is_new(site: Site, watch: Watch) 
     expect(page.locator(".activity")).to_contain_text("/page/while-paused")
 
 
-def test_a_story_opens_by_keyboard_has_its_url_and_closes_with_escape(
-    site: Site, watch: Watch
-) -> None:
-    site.visit("/page/one", X_User="u-story", X_Name="Stella Story")
-    site.visit("/fail", X_User="u-story", X_Name="Stella Story")
-    page = watch(site)
-    is_live(page)
-    page.locator(".people a", has_text="Stella Story").focus()
-    page.keyboard.press("Enter")
-    drawer = page.locator("dialog.drawer")
-    expect(drawer).to_be_visible()
-    expect(drawer.locator("h2")).to_have_text("Stella Story")
-    expect(drawer.locator(".journey li")).to_have_count(2)
-    assert re.search(r"#session=[0-9a-f]{16}$", page.url)
-    link = page.url
-    page.keyboard.press("Escape")
-    expect(drawer).not_to_be_visible()
-    expect(page).not_to_have_url(re.compile("#session"))
-    again = watch(site, link.partition("/monitor/")[2])
-    expect(again.locator("dialog.drawer h2")).to_have_text("Stella Story")
-    site.visit("/page/three", X_User="u-story", X_Name="Stella Story")
-    expect(again.locator("dialog.drawer .journey li")).to_have_count(3)
-
-
 def has_focus(link: Any) -> bool:
     return bool(link.evaluate("(one) => one === document.activeElement"))
 
@@ -166,11 +142,6 @@ def test_a_row_that_goes_leaves_the_focus_to_its_neighbour(site: Site, watch: Wa
         module,
     )
     assert focused == ["abcd b", "bacd b", "dcba b", "ebfa b", "acd a", "dc c", "c c"]
-
-
-def test_a_story_that_never_was_says_so(site: Site, watch: Watch) -> None:
-    page = watch(site, "#session=0123456789abcdef")
-    expect(page.locator("dialog.drawer")).to_contain_text("There is no such session")
 
 
 def test_hostile_text_shows_literally_and_runs_nothing(site: Site, watch: Watch) -> None:

@@ -192,7 +192,8 @@ export function mount(element, page) {
 
   /** To where it was opened; the browser does so itself, where that is still there. */
   function giveFocusBack({ id }) {
-    if (document.activeElement !== document.body) return;
+    const now = document.activeElement;
+    if (now !== document.body && !element.contains(now)) return;
     const row = document.querySelector(`main tr[data-key="${CSS.escape(id)}"] a`);
     (row ?? document.getElementById("main"))?.focus({ preventScroll: true });
   }
