@@ -12,11 +12,14 @@ export function age(seconds) {
   return `${Math.max(0, Math.floor(seconds))} s`;
 }
 
+const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const TENTHS = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
 /** A number with its thousands apart; a dash where there is none. */
 export function number(value) {
   if (value === null || value === undefined) return "–";
-  const digits = Number.isInteger(value) || Math.abs(value) >= 100 ? 0 : 1;
-  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  if (Number.isInteger(value) && value >= 0 && value < 1000) return String(value);
+  return (Number.isInteger(value) || Math.abs(value) >= 100 ? WHOLE : TENTHS).format(value);
 }
 
 /** A duration: "0.4 ms", "12 ms", "3.1 s". */

@@ -9,6 +9,8 @@ import { mountCards, mountOwnCards } from "./mounting.js";
 import { Strip } from "./strip.js";
 import { View } from "./view.js";
 
+const SLICE_MS = 6;
+const LEAST_MS = 250; // between two draws for news: nobody reads faster
 const WAIT_MS = 8000; // a worker that hangs may hold the connection
 const find = (id) => document.getElementById(id);
 const { api, asleepAfter, heartbeat, home, me, role, stream, token } = document.body.dataset;
@@ -69,6 +71,10 @@ const feed = new Feed(
 const strip = new Strip(page, feed, { pause: togglePause });
 
 let isDrawing = false;
+let isStale = false; // something came while some of it was drawn already
+let due = []; // what is still to be drawn
+let drawing = 0; // the timer of the next draw for news
+let drawnAt = 0;
 
 function isCatchingUp() {
   return ["catching-up", "reconnecting", "polling"].includes(feed.status.state);
@@ -84,19 +90,38 @@ function take(merge) {
     strip.drawPause();
     for (const card of cards) card.hold?.(page.model);
   } else {
-    draw();
+    drawSoon();
   }
 }
 
+/** Draw what came; of much that comes at once, a few times a second. */
+function drawSoon() {
+  drawing ||= setTimeout(() => {
+    drawing = 0;
+    if (!page.isPaused) draw();
+  }, Math.max(0, drawnAt + LEAST_MS - performance.now()));
+}
+
 function draw() {
+  isStale = isDrawing;
   if (isDrawing || page.model.isEmpty || document.hidden) return;
   isDrawing = true;
-  requestAnimationFrame(() => {
-    isDrawing = false;
-    if (page.model.isEmpty) return;
-    for (const card of cards) card.draw?.(page.model);
-    strip.draw();
-  });
+  drawnAt = performance.now();
+  due = [...cards, strip];
+  requestAnimationFrame(drawSome);
+}
+
+/** Draw cards for a few milliseconds, and the rest with the next frame: none comes late. */
+function drawSome() {
+  const until = performance.now() + SLICE_MS;
+  if (page.model.isEmpty) due = [];
+  while (due.length) {
+    due.shift().draw?.(page.model);
+    if (performance.now() >= until) break;
+  }
+  isDrawing = due.length > 0;
+  if (isDrawing) requestAnimationFrame(drawSome);
+  else if (isStale) draw();
 }
 
 /** The viewer chose something else to see. */

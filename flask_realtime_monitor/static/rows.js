@@ -35,7 +35,7 @@ export function createRow({ session }, page) {
   return el("tr", {},
     el("th", { scope: "row" }, el("div", {},
       el("span", { className: "avatar", "aria-hidden": "true" }),
-      el("a", { href: page.view.href({ session: session.id }) }, bdi("")),
+      el("a", { href: page.view.story(session.id) }, bdi("")),
       el("bdi", { className: "id" }), el("span", { className: "you", textContent: "you" }),
       el("span", { className: "state", "data-filter": "state" }),
       el("button", { type: "button", className: "fold" }))),
@@ -55,7 +55,7 @@ export function drawRow(element, row, page, waiting) {
   element.dataset.group = row.key;
   element.dataset.at = session.last_seen_at;
   element.dataset.since = since ?? "";
-  const href = page.view.href({ session: session.id });
+  const href = page.view.story(session.id);
   const link = element.querySelector("a");
   if (link.getAttribute("href") !== href) link.setAttribute("href", href);
   if (drawn && drawn.session === session && drawn.count === count && drawn.isOpen === isOpen

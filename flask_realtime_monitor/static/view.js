@@ -22,6 +22,7 @@ export class View {
   constructor(onChange) {
     this._onChange = onChange;
     this._values = parsed(location.hash);
+    this._rest = null; // the fragment without any story
     addEventListener("hashchange", () => this._follow());
     addEventListener("popstate", () => this._follow());
   }
@@ -51,6 +52,12 @@ export class View {
   params(names = FILTERS) {
     return new URLSearchParams(this.filters().filter(
       ([name, value]) => names.includes(name) && !(name === "kind" && OWN_KINDS.has(value))));
+  }
+
+  /** The fragment that would show the same with the story of a session. */
+  story(session) {
+    this._rest ??= this.href({ session: "", person: "" });
+    return `${this._rest}${this._rest === "#" ? "" : "&"}session=${encodeURIComponent(session)}`;
   }
 
   /** The fragment that would show the same with some changes: {name: value, or "" for none}. */
@@ -89,6 +96,7 @@ export class View {
   _follow() {
     const before = this._values;
     this._values = parsed(location.hash);
+    this._rest = null;
     const changed = [...KNOWN].filter((name) => before.get(name) !== this._values.get(name));
     if (changed.length) this._onChange(new Set(changed));
   }

@@ -5,8 +5,9 @@
 
 import { keyed } from "./dom.js";
 
-const FEW = 100; // so many are all there, to be found and printed
+const FEW = 40; // so many are all there, to be found and printed
 const BEYOND = 12; // rows kept on each side, so that scrolling finds them there
+const STEP = 6; // rows scrolled by until others are brought
 
 export class VirtualRows {
   /**
@@ -20,9 +21,9 @@ export class VirtualRows {
     this._items = [];
     this._rowPx = 0;
     this._first = 0; // the place of the first row that is there
-    const redraw = () => { if (this._items.length) this._drawNear(); };
-    addEventListener("scroll", redraw, { passive: true });
-    addEventListener("resize", () => { this._rowPx = 0; redraw(); });
+    this._last = 0; // and the place behind the last
+    addEventListener("scroll", () => this._drawNear(true), { passive: true });
+    addEventListener("resize", () => { this._rowPx = 0; this._drawNear(); });
   }
 
   /** Show these items, in this order. */
@@ -50,8 +51,10 @@ export class VirtualRows {
     return key ? this._items.findIndex((one) => this._draws.key(one) === key) : -1;
   }
 
-  _drawNear() {
+  /** @param isMoved only the place has changed: where the same rows are near, nothing is to do. */
+  _drawNear(isMoved = false) {
     const { length } = this._items;
+    if (isMoved && length <= FEW) return;
     const isAll = length <= FEW;
     this._rowPx ||= this._measured();
     const above = -this._top();
@@ -60,8 +63,11 @@ export class VirtualRows {
     const last = isAll ? length
       : Math.min(length, Math.ceil((above + innerHeight) / this._rowPx) + BEYOND);
     const { key, create, update } = this._draws;
+    const end = Math.max(last, first + BEYOND);
+    if (isMoved && Math.abs(first - this._first) < STEP && Math.abs(end - this._last) < STEP) return;
     this._first = first;
-    keyed(this.body, this._items.slice(first, Math.max(last, first + BEYOND)), key, create, update);
+    this._last = end;
+    keyed(this.body, this._items.slice(first, end), key, create, update);
     [...this.body.rows].forEach((row, index) => {
       const place = String(first + index + 2); // the head is the first
       if (row.ariaRowIndex !== place) row.ariaRowIndex = place;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+import re
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from .answers import error, set_headers
 from .html import CONTENT_SECURITY_POLICY
 
 STATIC = Path(__file__).parent.parent / "static"
+#: A worker's policy is that of its own script, not of the page; a picture may be opened by itself.
+_WITH_POLICY = frozenset({"worker.js", "icon.svg", "icon-cut.svg", "icon-ended.svg"})
 _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 
 
@@ -23,11 +26,9 @@ def asset(version: str, name: str) -> Response:
     file = _all_files().get(name)
     if file is None or version != content_hash():
         return error(404, "there is nothing here")
-    # A worker's policy is that of its own script, not of the page.
-    set_headers(
-        Cache_Control="private, max-age=31536000, immutable",
-        Content_Security_Policy=CONTENT_SECURITY_POLICY,
-    )
+    set_headers(Cache_Control="private, max-age=31536000, immutable")
+    if name in _WITH_POLICY:
+        set_headers(Content_Security_Policy=CONTENT_SECURITY_POLICY)
     kind = _TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
     answer = Response(file, content_type=kind or "application/octet-stream")
     answer.vary.add("Accept-Encoding")
@@ -49,10 +50,20 @@ def asset_url(name: str) -> str:
 def files() -> dict[str, bytes]:
     """Return every file of ours by its name; read once, so no path is ever followed."""
     return {
-        path.relative_to(STATIC).as_posix(): path.read_bytes()
+        path.relative_to(STATIC).as_posix(): _lean(path)
         for path in sorted(STATIC.rglob("*"))
         if path.is_file()
     }
+
+
+def _lean(path: Path) -> bytes:
+    """Return a file without what only its readers need: comments on lines of their own, indents."""
+    if path.suffix not in (".js", ".css"):
+        return path.read_bytes()
+    text = re.sub(r"^[ \t]*/\*.*?\*/[ \t]*\n", "", path.read_text("utf-8"), flags=re.M | re.S)
+    if path.suffix == ".js":
+        text = re.sub(r"^[ \t]*//.*\n", "", text, flags=re.M)
+    return re.sub(r"^[ \t]+|^\n", "", text, flags=re.M).encode()
 
 
 def content_hash() -> str:

@@ -5,6 +5,8 @@ import { MOST_SHOWN, Past } from "../past.js";
 import { age, clockTime, counted, happened, milliseconds, number, person, visible } from "../format.js";
 import { bdi, el, keyed, write } from "../dom.js";
 
+const AT_FIRST = 50; // lines; the others come when somebody scrolls
+
 export function mount(element, page) {
   const list = element.querySelector("ol");
   const scroll = element.querySelector(".scroll");
@@ -17,6 +19,7 @@ export function mount(element, page) {
   let shownOf = 0; // how many activities had been seen by then
   let shownAt = 0; // and when
   let snapshots = 0;
+  let isWhole = false; // whether all lines are there, or those that can be seen
 
   function draw(model) {
     const lines = past.lines(model);
@@ -43,8 +46,10 @@ export function mount(element, page) {
 
   function render(model) {
     snapshots = model.snapshots;
+    isWhole = scroll.scrollTop > 0;
+    const there = isWhole ? shown : shown.slice(0, AT_FIRST);
     const here = page.view.href({});
-    keyed(list, withGap(shown, model), (one) => one.id, create, (line, one) => {
+    keyed(list, withGap(there, model), (one) => one.id, create, (line, one) => {
       if (one.gap) write(line, one.gap);
       else drawLine(line, one, page, here);
     });
@@ -133,7 +138,9 @@ export function mount(element, page) {
     page.draw();
   });
   scroll.addEventListener("scroll", () => {
-    if (scroll.scrollTop === 0 && !more.hidden && !page.isPaused) page.draw();
+    const isRead = scroll.scrollTop > 0;
+    if (isRead && !isWhole && shown) render(page.model);
+    if (!isRead && !more.hidden && !page.isPaused) page.draw();
   });
   /** A line opens the story that its name links to. */
   list.addEventListener("click", (event) => {
