@@ -492,7 +492,7 @@ def test_older_matches_are_asked_for_and_merged(
         site.visit("/page/hay", User_Agent="another")
     page = watch(site)
     is_live(page)
-    expect(lines(page)).to_have_count(100)
+    expect(lines(page)).to_have_count(50)
     expect(page.locator(".activity ol")).not_to_contain_text("needle")
     page.keyboard.press("/")
     page.keyboard.type("needle")

@@ -47,6 +47,28 @@ def test_the_first_numbers_and_rows_are_there_without_any_script(site: Site, bro
     context.close()
 
 
+def test_it_asks_nobody_but_the_app(site: Site, watch: Watch) -> None:
+    site.visit("/page/own", X_User="u-own", X_Name="Olga Own")
+    others: list[str] = []
+
+    def look(route: Any) -> None:
+        if route.request.url.startswith((f"{site.url}/", "data:")):
+            route.continue_()
+        else:
+            others.append(route.request.url)
+            route.abort()
+
+    page = watch(site, prepare=lambda page: page.context.route("**/*", look))
+    is_live(page)
+    page.locator(".people tr", has_text="Olga Own").locator("a").click()
+    expect(page.locator("dialog.drawer .journey li")).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.locator("#theme").click()
+    page.locator(".health summary").click()
+    expect(page.locator("[data-store]")).to_be_visible()
+    assert others == []
+
+
 def test_paused_it_holds_still_and_counts_what_is_new(site: Site, watch: Watch) -> None:
     page = watch(site)
     is_live(page)

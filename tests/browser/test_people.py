@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Callable
 from threading import Thread
+from time import time
 from typing import Any
 
 import pytest
@@ -106,7 +107,10 @@ def test_j_and_k_go_from_row_to_row_and_enter_opens(site: Site, watch: Watch) ->
 
 def test_rows_keep_their_places_under_the_pointer(site: Site, watch: Watch) -> None:
     for number in (1, 2):
+        before = int(time() * 1000)
         site.visit("/page/h", X_User=f"u-hover-{number}", X_Name=f"Hover {number}")
+        # Who was seen in the same millisecond is ordered by id.
+        wait_until(lambda before=before: int(time() * 1000) > before + 50, "the clock goes on")  # type: ignore[misc]
     page = watch(site, "#q=u-hover")
     is_live(page)
     expect(rows(page).nth(0)).to_contain_text("Hover 2")
@@ -142,7 +146,7 @@ def test_very_many_are_had_but_only_those_near_are_there(
     is_live(page)
     expect(page.locator(".people .count")).to_have_text("100 of 320 shown")
     held = page.locator(".people tr[data-key]")
-    expect(held).to_have_count(100)
+    assert 0 < held.count() < 60
     page.locator("[data-all]").click()
     expect(page.locator(".people table")).to_have_attribute("aria-rowcount", "321")
     seen: set[str] = set()

@@ -233,7 +233,12 @@ def test_a_restart_waits_for_who_is_in_the_middle(shop: Shop) -> None:
     from threading import Thread
 
     (first, _) = shop.open()
-    asking = Thread(target=first.get, args=("/slow",), kwargs={"X_User": "ana"})
+
+    def ask() -> None:
+        for _ in range(4):  # one after the other: the command may take a while to start
+            first.get("/slow", X_User="ana")
+
+    asking = Thread(target=ask)
     asking.start()
     now = ("wait-idle", "--seconds", "0", "--timeout", "0")
     wait_until(lambda: "/slow" in shop.lines[1].api("in-flight")["items"].__str__(), "it is seen")
