@@ -504,7 +504,7 @@ def test_older_matches_are_asked_for_and_merged(
     site.visit("/forget/u-old", "POST")
     expect(lines(page)).to_have_count(1)
     page.keyboard.press("Escape")
-    expect(lines(page)).to_have_count(100)
+    expect(lines(page)).to_have_count(50)
 
 
 def test_of_people_beyond_the_first_hundred_the_server_is_believed(
