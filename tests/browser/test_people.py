@@ -68,17 +68,17 @@ def test_further_sessions_of_a_person_unfold_below(site: Site, watch: Watch) -> 
 
 def test_a_click_on_a_value_shows_only_what_has_it(site: Site, watch: Watch) -> None:
     chrome = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/126.0 Safari/537.36"
-    site.visit("/page/v", X_User="u-value-1", X_Name="Vera Value", User_Agent=chrome)
-    site.visit("/page/v", X_User="u-value-2", X_Name="Otto Other", User_Agent="something")
+    site.visit("/page/v", X_User="u-click-1", X_Name="Viola Click", User_Agent=chrome)
+    site.visit("/page/v", X_User="u-click-2", X_Name="Oskar Click", User_Agent="something")
     page = watch(site)
     is_live(page)
-    rows(page, "Vera Value").locator("td.wide").click()
+    rows(page, "Viola Click").locator("td.wide").click()
     expect(page).to_have_url(re.compile(r"#browser=Chrome$"))
-    expect(rows(page, "Vera Value")).to_be_visible()
-    expect(rows(page, "Otto Other")).to_have_count(0)
+    expect(rows(page, "Viola Click")).to_be_visible()
+    expect(rows(page, "Oskar Click")).to_have_count(0)
     page.go_back()
-    expect(rows(page, "Otto Other")).to_be_visible()
-    rows(page, "Vera Value").locator("td.place").click()
+    expect(rows(page, "Oskar Click")).to_be_visible()
+    rows(page, "Viola Click").locator("td.place").click()
     expect(page).to_have_url(re.compile(r"#endpoint=page$"))
 
 
