@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,10 @@ from tests.support.valkey import ValkeyServer, binary
 # Servers of one app and user find each other's picture: those of tests that run side by side are
 # not to be of one app.
 os.environ["APP_NAME"] = f"shared-{os.getpid()}"
+
+# A shell's background job is started with Ctrl-C ignored, and so would be all it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

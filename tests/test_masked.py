@@ -117,6 +117,14 @@ def test_nothing_that_a_masked_viewer_gets_holds_anything_of_a_person(seen: Seen
         assert [one for one in SECRETS if one in text] == [], path
 
 
+def test_a_masked_viewer_is_known_to_the_page_by_the_pseudonym(seen: Seen) -> None:
+    (shown,) = seen.masked.items("users")
+    for role, me in (("view", shown["id"]), ("reveal", "id-of-sibyl")):
+        headers = {"X-Role": role, "X-User": "id-of-sibyl"}
+        html = seen.house.client.get("/monitor/", headers=headers).text
+        assert f'data-me="{me}"' in html
+
+
 def test_names_come_from_pseudonyms_that_are_the_same_everywhere(seen: Seen) -> None:
     (user,) = seen.masked.items("users")
     assert re.fullmatch("[0-9a-f]{16}", user["id"])

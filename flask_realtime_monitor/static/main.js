@@ -115,13 +115,13 @@ function draw() {
 function drawSome() {
   const until = performance.now() + SLICE_MS;
   if (page.model.isEmpty) due = [];
-  while (due.length) {
-    due.shift().draw?.(page.model);
-    if (performance.now() >= until) break;
+  try {
+    while (due.length && performance.now() < until) due.shift().draw?.(page.model);
+  } finally { // a fault in one must not stop the page for good
+    isDrawing = due.length > 0;
+    if (isDrawing) requestAnimationFrame(drawSome);
   }
-  isDrawing = due.length > 0;
-  if (isDrawing) requestAnimationFrame(drawSome);
-  else if (isStale) draw();
+  if (!isDrawing && isStale) draw();
 }
 
 /** The viewer chose something else to see. */

@@ -171,6 +171,22 @@ def test_very_many_are_had_but_only_those_near_are_there(
     expect(page.locator(".people table")).to_have_attribute("aria-rowcount", "101")
 
 
+def test_who_is_erased_goes_from_what_the_server_was_asked_for_too(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    site.visit("/page/e", X_User="u-erased", X_Name="Edda Erased")
+    for number in range(110):
+        site.visit("/page/m", X_User=f"u-many-{number}", X_Name=f"Many {number:03}")
+    page = watch(site)
+    is_live(page)
+    page.keyboard.press("/")
+    page.keyboard.type("erased")
+    expect(rows(page, "Edda Erased")).to_have_count(1)  # not of the stream's hundred
+    site.visit("/forget/u-erased", "POST")
+    expect(rows(page, "Edda Erased")).to_have_count(0)
+
+
 def test_each_way_of_seeing_nobody_has_its_words(
     own_site: Callable[..., Site], watch: Watch
 ) -> None:

@@ -257,15 +257,18 @@ def test_tail_goes_on_until_it_is_told_to_end(shop: Shop) -> None:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        told = [json.loads(process.stdout.readline())]
-        for number in range(4):
-            lines[number % 2].get(f"/page/new-{number}")
-        new = {f"/page/new-{number}" for number in range(4)}
-        while not new <= {one["path"] for one in told}:
-            told.append(json.loads(process.stdout.readline()))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE_S) == 0
+        try:
+            assert process.stdout is not None
+            told = [json.loads(process.stdout.readline())]
+            for number in range(4):
+                lines[number % 2].get(f"/page/new-{number}")
+            new = {f"/page/new-{number}" for number in range(4)}
+            while not new <= {one["path"] for one in told}:
+                told.append(json.loads(process.stdout.readline()))
+            process.send_signal(signal.SIGINT)
+            assert process.wait(DEADLINE_S) == 0
+        finally:
+            process.kill()
     ids = [one["id"] for one in told]
     assert len(set(ids)) == len(ids)
 

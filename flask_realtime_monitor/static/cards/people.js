@@ -29,6 +29,7 @@ export function mount(element, page) {
   let wantsAll = false;
   let found = null; // what the server told: {params, items, total}
   let timer = 0;
+  let snapshots = 0;
 
   const rows = new VirtualRows(table, {
     key: (row) => row.id,
@@ -68,6 +69,7 @@ export function mount(element, page) {
     }
     const isNarrow = view.isFiltered || view.get("window") || view.get("mine");
     const hasMore = model.stats.total_sessions > held.size;
+    if (snapshots !== model.snapshots) askAnew(model);
     if (hasMore && (view.isFiltered || wantsAll)) ask(isWide ? ASK_AGAIN_MS : ASK_AFTER_MS);
     const isAll = !hasMore || (isWide && found.items.length === found.total);
     const told = isNarrow && !view.isFiltered ? sessions.size : (isWide ? found.total : sessions.size);
@@ -105,6 +107,15 @@ export function mount(element, page) {
     if (more.hidden) return;
     write(more, wantsAll ? "Show fewer"
       : `Show ${total > MOST ? `the first ${number(MOST)}` : `all ${number(total)}`}`);
+  }
+
+  /** All has begun anew, perhaps because somebody was erased: what was found before may be old. */
+  function askAnew(model) {
+    snapshots = model.snapshots;
+    if (!found) return;
+    clearTimeout(timer);
+    timer = 0;
+    ask(0);
   }
 
   /** The stream tells of the first hundred; the server knows all. */
