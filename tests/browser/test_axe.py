@@ -29,7 +29,7 @@ def test_axe_finds_nothing(
     found = []
     for look in LOOKS:
         name = looked_at(page, *look)
-        found += [f"{name}: {one}" for one in violations(page)]
+        found += [f"{name}: {one}" for one in violations(page, look[2] == "dark")]
     assert not found, "\n".join(found)
 
 

@@ -167,7 +167,7 @@ def test_a_row_that_goes_leaves_the_focus_to_its_neighbour(site: Site, watch: Wa
 
 
 def test_hostile_text_shows_literally_and_runs_nothing(site: Site, watch: Watch) -> None:
-    evil = "<img src=x onerror=alert(1)>"
+    evil = "<img src=page onerror=alert(1)>"
     page = watch(site)
     is_live(page)
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))

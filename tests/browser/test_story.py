@@ -629,7 +629,7 @@ def looks_of(page: Any, state: str) -> list[str]:
         f"{state} {name}: {one}"
         for look in LOOKS
         for name in [looked_at(page, *look)]
-        for one in violations(page)
+        for one in violations(page, look[2] == "dark")
     ]
 
 
