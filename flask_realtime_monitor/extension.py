@@ -273,9 +273,12 @@ def _connect(app: Flask, state: State) -> None:
     def signed_out(_: Flask, user: Any = None, **__: Any) -> None:
         state.live.logins.signed_out(user)
 
-    request_finished.connect(finished, app, weak=False)
-    got_request_exception.connect(guard.wrap(excepted), app, weak=False)
-    connect_logins(app, guard.wrap(signed_in), guard.wrap(signed_out))
+    # Held by the app alone: a signal that holds a receiver holds the app behind it, for ever.
+    wrap = guard.wrap
+    state.receivers = [finished, wrap(excepted), wrap(signed_in), wrap(signed_out)]
+    request_finished.connect(state.receivers[0], app)
+    got_request_exception.connect(state.receivers[1], app)
+    connect_logins(app, *state.receivers[2:])
 
 
 def _add_commands(app: Flask) -> None:

@@ -67,6 +67,8 @@ class State:
         self.identity = Identity(app, hooks, self.guard.failed)
         self.is_one_of_many = False
         self.lives: dict[int, Live] = {}
+        #: What Flask's signals call.
+        self.receivers: list[Callable[..., None]] = []
 
     @property
     def live(self) -> Live:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
+import flask
+import flask_login
 import pytest
+from blinker import Signal
 from flask import Flask
 
 from flask_realtime_monitor import ConfigError, RealtimeMonitor
 from flask_realtime_monitor.testing import strict
 
 from .support.apps import House
+from .support.waiting import wait_until
 
 
 def test_a_second_init_app_is_refused() -> None:
@@ -146,3 +154,35 @@ def test_who_is_forgotten_leaves_no_trace() -> None:
     everything = str([house.get(path).text for path in ("users", "sessions", "activities")])
     assert "ana" not in everything.lower()
     assert [one["id"] for one in house.monitor.get_active_users()] == ["bob"]
+
+
+def signals_of_others() -> Iterator[Signal]:
+    for module in (flask.signals, flask_login.signals):
+        yield from (one for one in vars(module).values() if isinstance(one, Signal))
+
+
+def test_an_app_that_nobody_uses_any_more_goes_and_leaves_nothing_behind() -> None:
+    def left() -> tuple[int, ...]:
+        gc.collect()
+        return (
+            *(len(signal.receivers) for signal in signals_of_others()),
+            threading.active_count(),
+        )
+
+    def use() -> weakref.ref[Flask]:
+        house = House()
+        flask_login.LoginManager(house.app)
+        house.visit("/", "ana")
+        house.visit("/fail")
+        assert house.get("stats").json["requests_total"] == 2
+        return weakref.ref(house.app)
+
+    use()
+    before = left()
+    apps = [use() for _ in range(20)]
+
+    def are_gone() -> bool:
+        return all(now <= then for now, then in zip(left(), before, strict=True))
+
+    wait_until(are_gone, "receivers and threads to go")
+    assert all(app() is None for app in apps)

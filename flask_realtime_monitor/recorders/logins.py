@@ -46,10 +46,10 @@ class LoginRecorder:
 def connect_logins(
     app: Flask, signed_in: Callable[..., None], signed_out: Callable[..., None]
 ) -> None:
-    """Connect two receivers to Flask-Login's signals, if it is installed."""
+    """Connect two receivers to Flask-Login's signals, if it is installed; the caller keeps them."""
     try:
         from flask_login import user_logged_in, user_logged_out
     except ImportError:
         return
-    user_logged_in.connect(signed_in, app, weak=False)
-    user_logged_out.connect(signed_out, app, weak=False)
+    user_logged_in.connect(signed_in, app)
+    user_logged_out.connect(signed_out, app)
