@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
 from os import getpid
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from flask import (
     Flask,
@@ -72,7 +73,9 @@ class RealtimeMonitor:
         cards: Iterable[Card] = (),
     ) -> None:
         self._hooks = Hooks()
-        self._apps: list[Flask] = []
+        # What a factory makes may go again: in an app's own tests it makes one after the other.
+        self._apps: WeakSet[Flask] = WeakSet()
+        self._given = app
         if authorize is not None:
             self.authorize(authorize)
         if identify is not None:
@@ -115,7 +118,7 @@ class RealtimeMonitor:
             _connect(app, state)
             _add_commands(app)
         app.extensions[EXTENSION] = state
-        self._apps.append(app)
+        self._apps.add(app)
 
     # -- hooks ---------------------------------------------------------------------------------
 
@@ -236,10 +239,11 @@ class RealtimeMonitor:
             state: State = current_app.extensions[EXTENSION]
             if state.app in self._apps:
                 return state
-        if len(self._apps) == 1:
-            only: State = self._apps[0].extensions[EXTENSION]
+        apps = list(self._apps)
+        if len(apps) == 1:
+            only: State = apps[0].extensions[EXTENSION]
             return only
-        if not self._apps:
+        if not apps:
             raise RuntimeError("this monitor has no app yet; call init_app(app) first")
         raise RuntimeError(
             "this monitor has several apps and none of them is current; call it inside a request "

@@ -186,3 +186,28 @@ def test_an_app_that_nobody_uses_any_more_goes_and_leaves_nothing_behind() -> No
 
     wait_until(are_gone, "receivers and threads to go")
     assert all(app() is None for app in apps)
+
+
+def test_a_monitor_keeps_the_app_it_was_given_but_not_what_a_factory_made() -> None:
+    monitor = RealtimeMonitor()
+
+    def use() -> weakref.ref[Flask]:
+        app = Flask("made")
+        monitor.init_app(app)
+        app.test_client().get("/")
+        assert monitor.get_stats()["requests_total"] == 1  # its only app
+        return weakref.ref(app)
+
+    for _ in range(3):
+        made = use()
+
+        def is_gone(made: weakref.ref[Flask] = made) -> bool:
+            gc.collect()
+            return made() is None
+
+        wait_until(is_gone, "the app to go")
+    with pytest.raises(RuntimeError, match="has no app yet"):
+        monitor.get_stats()
+    given = RealtimeMonitor(Flask("given"))
+    gc.collect()
+    assert given.get_stats()["requests_total"] == 0
