@@ -75,6 +75,12 @@ def create_app(store: str = "auto") -> tuple[Flask, RealtimeMonitor]:
         Event().wait(1.5)
         return "slow"
 
+    @app.get("/until-there-is/<path:file>")
+    def until_there_is(file: str) -> str:
+        while not os.path.exists(f"/{file}"):
+            Event().wait(0.05)
+        return "there"
+
     @app.get("/fail")
     def fail() -> str:
         raise ValueError("on purpose")

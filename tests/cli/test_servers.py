@@ -12,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -229,20 +231,17 @@ def test_of_two_servers_none_is_taken(open_shop: Open) -> None:
     assert re.search(rf"2 servers .*{masters}", found)
 
 
-def test_a_restart_waits_for_who_is_in_the_middle(shop: Shop) -> None:
-    from threading import Thread
-
-    (first, _) = shop.open()
-
-    def ask() -> None:
-        for _ in range(4):  # one after the other: the command may take a while to start
-            first.get("/slow", X_User="ana")
-
-    asking = Thread(target=ask)
+def test_a_restart_waits_for_who_is_in_the_middle(shop: Shop, tmp_path: Path) -> None:
+    (first, second) = shop.open()
+    done = tmp_path / "done"
+    asking = Thread(
+        target=first.get, args=(f"/until-there-is{done}",), kwargs={"X_User": "ana"}, daemon=True
+    )
     asking.start()
     now = ("wait-idle", "--seconds", "0", "--timeout", "0")
-    wait_until(lambda: "/slow" in shop.lines[1].api("in-flight")["items"].__str__(), "it is seen")
-    assert "1 in flight, the oldest GET /slow" in shop.flask(*now, code=1).stderr
+    wait_until(lambda: "/until" in str(second.api("in-flight")["items"]), "it is seen")
+    assert "1 in flight, the oldest GET /until-there-is" in shop.flask(*now, code=1).stderr
+    done.touch()
     assert shop.flask("wait-idle", "--seconds", "0.5", "--timeout", "30").stdout == "idle\n"
     asking.join()
 
