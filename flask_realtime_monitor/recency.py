@@ -1,21 +1,23 @@
 """Keys by when they were last seen: how many are active, where, and the newest of them.
 
 Counts are kept by second, so that time passing costs a look at the seconds that passed, never at
-the keys. Of the order only the newest few hundred are kept: what is seen moves among them, and
-what falls behind them is found again when it is asked for.
+the keys. Of the order only the newest few hundred are kept: what has moved since it was last asked
+for is put in its place then, and what falls behind them is found again when it is asked for.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from heapq import nlargest
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
 _KEPT = 512
-_MOST_KEPT = 4 * _KEPT
+_MOST_KEPT = 2 * _KEPT
 _SECOND = 1000 << 16  # in values
 
 
@@ -35,7 +37,10 @@ class Recency(Generic[K]):
         self.active_at: dict[int, int] = {}  # endpoint -> active keys
         self._seconds: dict[int, dict[int, int]] = {}  # second -> endpoint -> keys
         self._cut_s = 0  # what was seen in this second or before is idle
-        self._newest: set[K] | None = None  # all keys with a value of at least the floor
+        # All keys with a value of at least the floor, newest first, as (-ms, key); what has moved
+        # since is not in its place yet. None where it is to be made anew.
+        self._order: list[tuple[int, K]] | None = None
+        self._moved: set[K] = set()
         self._floor = 0
 
     def __contains__(self, key: K) -> bool:
@@ -51,14 +56,8 @@ class Recency(Generic[K]):
         if old == value:
             return
         self.values[key] = value
-        newest = self._newest
-        if newest is not None:
-            if value >= self._floor:
-                newest.add(key)
-                if len(newest) > _MOST_KEPT:
-                    self._keep(newest)
-            elif value < old:
-                newest.discard(key)
+        if value >= self._floor or old >= self._floor:
+            self._move(key)
         second, old_second = value // _SECOND, old // _SECOND
         if second == old_second and not (value ^ old) & 0xFFFF:
             return
@@ -75,7 +74,7 @@ class Recency(Generic[K]):
     def fill(self, values: dict[K, int]) -> None:
         """Take in many keys at once, none of which is known."""
         self.values = values
-        self._newest = None
+        self._forget_order()
         # A second and an endpoint in one number: counting them is then one pass of a C loop.
         cells = Counter([value // _SECOND << 16 | value & 0xFFFF for value in values.values()])
         for cell, n in cells.items():
@@ -90,8 +89,8 @@ class Recency(Generic[K]):
         value = self.values.pop(key, None)
         if value is not None:
             self._uncount(value)
-            if self._newest is not None:
-                self._newest.discard(key)
+            if value >= self._floor:
+                self._move(key)
 
     def is_active(self, key: K) -> bool:
         """Tell whether a key was seen within the window."""
@@ -121,22 +120,15 @@ class Recency(Generic[K]):
 
         Among those seen in the same moment the order is the keys' own.
         """
-        values = self.values
-        found = self._newest
-        if found is None or len(found) < min(most, len(values)):
+        order = self._settled_order()
+        if len(order) < min(most, len(self.values)):
             if most > _KEPT:
-                found = set(nlargest(most, values, key=values.__getitem__))
-                floor = min((values[key] >> 16 for key in found), default=0)
-                return self.ordered(key for key in values if values[key] >> 16 >= floor)
-            self._floor = 0
-            if len(values) > _MOST_KEPT:
-                self._floor = nlargest(_KEPT, values.values())[-1] >> 16 << 16
-            floor = self._floor
-            found = self._newest = {key for key, value in values.items() if value >= floor}
-        if len(found) > 2 * most:  # some more than asked for: a key may turn out to be gone
-            floor = sorted(map(values.__getitem__, found), reverse=True)[2 * most - 1] >> 16 << 16
-            return self.ordered(key for key in found if values[key] >= floor)
-        return self.ordered(found)
+                return self._newest_of_many(most)
+            order = self._begin_order()
+        end = 2 * most  # some more than asked for: a key may turn out to be gone
+        while end < len(order) and order[end][0] == order[end - 1][0]:
+            end += 1  # whoever orders those of one moment otherwise is to have all of them
+        return [key for _, key in order[:end]]
 
     def ordered(self, keys: Iterable[K], name: Callable[[K], Any] | None = None) -> list[K]:
         """Return some of the keys, newest first.
@@ -146,14 +138,55 @@ class Recency(Generic[K]):
         """
         values = self.values
         if name is None:
-            return sorted(keys, key=lambda key: (-(values[key] >> 16), key))
+            return [key for _, key in sorted([(-(values[key] >> 16), key) for key in keys])]
         return sorted(keys, key=lambda key: (-(values[key] >> 16), name(key)))
 
-    def _keep(self, newest: set[K]) -> None:
-        """Keep the newest few hundred, and all that were seen in the same moment as the last."""
+    def _newest_of_many(self, most: int) -> list[K]:
         values = self.values
-        self._floor = nlargest(_KEPT, map(values.__getitem__, newest))[-1] >> 16 << 16
-        self._newest = {key for key in newest if values[key] >= self._floor}
+        floor = nlargest(most, values.values())[-1] >> 16 << 16
+        return self.ordered(key for key, value in values.items() if value >= floor)
+
+    def _begin_order(self) -> list[tuple[int, K]]:
+        values, floor = self.values, 0
+        if len(values) > _MOST_KEPT:
+            floor = nlargest(_KEPT, values.values())[-1] >> 16 << 16
+        order = [(-(value >> 16), key) for key, value in values.items() if value >= floor]
+        order.sort()
+        self._order, self._floor = order, floor
+        self._moved.clear()
+        return order
+
+    def _settled_order(self) -> list[tuple[int, K]]:
+        """Return the order with all that has moved in its place, an empty one for none."""
+        order, moved = self._order, self._moved
+        if order is None:
+            return []
+        if not moved:
+            return order
+        values, floor = self.values, self._floor
+        order = [place for place in order if place[1] not in moved]
+        for key in moved:
+            value = values.get(key, -1)
+            if value >= floor:
+                order.append((-(value >> 16), key))
+        order.sort()
+        moved.clear()
+        if len(order) > _MOST_KEPT:  # keep few, and all that were seen in the moment of the last
+            last = order[_KEPT - 1][0]
+            self._floor = -last << 16
+            del order[bisect_right(order, last, key=itemgetter(0)) :]
+        self._order = order
+        return order
+
+    def _move(self, key: K) -> None:
+        if self._order is not None:
+            self._moved.add(key)
+            if len(self._moved) > _MOST_KEPT:
+                self._forget_order()
+
+    def _forget_order(self) -> None:
+        self._order = None
+        self._moved.clear()
 
     def _uncount(self, value: int) -> None:
         second = (value >> 16) // 1000
@@ -166,7 +199,8 @@ class Recency(Generic[K]):
     def _recount(self, cut_s: int) -> None:
         """Count anew: the clock went back."""
         values, self.values = self.values, {}
-        self.active, self.active_at, self._seconds, self._newest = 0, {}, {}, None
+        self.active, self.active_at, self._seconds = 0, {}, {}
+        self._forget_order()
         self._cut_s = cut_s
         for key, value in values.items():
             self.put(key, value >> 16, value & 0xFFFF)
