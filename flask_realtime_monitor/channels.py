@@ -27,6 +27,7 @@ class Channel:
         self.viewers: dict[Viewer, None] = {}
         self.behind: dict[Viewer, None] = {}
         self.sent_s = 0.0
+        self._last_frame = b""
 
     def fall_behind(self, viewer: Viewer) -> None:
         """A viewer has skipped something."""
@@ -44,6 +45,7 @@ class Channel:
             self.timeline.rest()
         frame, is_anew = self.timeline.advance()
         if is_anew:
+            self._last_frame = b""  # somebody was erased, maybe
             for viewer in self.viewers:
                 self.fall_behind(viewer)
         return frame
@@ -57,6 +59,7 @@ class Channel:
             packet = None
         elif frame is not None:
             packet = frame
+            packet.after, self._last_frame = self._last_frame, packet.form(0)
         elif now_s - self.sent_s >= heartbeat_s:
             packet = HEARTBEAT
         else:

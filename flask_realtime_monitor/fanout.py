@@ -22,7 +22,7 @@ from math import ceil
 from os import write
 from typing import Any
 
-from .packet import FORMS, Packet
+from .packet import FORMS, IN_STEP, Packet
 from .viewers import DetachedViewer, Viewer
 
 SLICE_S = 0.002
@@ -120,6 +120,7 @@ class Fanout:
         """
         others: list[Viewer] = []
         forms: list[bytes | None] = [None] * FORMS
+        step = IN_STEP if packet.is_frame else 0
         number = 0
         for viewer in viewers:
             if type(viewer) is not DetachedViewer or viewer.is_behind or viewer.rest is not None:
@@ -128,9 +129,12 @@ class Fanout:
             fd = viewer.fd
             if fd < 0:
                 continue
-            data = forms[viewer.form]
+            form = viewer.form
+            data = forms[form]
             if data is None:
-                data = forms[viewer.form] = packet.form(viewer.form)
+                data = forms[form] = packet.form(form)
+            if form & IN_STEP != step:
+                viewer.form = form ^ IN_STEP
             try:
                 done = write(fd, data)
             except BlockingIOError:

@@ -117,7 +117,7 @@ class Timeline:
         tick = self._next_tick(changed)
         whole = sse.encode("update", changed, self._event_id(tick))
         if len(whole) <= _MOST_UPDATE_BYTES:
-            frame = Packet(whole)
+            frame = Packet(whole, is_frame=True)
             self._ring.add(tick, frame)
             return frame
         parts = delta.parts(changed, _MOST_UPDATE_BYTES - _ID_AND_NAME_BYTES)
@@ -129,7 +129,7 @@ class Timeline:
             at = max(tick, self._ring.tick + 1) if is_last else self._ring.tick + 1
             pieces.append(sse.encode("update", part, self._event_id(at, not is_last)))
             self._ring.add(at, Packet(pieces[-1]))
-        return Packet(b"".join(pieces))
+        return Packet(b"".join(pieces), is_frame=True)
 
     def _next_tick(self, after: Json) -> int:
         return max(self._ring.tick + 1, int(after["as_of"] * 1000))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .credentials import Credential
 from .models import User
-from .packet import CHUNKED, GZIP, GZIP_HEAD, Packet, deflated
+from .packet import CHUNKED, GZIP, GZIP_HEAD, IN_STEP, Packet, deflated
 
 _MOST_WAITING = 2
 
@@ -34,7 +34,7 @@ class Viewer(ABC):
 
     Args:
         pass_: what the gate said.
-        form: the bits of the packets' form that its connection needs.
+        form: the bits of the packets' form that its connection needs; IN_STEP comes and goes.
     """
 
     __slots__ = ("ends_s", "form", "is_behind", "pass_")
@@ -50,9 +50,22 @@ class Viewer(ABC):
         """Return the first bytes of the body, as the server is to send them."""
         return GZIP_HEAD + deflated(first) if self.form & GZIP else first
 
-    @abstractmethod
     def take(self, packet: Packet) -> bool:
-        """Take a packet; False where an earlier one is not through yet, and this is skipped."""
+        """Take a packet; False where an earlier one is not through yet, and this is skipped.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        is_taken = self._take(packet.form(self.form))
+        if is_taken and packet.is_frame:
+            self.form |= IN_STEP
+        else:
+            self.form &= ~IN_STEP
+        return is_taken
+
+    @abstractmethod
+    def _take(self, data: bytes) -> bool:
+        """Take a packet's bytes, or none of them."""
 
 
 class HeldViewer(Viewer):
@@ -66,11 +79,11 @@ class HeldViewer(Viewer):
         self._is_over = False
         self._ready = threading.Event()
 
-    def take(self, packet: Packet) -> bool:
-        """Hand a packet over to whoever iterates; False where two are waiting already."""
+    def _take(self, data: bytes) -> bool:
+        """Hand bytes over to whoever iterates; False where two packets are waiting already."""
         if len(self._waiting) >= _MOST_WAITING:
             return False
-        self._waiting.append(packet.form(self.form))
+        self._waiting.append(data)
         self._ready.set()
         return True
 
@@ -108,15 +121,10 @@ class DetachedViewer(Viewer):
         self.rest: memoryview | None = None
         self.stuck_s = 0.0
 
-    def take(self, packet: Packet) -> bool:
-        """Write a packet; the rest waits, where the kernel has no room.
-
-        Raises:
-            OSError: the connection is broken.
-        """
+    def _take(self, data: bytes) -> bool:
+        """Write bytes; the rest waits, where the kernel has no room."""
         if self.rest is not None:
             return False
-        data = packet.form(self.form)
         try:
             done = write(self.fd, data)
         except BlockingIOError:

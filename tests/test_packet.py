@@ -8,7 +8,15 @@ from itertools import product
 import pytest
 
 from flask_realtime_monitor.departures import Departures
-from flask_realtime_monitor.packet import CHUNKED, GZIP, GZIP_HEAD, Packet, chunk, deflated
+from flask_realtime_monitor.packet import (
+    CHUNKED,
+    GZIP,
+    GZIP_HEAD,
+    IN_STEP,
+    Packet,
+    chunk,
+    deflated,
+)
 from flask_realtime_monitor.ring import Ring
 
 SHORT, LONG = b": \n\n", b"data: " + b"once upon a time " * 300 + b"\n\n"
@@ -49,6 +57,20 @@ def test_gzip_pieces_follow_each_other_in_any_choice(skipped: tuple[bool, ...]) 
         assert now == piece  # all of it, at once
         found += now
     assert found == b"".join(heard)
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_who_is_in_step_gets_less(is_last: bool) -> None:
+    before, now = LONG + bytes(range(256)) * 2, LONG + bytes(range(256)) * 2 + b"once more"
+    packet = Packet(now, is_last)
+    packet.after = before
+    short = packet.form(GZIP | IN_STEP)
+    assert len(short) < len(packet.form(GZIP)) / 3
+    reader = zlib.decompressobj(31)
+    assert reader.decompress(GZIP_HEAD + deflated(before) + short) == before + now
+    assert unchunked(packet.form(CHUNKED | GZIP | IN_STEP)) == (short, is_last)
+    assert packet.form(IN_STEP) == now
+    assert Packet(now, is_last).form(GZIP | IN_STEP) == packet.form(GZIP)
 
 
 def test_what_repeats_itself_gets_short() -> None:

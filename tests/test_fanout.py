@@ -1,0 +1,198 @@
+"""What arrives at viewers who read now and then, whatever comes in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from contextlib import suppress
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flask_realtime_monitor import RealtimeMonitor, sse
+from flask_realtime_monitor.broadcaster import Broadcaster
+from flask_realtime_monitor.channels import Channel
+from flask_realtime_monitor.fanout import Fanout
+from flask_realtime_monitor.packet import CHUNKED, GZIP, Packet
+from flask_realtime_monitor.viewers import DetachedViewer, HeldViewer, Pass, Viewer
+
+HEARTBEAT_S = 10.0
+FORMS = st.sampled_from([0, GZIP, CHUNKED, CHUNKED | GZIP])
+STEPS = st.one_of(
+    st.tuples(st.just("join"), st.tuples(st.sampled_from(["held", "detached"]), FORMS)),
+    *[st.tuples(st.just("frame"), st.sampled_from([10, 300, 3_000, 30_000]))] * 3,
+    *[st.tuples(st.just("read"), st.integers(0, 5))] * 3,
+    st.tuples(st.sampled_from(["quiet", "resync", "erase"]), st.just(0)),
+)
+
+
+class Told:
+    """A timeline that a test moves on."""
+
+    is_forgetting = is_due = False
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._text = ""
+        self.frame: Packet | None = None
+        self.is_anew = False
+
+    def rest(self) -> None:
+        """Nobody watched."""
+
+    def advance(self) -> tuple[Packet | None, bool]:
+        frame, is_anew = self.frame, self.is_anew
+        self.frame, self.is_anew = None, False
+        return frame, is_anew
+
+    def move(self, size: int) -> None:
+        self.number += 1
+        text = Random(self.number).randbytes(size // 2).hex()  # it stays large when it is packed
+        told = {"number": self.number, "was": self._text[-300:], "text": text}
+        self._text = text
+        self.frame = Packet(sse.encode("update", told), is_frame=True)
+
+    def is_resync_due(self, _: bool) -> bool:
+        due, self.is_due = self.is_due, False
+        return due
+
+    def snapshot(self, role: str) -> Packet:
+        return Packet(sse.encode("snapshot", {"role": role, "number": self.number}))
+
+
+class Seat:
+    """A viewer, and who reads what it is sent."""
+
+    def __init__(self, kind: str, form: int) -> None:
+        pass_ = Pass("reveal", None, SimpleNamespace())  # type: ignore[arg-type]
+        self.text, self._wire = b"", b""
+        self._inflate = zlib.decompressobj(31).decompress if form & GZIP else bytes
+        self.viewer: Viewer
+        if kind == "held":
+            self.viewer = HeldViewer(pass_, form)
+        else:
+            self._reading, writing = os.pipe()
+            os.set_blocking(self._reading, False)
+            os.set_blocking(writing, False)
+            self.viewer = DetachedViewer(pass_, form)
+            self.viewer.fd = writing
+        self._take_in(self.viewer.opening(b": here\n\n"))
+
+    def read(self) -> bool:
+        """Read what is there; tell whether there was anything."""
+        if isinstance(self.viewer, HeldViewer):
+            waiting = self.viewer._waiting
+            data = b"".join(waiting)
+            waiting.clear()
+            self._take_in(data)
+            return bool(data)
+        data = b""
+        with suppress(BlockingIOError):
+            data = os.read(self._reading, 65_536)
+        self._wire += data
+        assert isinstance(self.viewer, DetachedViewer)
+        self.viewer.go_on()
+        if not self.viewer.form & CHUNKED:
+            self._take_in(self._wire)
+            self._wire = b""
+        while self._wire:
+            size, _, rest = self._wire.partition(b"\r\n")
+            if not rest or len(rest) < int(size, 16) + 2:
+                break
+            self._take_in(rest[: int(size, 16)])
+            self._wire = rest[int(size, 16) + 2 :]
+        return bool(data)
+
+    def numbers(self) -> list[int]:
+        """Return where it stood after each event; a frame goes on from where it stood."""
+        found: list[int] = []
+        assert self.text.endswith(b"\n\n")
+        for event in self.text.decode().split("\n\n")[:-1]:
+            if event.startswith(":"):
+                continue
+            name, data = (line.split(": ", 1)[1] for line in event.split("\n"))
+            number = json.loads(data)["number"]
+            assert found or name == "snapshot"
+            assert name == "snapshot" or number == found[-1] + 1
+            found.append(number)
+        return found
+
+    def _take_in(self, data: bytes) -> None:
+        self.text += self._inflate(data)
+
+    def close(self) -> None:
+        if isinstance(self.viewer, DetachedViewer):
+            os.close(self._reading)
+            os.close(self.viewer.fd)
+
+
+@pytest.fixture
+def broadcaster(monkeypatch: pytest.MonkeyPatch) -> Broadcaster:
+    app = Flask("steps")
+    app.config["REALTIME_MONITOR_STORE"] = "memory:"
+    RealtimeMonitor(app)
+    monkeypatch.setattr(Fanout, "_wait_for", lambda *_: None)  # a pipe is not watched
+    made: Broadcaster = app.extensions["realtime_monitor"].live.broadcaster
+    return made
+
+
+class Room:
+    """Some viewers of one channel, and a clock."""
+
+    def __init__(self, broadcaster: Broadcaster) -> None:
+        self.told = Told()
+        self.seats: list[Seat] = []
+        self._broadcaster = broadcaster
+        self._channel = Channel(self.told)  # type: ignore[arg-type]
+        self._now_s = 100.0
+
+    def join(self, kind: str, form: int) -> None:
+        seat = Seat(kind, form)
+        self.seats.append(seat)
+        seat.viewer.take(self.told.snapshot("reveal"))
+        self._channel.viewers[seat.viewer] = None
+
+    def tick(self, after_s: float = 1.0) -> None:
+        self._now_s += after_s
+        frame = self._channel.tick()
+        to, packet = self._channel.addressed(frame, self._now_s, HEARTBEAT_S)
+        self._broadcaster._send(self._channel, to, packet, frame is not None)
+
+    def do(self, name: str, said: Any) -> None:
+        if name == "join":
+            self.join(*said)
+        elif name == "read":
+            for seat in self.seats[said : said + 1]:
+                seat.read()
+        else:
+            self.told.is_due, self.told.is_anew = name == "resync", name == "erase"
+            if name == "frame":
+                self.told.move(said)
+            self.tick(HEARTBEAT_S if name == "quiet" else 1.0)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, min_size=10, max_size=60))
+def test_whatever_was_skipped_what_arrives_makes_sense(
+    broadcaster: Broadcaster, steps: list[tuple[str, Any]]
+) -> None:
+    room = Room(broadcaster)
+    try:
+        for name, said in steps:
+            room.do(name, said)
+        for _ in range(4):  # what waits for room, and then what waits for that
+            for seat in room.seats:
+                while seat.read():
+                    pass
+            room.tick()
+        for seat in room.seats:
+            assert seat.numbers()[-1] == room.told.number
+    finally:
+        for seat in room.seats:
+            seat.close()
