@@ -144,13 +144,57 @@ def without_match(stage: Stage) -> Any:
     return page
 
 
+def person(stage: Stage) -> Any:
+    """The story of somebody, with all sessions."""
+    page = stage.watch(stage.site, "#person=u-105")
+    expect(page.locator("dialog.drawer .sessions li").first).to_be_visible()
+    is_live(page)
+    return page
+
+
+def nobody(stage: Stage) -> Any:
+    """The link to somebody who has gone."""
+    page = stage.watch(stage.site, "#person=u-100")
+    expect(page.locator("dialog.drawer")).to_contain_text("Not here now.")
+    is_live(page)
+    return page
+
+
+def confirm(stage: Stage) -> Any:
+    """Somebody's session is about to be ended."""
+    stage.site.visit("/page/basket", X_User="u-151", X_Name="Noah Klein", User_Agent=AGENTS[0])
+    found = stage.site.json("sessions?user=u-151", Cookie="role=admin")["items"]
+    page = stage.watch(stage.site, f"#session={found[0]['id']}", prepare=as_role("act"))
+    story = page.locator("dialog.drawer")
+    expect(story.locator(".journey li").first).to_be_visible()
+    is_live(page)
+    story.locator("summary").click()
+    story.locator("[data-end]").click()
+    expect(story.locator("[data-confirm]")).to_be_visible()
+    return page
+
+
+def over(stage: Stage) -> Any:
+    """It has been ended."""
+    page = confirm(stage)
+    page.locator("[data-confirm]").click()
+    expect(page.locator("dialog.drawer [data-said]")).to_be_visible()
+    expect(page.locator(".people tr", has_text="Noah Klein")).to_have_count(0)
+    return page
+
+
+def as_role(role: str) -> Callable[[Any], None]:
+    """Return what lets a page be opened with another role than the admin's."""
+
+    def prepare(page: Any) -> None:
+        page.context.add_cookies([{**page.context.cookies()[0], "value": role}])
+
+    return prepare
+
+
 def masked(stage: Stage) -> Any:
     """For a viewer with the role "view"."""
-
-    def become(page: Any) -> None:
-        page.context.add_cookies([{"name": "role", "value": "view", "url": stage.site.url}])
-
-    page = stage.watch(stage.site, prepare=become)
+    page = stage.watch(stage.site, prepare=as_role("view"))
     is_live(page)
     expect(page.locator(".strip .role")).to_be_visible()
     return page
@@ -212,6 +256,10 @@ STATES: dict[str, State] = {
     "live": live,
     "waiting": waiting,
     "drawer": drawer,
+    "person": person,
+    "nobody": nobody,
+    "confirm": confirm,
+    "over": over,
     "help": help_open,
     "paused": paused,
     "filtered": filtered,

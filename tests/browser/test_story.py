@@ -10,14 +10,12 @@ from urllib.parse import quote_plus
 import pytest
 
 pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
-pytest.importorskip("axe_playwright_python", reason="no axe-core; it comes with the test extra")
 from playwright.sync_api import expect
 
 from tests.support.waiting import wait_until
 
-from .axe import violations
 from .conftest import Site, Watch, is_live
-from .states import AGENTS, LOOKS, looked_at
+from .states import AGENTS, as_role
 
 EVIL = "<img src=x onerror=alert(1)>"
 UNKNOWN = "0123456789abcdef"
@@ -47,16 +45,6 @@ def session_of(site: Site, user: str) -> str:
     """Return the id of a user's newest session."""
     found = site.json(f"sessions?user={quote_plus(user)}", Cookie="role=admin")["items"]
     return str(found[0]["id"])
-
-
-def as_role(role: str) -> Callable[[Any], None]:
-    """Return what lets a page be opened with another role than the admin's."""
-
-    def prepare(page: Any) -> None:
-        url = page.context.cookies()[0]
-        page.context.add_cookies([{**url, "value": role}])
-
-    return prepare
 
 
 def refuse(route: Any) -> None:
@@ -601,36 +589,6 @@ def test_it_is_sent_once_however_often_it_is_clicked(offered: Callable[..., Any]
 
 
 # -- looks --------------------------------------------------------------------------------------
-
-
-def test_axe_finds_nothing_in_any_story(
-    site: Site, watch: Watch, offered: Callable[..., Any]
-) -> None:
-    page = offered("u-axe")
-    drawer(page).locator("summary").click()
-    ending(page).locator("[data-end]").click()
-    found = looks_of(page, "asked")
-    ending(page).locator("[data-confirm]").click()
-    expect(drawer(page).locator("[data-said]")).to_be_visible()
-    found += looks_of(page, "over")
-    site.visit("/fail", X_User="u-axe", User_Agent=AGENTS[1])
-    site.visit("/told/bought?what=tea", "POST", X_User="u-axe", User_Agent=AGENTS[0])
-    page.evaluate("() => { location.hash = 'person=u-axe'; }")
-    expect(drawer(page).locator(".sessions li")).to_have_count(2)
-    found += looks_of(page, "person")
-    page.evaluate("() => { location.hash = 'person=u-nobody'; }")
-    expect(drawer(page)).to_contain_text("Not here now.")
-    found += looks_of(page, "nobody")
-    assert not found, "\n".join(found)
-
-
-def looks_of(page: Any, state: str) -> list[str]:
-    return [
-        f"{state} {name}: {one}"
-        for look in LOOKS
-        for name in [looked_at(page, *look)]
-        for one in violations(page, look[2] == "dark")
-    ]
 
 
 def test_on_a_phone_it_is_as_wide_as_the_screen(site: Site, watch: Watch) -> None:
