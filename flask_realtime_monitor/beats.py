@@ -126,9 +126,13 @@ def born_at(pid: int) -> int | None:
 
 
 def is_whole(beat: Mapping[str, Any], epoch: str | None) -> bool:
-    """Tell whether a picture has all of a worker: a store that lost it is written anew in parts."""
+    """Tell whether a picture has all of a worker: a store that lost it is written anew in parts.
+
+    Args:
+        epoch: the picture's, None where it has not been read yet.
+    """
     whole = beat.get("whole")
-    return whole is None or whole == epoch
+    return whole is None or whole == epoch or (epoch is None and whole != "")
 
 
 def is_gone(beat: Mapping[str, Any], age_s: float) -> bool:

@@ -114,6 +114,17 @@ def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
     team.check()
 
 
+def test_who_has_only_looked_who_is_there_misses_nothing() -> None:
+    team = Team()
+    team.visit(0, 1, "ana")
+    team.flush()
+    fresh = team.mate("fresh")
+    fresh.picture.health()
+    coverage = fresh.replicas.coverage()
+    assert coverage.workers == len(team.mates) and coverage.is_whole
+    team.check()
+
+
 @settings(max_examples=60, deadline=None)
 @given(STEPS, STEPS, STEPS)
 def test_who_was_only_frozen_is_counted_once(
