@@ -9,7 +9,7 @@ import { mountCards, mountOwnCards } from "./mounting.js";
 import { Strip } from "./strip.js";
 import { View } from "./view.js";
 
-const SLICE_MS = 6;
+const SLICE_MS = 2; // of script in a frame: to lay it out and paint it takes several times as long
 const LEAST_MS = 250; // between two draws for news: nobody reads faster
 const WAIT_MS = 8000; // a worker that hangs may hold the connection
 const find = (id) => document.getElementById(id);
@@ -72,7 +72,7 @@ const strip = new Strip(page, feed, { pause: togglePause });
 
 let isDrawing = false;
 let isStale = false; // something came while some of it was drawn already
-let due = []; // what is still to be drawn
+let due = []; // calls that draw what is still to be drawn
 let drawing = 0; // the timer of the next draw for news
 let drawnAt = 0;
 
@@ -107,7 +107,10 @@ function draw() {
   if (isDrawing || page.model.isEmpty || document.hidden) return;
   isDrawing = true;
   drawnAt = performance.now();
-  due = [...cards, strip];
+  due = [
+    ...[...cards, strip].map((card) => () => card.draw?.(page.model)),
+    ...cards.map((card) => () => card.finish?.(page.model)), // what nobody sees yet comes last
+  ];
   requestAnimationFrame(drawSome);
 }
 
@@ -116,7 +119,7 @@ function drawSome() {
   const until = performance.now() + SLICE_MS;
   if (page.model.isEmpty) due = [];
   try {
-    while (due.length && performance.now() < until) due.shift().draw?.(page.model);
+    while (due.length && performance.now() < until) due.shift()();
   } finally { // a fault in one must not stop the page for good
     isDrawing = due.length > 0;
     if (isDrawing) requestAnimationFrame(drawSome);

@@ -1,6 +1,6 @@
 /** The strip at the top: how fresh all this is, and what the viewer chose to see of it. */
 
-import { bdi, el, keyed, write } from "./dom.js";
+import { bdi, el, hide, keyed, write } from "./dom.js";
 import { covered, least, visible } from "./format.js";
 import { described } from "./freshness.js";
 
@@ -50,13 +50,13 @@ export class Strip {
 
   drawConnection() {
     const { text, look, mark, canTry } = described(this._feed.status);
+    write(find("connection-text"), text);
+    hide(find("connection-now"), !canTry);
+    if (document.body.dataset.state === look) return;
     find("connection").dataset.state = look;
     document.body.dataset.state = look;
-    write(find("connection-text"), text);
-    find("connection-now").hidden = !canTry;
     document.title = `${mark}${this._title}`;
-    const icon = this._icons[look] ?? this._icons.live;
-    if (this._icon.href !== icon) this._icon.href = icon;
+    this._icon.href = this._icons[look] ?? this._icons.live;
   }
 
   drawPause() {
