@@ -547,6 +547,29 @@ def test_older_matches_are_asked_for_and_merged(
     expect(lines(page)).to_have_count(30)
 
 
+@pytest.mark.parametrize(
+    ("script", "card", "failed", "there"),
+    [
+        ("past", "activity", "did not come from the server", "Nothing in the last 30 min"),
+        ("emptiness", "people", "Why did not come from the server", "match: q nobody-at-all"),
+    ],
+)
+def test_what_is_loaded_on_first_use_is_asked_for_again_where_it_does_not_come(
+    site: Site, watch: Watch, script: str, card: str, failed: str, there: str
+) -> None:
+    site.visit("/page/somebody")
+    pattern = re.compile(rf"/{script}\.js")
+    page = watch(site)
+    is_live(page)
+    empty = page.locator(f".{card} [data-empty]")
+    page.route(pattern, lambda route: route.abort())
+    page.keyboard.press("/")
+    page.keyboard.type("nobody-at-all")
+    expect(empty).to_contain_text(failed)
+    page.unroute(pattern)
+    expect(empty).to_contain_text(there)
+
+
 def test_of_people_beyond_the_first_hundred_the_server_is_believed(
     own_site: Callable[..., Site], watch: Watch
 ) -> None:

@@ -1,10 +1,10 @@
 /** What people do, newest first; new lines wait while somebody reads further down. */
 
 import { MOST } from "../model.js";
-import { MOST_SHOWN, Past } from "../past.js";
 import { age, clockTime, counted, happened, milliseconds, number, person, visible } from "../format.js";
 import { bdi, el, hide, keyed, write } from "../dom.js";
 
+const MOST_SHOWN = 300;
 const AT_FIRST = 30; // lines, more than the list is high; the others come when somebody scrolls
 
 export function mount(element, page) {
@@ -14,7 +14,7 @@ export function mount(element, page) {
   const empty = element.querySelector("[data-empty]");
   const foot = element.querySelector("[data-foot]");
   const chips = element.querySelector("[data-chips]");
-  const past = new Past(page, () => (page.isPaused ? fill(page.model) : page.draw()));
+  let past = null; // who asks the server for older ones, once something is chosen
   let shown = null; // what is held still while somebody reads
   let shownOf = 0; // how many activities had been seen by then
   let shownAt = 0; // and when
@@ -22,8 +22,23 @@ export function mount(element, page) {
   let isRead = false; // whether somebody has scrolled down; asked for in a draw, all is laid out
   let isWhole = false; // whether all lines are there, or those that can be seen
 
+  /** What matches, newest first, as far as it is known. */
+  function linesOf(model) {
+    if (page.view.isFiltered) {
+      const script = past ? null : page.script("past.js", onMore);
+      if (script) past = new script.Past(page, MOST_SHOWN, onMore);
+      if (past) return past.lines(model);
+    }
+    return model.activities.filter(page.showsActivity);
+  }
+
+  function onMore() {
+    if (page.isPaused) fill(page.model);
+    else page.draw();
+  }
+
   function draw(model) {
-    const lines = past.lines(model);
+    const lines = linesOf(model);
     if (shown && isRead) {
       if (snapshots !== model.snapshots) dropGone(model);
       drawMore(lines, model);
@@ -39,7 +54,7 @@ export function mount(element, page) {
   /** Paused, older lines that were asked for still come; newer ones wait. */
   function fill(model) {
     if (!shown) return;
-    const lines = past.lines(model);
+    const lines = linesOf(model);
     shown = lines.filter((one) => one.at <= shownAt);
     drawMore(lines, model);
     render(model);
@@ -60,7 +75,7 @@ export function mount(element, page) {
 
   /** Paused, nothing moves, but what came is counted. */
   function hold(model) {
-    if (shown) drawMore(past.lines(model), model);
+    if (shown) drawMore(linesOf(model), model);
   }
 
   function drawMore(lines, model) {
@@ -96,7 +111,11 @@ export function mount(element, page) {
     const { view } = page;
     if (view.isFiltered) {
       const chosen = view.filters().map(([name, value]) => `${name} ${visible(value)}`).join(", ");
-      return past.isAsking
+      if (page.script("past.js", onMore) === false) {
+        return [`None of the newest ${number(model.activities.length)} is of ${chosen}. What asks for older `
+          + "ones did not come from the server; it is tried again every 5 s."];
+      }
+      return !past || past.isAsking
         ? [`None of the newest ${number(model.activities.length)} is of ${chosen}; looking further back.`]
         : [`Nothing in the last ${view.minutes} min is of ${chosen}.`, "Show all"];
     }
@@ -116,7 +135,7 @@ export function mount(element, page) {
   function choose(changed) {
     drawChips();
     if (![...changed].some((name) => !["session", "person"].includes(name))) return;
-    past.forget();
+    past?.forget();
     shown = null;
     toTop();
   }

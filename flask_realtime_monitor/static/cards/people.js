@@ -2,7 +2,6 @@
 
 import { least, number } from "../format.js";
 import { hide, write } from "../dom.js";
-import { emptyWords } from "../emptiness.js";
 import { createRow, drawRow, drawTimes, inRows } from "../rows.js";
 import { VirtualRows } from "../virtual.js";
 
@@ -97,8 +96,15 @@ export function mount(element, page) {
     write(count, isNarrow ? `${number(total)} of ${whole} match`
       : total > shown ? `${number(shown)} of ${whole} shown` : "");
     drawMore(shown, total);
-    hide(empty, lines.length > 0);
-    if (!lines.length) emptyWords(empty, page);
+    drawEmpty();
+  }
+
+  /** Why there is nobody; the words for it are loaded first, as they are seldom needed. */
+  function drawEmpty() {
+    const words = table.hidden ? page.script("emptiness.js", drawEmpty) : null;
+    if (words) words.emptyWords(empty, page);
+    else if (words === false) write(empty, "Nobody is shown. Why did not come from the server; it is tried again every 5 s.");
+    hide(empty, !table.hidden || (words === null && empty.hidden)); // the server has said it, perhaps
   }
 
   function drawMore(shown, total) {
