@@ -24,15 +24,6 @@ def tile(page: Any, name: str) -> Any:
     return page.locator(f"[data-tile={name}]")
 
 
-def is_drawn(page: Any) -> None:
-    """Wait until what was just chosen is drawn: a card or two a frame, and these come in order."""
-    page.evaluate("""() => new Promise((done) => {
-        let frames = 20;
-        const step = () => ((frames -= 1) ? requestAnimationFrame(step) : done());
-        step();
-    })""")
-
-
 def lines(page: Any) -> Any:
     """Return the lines of the feed."""
     return page.locator(".activity li")
@@ -437,7 +428,6 @@ def test_a_click_on_a_value_shows_only_what_has_it(site: Site, watch: Watch) -> 
     line.locator(".path").click()
     expect(page).to_have_url(re.compile("#status=200&endpoint=page$"))
     page.keyboard.press("Escape")
-    is_drawn(page)  # the lines that were hidden are back, and this one stays where it is
     line.hover()
     line.locator(".only").click()
     expect(page).to_have_url(re.compile("#user=u-val$"))
