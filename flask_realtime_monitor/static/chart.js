@@ -44,12 +44,12 @@ export function sparkPath(values) {
 /**
  * Draw minutes on a canvas: requests as bars, errors hatched at their foot, people as a line; those
  * without data are dashed.
- * @param looks {requests, errors, people, none, ground, mark}: colours; `chosen`: the index that is
- *   read, or -1; `from`: the first index that is looked back to.
+ * @param looks {requests, errors, people, none, ground, mark}: colours; `width` and `height`;
+ *   `chosen`: the index that is read, or -1; `from`: the first index that is looked back to.
  */
 export function drawMinutes(canvas, minutes, looks) {
   const ratio = devicePixelRatio || 1;
-  const { clientWidth: width, clientHeight: height } = canvas;
+  const { width, height } = looks;
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
   const context = canvas.getContext("2d");

@@ -18,7 +18,16 @@ export function bdi(text, className = "") {
 
 /** Change a text only when it differs, so that a selection in it survives. */
 export function write(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  if (node.textContent === text) return;
+  const { firstChild } = node;
+  // The one text node with other signs in it: no style has to be found anew.
+  if (text && firstChild?.nodeName === "#text" && node.lastChild === firstChild) firstChild.data = text;
+  else node.textContent = text;
+}
+
+/** Hide or show; set again, `hidden` has the browser find the element's style again. */
+export function hide(node, isHidden) {
+  if (node.hidden !== isHidden) node.hidden = isHidden;
 }
 
 /**
@@ -28,29 +37,24 @@ export function write(node, text) {
  * The child that holds the focus is never moved, since that would blur it: the others go around
  * it. Where it goes, its neighbour gets the focus.
  *
+ * @param create called with (item, spare); it makes a child. It may return the spare instead, one
+ *   whose item is gone, or undefined: where `update` draws all there is, that costs the browser
+ *   far less than a new one, and least of all where it can stay in its place.
  * @param update called with (child, item); it draws the item into the child.
  */
 export function keyed(parent, items, key, create, update) {
-  const known = new Map();
-  for (const child of [...parent.children]) {
-    if (child.dataset.key === undefined) child.remove();
-    else known.set(child.dataset.key, child);
-  }
-  const wanted = new Set(items.map(key));
-  for (const [name, child] of known) {
-    if (wanted.has(name)) continue;
-    known.delete(name);
-    remove(child);
-  }
+  const { known, spares } = sorted(parent, new Set(items.map(key)));
   let next = parent.firstElementChild;
   for (const item of items) {
     const name = key(item);
     let child = known.get(name);
     if (child) {
-      known.delete(name);
+      while (spares.has(next)) next = next.nextElementSibling;
     } else {
-      child = create(item);
+      const [last] = spares;
+      child = create(item, spares.has(next) ? next : last);
       child.dataset.key = name;
+      spares.delete(child);
     }
     update(child, item);
     if (child !== next && child.contains(document.activeElement)) {
@@ -63,6 +67,21 @@ export function keyed(parent, items, key, create, update) {
     if (child === next) next = next.nextElementSibling;
     else parent.insertBefore(child, next);
   }
+  for (const spare of spares) spare.remove();
+}
+
+/** The children by key, and apart those that may go, the last first. */
+function sorted(parent, wanted) {
+  const known = new Map();
+  const spares = [];
+  for (const child of [...parent.children]) {
+    const { key } = child.dataset;
+    if (wanted.has(key)) known.set(key, child);
+    // What has the focus or is just pressed must not become another thing.
+    else if (key === undefined || child.matches(":focus-within, :active")) remove(child);
+    else spares.unshift(child);
+  }
+  return { known, spares: new Set(spares) };
 }
 
 function remove(child) {

@@ -9,9 +9,11 @@ import { mountCards, mountOwnCards } from "./mounting.js";
 import { Strip } from "./strip.js";
 import { View } from "./view.js";
 
-const SLICE_MS = 6;
+const SLICE_MS = 2; // of script in a frame: to lay it out and paint it takes several times as long
 const LEAST_MS = 250; // between two draws for news: nobody reads faster
+const AGAIN_MS = 5000; // until a script that did not come is asked for again
 const WAIT_MS = 8000; // a worker that hangs may hold the connection
+const scripts = new Map(); // those loaded on first use, by name
 const find = (id) => document.getElementById(id);
 const { api, asleepAfter, heartbeat, home, me, role, stream, token } = document.body.dataset;
 
@@ -38,6 +40,15 @@ const page = {
   /** Likewise an activity. */
   showsActivity: (one) => activityMatches(
     one, page.model.sessions.get(one.session), page.view, me, page.model.now()),
+
+  /**
+   * A script that most views never need: null while it is on its way, false where it did not come;
+   * then it is asked for again. `then` is called when that changes.
+   */
+  script(name, then) {
+    if (!scripts.has(name)) load(name, then);
+    return scripts.get(name);
+  },
 
   /**
    * Ask the API; null where there is no answer.
@@ -72,9 +83,22 @@ const strip = new Strip(page, feed, { pause: togglePause });
 
 let isDrawing = false;
 let isStale = false; // something came while some of it was drawn already
-let due = []; // what is still to be drawn
+let due = []; // calls that draw what is still to be drawn
 let drawing = 0; // the timer of the next draw for news
 let drawnAt = 0;
+
+/** With another URL each time: some browsers remember that one failed. */
+function load(name, then, tries = 0) {
+  scripts.set(name, tries ? false : null);
+  import(`./${name}${tries ? `?${tries}` : ""}`).then((module) => {
+    scripts.set(name, module);
+    then();
+  }, () => {
+    scripts.set(name, false);
+    then();
+    setTimeout(() => { if (feed.status.state !== "ended") load(name, then, tries + 1); }, AGAIN_MS);
+  });
+}
 
 function isCatchingUp() {
   return ["catching-up", "reconnecting", "polling"].includes(feed.status.state);
@@ -107,7 +131,10 @@ function draw() {
   if (isDrawing || page.model.isEmpty || document.hidden) return;
   isDrawing = true;
   drawnAt = performance.now();
-  due = [...cards, strip];
+  due = [
+    ...[...cards, strip].map((card) => () => card.draw?.(page.model)),
+    ...cards.map((card) => () => card.finish?.(page.model)), // what nobody sees yet comes last
+  ];
   requestAnimationFrame(drawSome);
 }
 
@@ -116,7 +143,7 @@ function drawSome() {
   const until = performance.now() + SLICE_MS;
   if (page.model.isEmpty) due = [];
   try {
-    while (due.length && performance.now() < until) due.shift().draw?.(page.model);
+    while (due.length && performance.now() < until) due.shift()();
   } finally { // a fault in one must not stop the page for good
     isDrawing = due.length > 0;
     if (isDrawing) requestAnimationFrame(drawSome);

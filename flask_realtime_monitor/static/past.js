@@ -1,11 +1,10 @@
 /**
- * The activities that a viewer chose to see. The stream holds the newest hundred; of what matches
+ * The activities of what a viewer chose to see, loaded once something is chosen. The stream holds the newest hundred; of what matches
  * a filter the server is asked for older ones. Nothing here touches the document.
  */
 
 import { activityMatches } from "./matching.js";
 
-export const MOST_SHOWN = 300;
 const ALL = 1000; // the most the server answers, and by default all it keeps
 const TYPING_MS = 300;
 const AGAIN_MS = 5000;
@@ -17,9 +16,14 @@ const OF_PLACE = new Set(["host", "worker"]);
 const KINDS = new Map([["page", ["request"]], ["api", ["request"]], ["sign-in", ["login", "logout"]]]);
 
 export class Past {
-  /** @param page what a card gets; onAnswer is called when the server has told of more. */
-  constructor(page, onAnswer) {
+  /**
+   * @param page what a card gets.
+   * @param most how many of them are shown.
+   * @param onAnswer called when the server has told of more.
+   */
+  constructor(page, most, onAnswer) {
     this._page = page;
+    this._most = most;
     this._onAnswer = onAnswer;
     this._timer = 0;
     this.forget();
@@ -40,13 +44,11 @@ export class Past {
 
   /** Whether the server may know of more than is here. */
   get isAsking() {
-    return this._page.view.isFiltered && !this._isWhole;
+    return !this._isWhole;
   }
 
   /** Take in what the stream told, and return what matches, newest first. */
   lines(model) {
-    const { view } = this._page;
-    if (!view.isFiltered) return model.activities.filter(this._page.showsActivity);
     const isNew = model.snapshots !== this._snapshots;
     const hasHole = model.seen - this._seen > model.activities.length;
     if (isNew) this._kept = new Map();
@@ -57,7 +59,7 @@ export class Past {
     this._kept = new Map(all.slice(0, 2 * ALL).map((one) => [one.id, one]));
     const now = model.now();
     return [...this._kept.values()].filter((one) => this._shows(one, model, now))
-      .sort((a, b) => b.at - a.at).slice(0, MOST_SHOWN);
+      .sort((a, b) => b.at - a.at).slice(0, this._most);
   }
 
   /** Whether there is news that the page itself cannot judge. */
@@ -94,7 +96,7 @@ export class Past {
     const answers = await Promise.all((own ?? [view.get("kind")]).map((kind) => {
       const params = view.params();
       if (kind) params.set("kind", kind);
-      params.set("limit", own ? ALL : MOST_SHOWN);
+      params.set("limit", own ? ALL : this._most);
       return this._page.ask("activities", params);
     }));
     if (asked !== this._asked) return; // something else is chosen by now

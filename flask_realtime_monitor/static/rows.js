@@ -1,7 +1,7 @@
 /** The rows of the people table: one per person, with their further sessions below when unfolded. */
 
 import { age, device, number, person, visible } from "./format.js";
-import { bdi, el, write } from "./dom.js";
+import { bdi, el, hide, write } from "./dom.js";
 import { isMine } from "./matching.js";
 
 const HUES = 24;
@@ -31,7 +31,9 @@ export function inRows(ids, sessions, open) {
   return rows;
 }
 
-export function createRow({ session }, page) {
+/** A row, new or one that somebody else has left: `drawRow` draws all that it says. */
+export function createRow({ session }, page, spare) {
+  if (spare) return spare;
   return el("tr", {},
     el("th", { scope: "row" }, el("div", {},
       el("span", { className: "avatar", "aria-hidden": "true" }),
@@ -98,7 +100,7 @@ function drawWho(who, { session, isNested }, page) {
   write(who.querySelector("a bdi"), name);
   const hasId = !isNested && user && user.name && user.name !== user.id && page.role !== "view";
   write(who.querySelector(".id"), hasId ? visible(user.id) : "");
-  who.querySelector(".you").hidden = isNested || !isMine(user, page.me);
+  hide(who.querySelector(".you"), isNested || !isMine(user, page.me));
   who.title = `${name} ${hasId ? user.id : ""}`.trim();
   const avatar = who.querySelector(".avatar");
   write(avatar, isNested ? "" : initials(name));
@@ -106,7 +108,7 @@ function drawWho(who, { session, isNested }, page) {
 }
 
 function drawFold(button, { count, isOpen }) {
-  button.hidden = count < 2;
+  hide(button, count < 2);
   write(button, `${count} sessions`);
   button.setAttribute("aria-expanded", String(Boolean(isOpen)));
 }

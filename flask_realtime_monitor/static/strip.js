@@ -1,13 +1,16 @@
 /** The strip at the top: how fresh all this is, and what the viewer chose to see of it. */
 
-import { bdi, el, keyed, write } from "./dom.js";
-import { covered, least, visible } from "./format.js";
-import { described } from "./freshness.js";
+import { bdi, el, hide, keyed, write } from "./dom.js";
+import { age, clockTime, covered, least, visible } from "./format.js";
 
 const SPOKEN_EVERY_MS = 10000;
 const TYPING_MS = 150;
 const THEMES = ["auto", "light", "dark"];
 const THEME_KEY = "realtime-monitor-theme";
+const PATIENCE_MS = 2000; // a cut that is mended by then was none worth a colour
+const ENDED = { login: "Signed out", missing: "Access ended", refused: "Access ended" };
+const MARKS = new Map([["cut", "(cut off) "], ["ended", "(ended) "], ["asleep", "(asleep) "]]);
+
 const find = (id) => document.getElementById(id);
 
 /** How a chosen value reads on its chip. */
@@ -50,13 +53,13 @@ export class Strip {
 
   drawConnection() {
     const { text, look, mark, canTry } = described(this._feed.status);
+    write(find("connection-text"), text);
+    hide(find("connection-now"), !canTry);
+    if (document.body.dataset.state === look) return;
     find("connection").dataset.state = look;
     document.body.dataset.state = look;
-    write(find("connection-text"), text);
-    find("connection-now").hidden = !canTry;
     document.title = `${mark}${this._title}`;
-    const icon = this._icons[look] ?? this._icons.live;
-    if (this._icon.href !== icon) this._icon.href = icon;
+    this._icon.href = this._icons[look] ?? this._icons.live;
   }
 
   drawPause() {
@@ -133,4 +136,56 @@ export class Strip {
     write(find("spoken"), `${least(coverage)}${active} active now, ${flying} requests in flight. `
       + described(this._feed.status).text);
   }
+}
+
+/**
+ * What is said of the connection: one text, one mark and one look for each of its states.
+ *
+* @param status of the feed: {state, why, since, heardAt, retryAt}, times in ms.
+ * @returns {text, look, mark, canTry}: look is "quiet", "live", "catching", "cut", "polling",
+ *   "asleep" or "ended"; mark stands before the page's title.
+ */
+export function described(status, nowMs = Date.now()) {
+  const { state } = status;
+  const look = lookOf(status, nowMs);
+  return {
+    text: TEXTS[state](status, nowMs), look, mark: MARKS.get(look) ?? "",
+    canTry: state === "reconnecting" || state === "polling",
+  };
+}
+
+function lookOf({ state, since }, nowMs) {
+  switch (state) {
+    case "reconnecting": return nowMs - since < PATIENCE_MS ? "quiet" : "cut";
+    case "catching-up": return "catching";
+    case "connecting": return "quiet";
+    default: return state;
+  }
+}
+
+const TEXTS = {
+  "connecting": () => "Connecting",
+  "live": ({ heardAt }, now) => {
+    const quiet = Math.max(0, now - heardAt) / 1000;
+    return `Live, ${quiet < 1 ? "now" : `heard ${age(quiet)} ago`}`;
+  },
+  "catching-up": () => "Catching up",
+  "reconnecting": ({ since, retryAt }, now) =>
+    `Cut off since ${clockTime(since / 1000)}, ${nextTry(retryAt, now)}`,
+  "polling": ({ why, retryAt }, now) => {
+    if (why === "bounded") return "This server cannot stream; asked every 10 s";
+    const next = secondsTo(retryAt, now);
+    return `No free place for a live view: asking again ${next > 0 ? `in ${next} s` : "now"}`;
+  },
+  "asleep": () => "Asleep while hidden",
+  "ended": ({ why }) => ENDED[why],
+};
+
+function nextTry(retryAt, now) {
+  const next = secondsTo(retryAt, now);
+  return next > 0 ? `next try in ${next} s` : "trying now";
+}
+
+function secondsTo(at, now) {
+  return Math.ceil((at - now) / 1000);
 }

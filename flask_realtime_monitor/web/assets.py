@@ -17,8 +17,17 @@ from .html import CONTENT_SECURITY_POLICY
 
 STATIC = Path(__file__).parent.parent / "static"
 #: A worker's policy is that of its own script, not of the page; a picture may be opened by itself.
-_WITH_POLICY = frozenset({"worker.js", "icon.svg", "icon-cut.svg", "icon-ended.svg"})
-_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+_PICTURE = "default-src 'none'; frame-ancestors 'none'"
+_POLICIES = {
+    "worker.js": CONTENT_SECURITY_POLICY,
+    **dict.fromkeys(("icon.svg", "icon-cut.svg", "icon-ended.svg"), _PICTURE),
+}
+#: Modules are UTF-8 by themselves, all else in the page by the page.
+_TYPES = {".js": "text/javascript", ".css": "text/css"}
+#: A comment behind code, with what is before it on its line: no quote that is still open.
+_COMMENT = re.compile(
+    r"""^((?:[^"'`/\n]|"[^"\n]*"|'[^'\n]*'|`[^`\n]*`|/(?![/*]))*\S)[ \t]+//.*$""", re.M
+)
 
 
 def asset(version: str, name: str) -> Response:
@@ -27,8 +36,8 @@ def asset(version: str, name: str) -> Response:
     if file is None or version != content_hash():
         return error(404, "there is nothing here")
     set_headers(Cache_Control="private, max-age=31536000, immutable")
-    if name in _WITH_POLICY:
-        set_headers(Content_Security_Policy=CONTENT_SECURITY_POLICY)
+    if name in _POLICIES:
+        set_headers(Content_Security_Policy=_POLICIES[name])
     kind = _TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
     answer = Response(file, content_type=kind or "application/octet-stream")
     answer.vary.add("Accept-Encoding")
@@ -57,12 +66,13 @@ def files() -> dict[str, bytes]:
 
 
 def _lean(path: Path) -> bytes:
-    """Return a file without what only its readers need: comments on lines of their own, indents."""
+    """Return a file without what only its readers need: comments and indents."""
     if path.suffix not in (".js", ".css"):
         return path.read_bytes()
     text = re.sub(r"^[ \t]*/\*.*?\*/[ \t]*\n", "", path.read_text("utf-8"), flags=re.M | re.S)
     if path.suffix == ".js":
         text = re.sub(r"^[ \t]*//.*\n", "", text, flags=re.M)
+        text = _COMMENT.sub(r"\1", text)
     return re.sub(r"^[ \t]+|^\n", "", text, flags=re.M).encode()
 
 

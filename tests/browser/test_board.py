@@ -436,6 +436,36 @@ def test_a_click_on_a_value_shows_only_what_has_it(site: Site, watch: Watch) -> 
     expect(page).to_have_url(re.compile("/monitor/$"))
 
 
+def test_a_line_that_was_of_another_request_says_nothing_of_it(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    page = watch(site)
+    is_live(page)
+    for number in range(30):  # as many as there are lines
+        site.visit(f"/page/old-{number}", X_User="u-old", X_Name="Olga Old")
+    expect(lines(page).first).to_contain_text("old-29")
+    page.evaluate(
+        "() => { for (const one of document.querySelectorAll('.activity li')) one.id = 'old'; }"
+    )
+    page.keyboard.press("p")
+    for number in range(40):
+        site.visit(
+            f"/page/new-{number}", X_User="u-new", X_Name="Nora New", X_Title=f"Title {number}"
+        )
+    for number in range(40, 80):
+        site.visit(f"/page/new-{number}", X_User="u-new", X_Name="Nora New")
+    expect(page.locator("#pause")).to_have_text(re.compile("80 new"))
+    page.keyboard.press("p")
+    line = lines(page).first
+    expect(line).to_contain_text("new-79")
+    assert page.locator(".activity li#old").count() == 30
+    expect(page.locator(".activity ol")).not_to_contain_text(re.compile("Olga|old|Title"))
+    expect(line.locator(".status")).to_have_attribute("data-value", "200")
+    line.locator(".who a").click()
+    expect(page.locator("dialog.drawer h2")).to_have_text("Nora New")
+
+
 def test_a_line_opens_the_story_of_who_did_it(site: Site, watch: Watch) -> None:
     site.visit("/page/opened", X_User="u-line", X_Name="Lena Line")
     page = watch(site, "#user=u-line")
@@ -492,7 +522,7 @@ def test_older_matches_are_asked_for_and_merged(
         site.visit("/page/hay", User_Agent="another")
     page = watch(site)
     is_live(page)
-    expect(lines(page)).to_have_count(50)
+    expect(lines(page)).to_have_count(30)
     expect(page.locator(".activity ol")).not_to_contain_text("needle")
     page.keyboard.press("/")
     page.keyboard.type("needle")
@@ -504,7 +534,30 @@ def test_older_matches_are_asked_for_and_merged(
     site.visit("/forget/u-old", "POST")
     expect(lines(page)).to_have_count(1)
     page.keyboard.press("Escape")
-    expect(lines(page)).to_have_count(50)
+    expect(lines(page)).to_have_count(30)
+
+
+@pytest.mark.parametrize(
+    ("script", "card", "failed", "there"),
+    [
+        ("past", "activity", "did not come from the server", "Nothing in the last 30 min"),
+        ("emptiness", "people", "Why did not come from the server", "match: q nobody-at-all"),
+    ],
+)
+def test_what_is_loaded_on_first_use_is_asked_for_again_where_it_does_not_come(
+    site: Site, watch: Watch, script: str, card: str, failed: str, there: str
+) -> None:
+    site.visit("/page/somebody")
+    pattern = re.compile(rf"/{script}\.js")
+    page = watch(site)
+    is_live(page)
+    empty = page.locator(f".{card} [data-empty]")
+    page.route(pattern, lambda route: route.abort())
+    page.keyboard.press("/")
+    page.keyboard.type("nobody-at-all")
+    expect(empty).to_contain_text(failed)
+    page.unroute(pattern)
+    expect(empty).to_contain_text(there)
 
 
 def test_of_people_beyond_the_first_hundred_the_server_is_believed(

@@ -166,6 +166,39 @@ def test_a_row_that_goes_leaves_the_focus_to_its_neighbour(site: Site, watch: Wa
     assert focused == ["abcd b", "bacd b", "dcba b", "ebfa b", "acd a", "dc c", "c c"]
 
 
+def test_what_comes_takes_the_place_of_what_goes_but_never_of_what_is_in_use(
+    site: Site, watch: Watch
+) -> None:
+    page = watch(site)
+    told = page.evaluate(
+        """async (module) => {
+            const { el, keyed } = await import(module);
+            const list = el("ul");
+            document.body.append(list);
+            let made = 0;
+            const create = (one, spare) => spare
+                ?? el("li", {}, el("a", { href: "#", id: `made-${made += 1}` }));
+            const draw = (items) => keyed(list, [...items], (one) => one, create,
+                (child, one) => { child.firstElementChild.textContent = one; });
+            const shown = () => [...list.querySelectorAll("a")]
+                .map((one) => `${one.textContent}${one.id.replace("made-", "")}`).join(" ");
+            const told = [];
+            for (const items of ["abcd", "efgh", "xefg", "fy"]) {
+                draw(items);
+                told.push(shown());
+            }
+            list.querySelector("a").focus();
+            draw("pq");
+            told.push(shown());
+            list.remove();
+            return told;
+        }""",
+        module_of(page, "dom.js"),
+    )
+    # In place; the last for the first; those left over go; what had the focus, or got it, is new.
+    assert told == ["a1 b2 c3 d4", "e1 f2 g3 h4", "x4 e1 f2 g3", "f2 y3", "p5 q6"]
+
+
 def test_hostile_text_shows_literally_and_runs_nothing(site: Site, watch: Watch) -> None:
     evil = "<img src=page onerror=alert(1)>"
     page = watch(site)

@@ -1,11 +1,11 @@
 /** What people do, newest first; new lines wait while somebody reads further down. */
 
 import { MOST } from "../model.js";
-import { MOST_SHOWN, Past } from "../past.js";
 import { age, clockTime, counted, happened, milliseconds, number, person, visible } from "../format.js";
-import { bdi, el, keyed, write } from "../dom.js";
+import { bdi, el, hide, keyed, write } from "../dom.js";
 
-const AT_FIRST = 50; // lines; the others come when somebody scrolls
+const MOST_SHOWN = 300;
+const AT_FIRST = 30; // lines, more than the list is high; the others come when somebody scrolls
 
 export function mount(element, page) {
   const list = element.querySelector("ol");
@@ -14,23 +14,39 @@ export function mount(element, page) {
   const empty = element.querySelector("[data-empty]");
   const foot = element.querySelector("[data-foot]");
   const chips = element.querySelector("[data-chips]");
-  const past = new Past(page, () => (page.isPaused ? fill(page.model) : page.draw()));
+  let past = null; // who asks the server for older ones, once something is chosen
   let shown = null; // what is held still while somebody reads
   let shownOf = 0; // how many activities had been seen by then
   let shownAt = 0; // and when
   let snapshots = 0;
+  let isRead = false; // whether somebody has scrolled down; asked for in a draw, all is laid out
   let isWhole = false; // whether all lines are there, or those that can be seen
 
+  /** What matches, newest first, as far as it is known. */
+  function linesOf(model) {
+    if (page.view.isFiltered) {
+      const script = past ? null : page.script("past.js", onMore);
+      if (script) past = new script.Past(page, MOST_SHOWN, onMore);
+      if (past) return past.lines(model);
+    }
+    return model.activities.filter(page.showsActivity);
+  }
+
+  function onMore() {
+    if (page.isPaused) fill(page.model);
+    else page.draw();
+  }
+
   function draw(model) {
-    const lines = past.lines(model);
-    if (shown && scroll.scrollTop > 0) {
+    const lines = linesOf(model);
+    if (shown && isRead) {
       if (snapshots !== model.snapshots) dropGone(model);
       drawMore(lines, model);
     } else {
       shown = lines;
       shownOf = model.seen;
       shownAt = model.asOf;
-      more.hidden = true;
+      hide(more, true);
     }
     render(model);
   }
@@ -38,7 +54,7 @@ export function mount(element, page) {
   /** Paused, older lines that were asked for still come; newer ones wait. */
   function fill(model) {
     if (!shown) return;
-    const lines = past.lines(model);
+    const lines = linesOf(model);
     shown = lines.filter((one) => one.at <= shownAt);
     drawMore(lines, model);
     render(model);
@@ -46,27 +62,27 @@ export function mount(element, page) {
 
   function render(model) {
     snapshots = model.snapshots;
-    isWhole = scroll.scrollTop > 0;
+    isWhole = isRead;
     const there = isWhole ? shown : shown.slice(0, AT_FIRST);
     const here = page.view.href({});
     keyed(list, withGap(there, model), (one) => one.id, create, (line, one) => {
       if (one.gap) write(line, one.gap);
       else drawLine(line, one, page, here);
     });
-    foot.hidden = shown.length < MOST_SHOWN;
+    hide(foot, shown.length < MOST_SHOWN);
     drawEmpty(model);
   }
 
   /** Paused, nothing moves, but what came is counted. */
   function hold(model) {
-    if (shown) drawMore(past.lines(model), model);
+    if (shown) drawMore(linesOf(model), model);
   }
 
   function drawMore(lines, model) {
     const known = new Set(shown.map((one) => one.id));
     const fresh = lines.filter((one) => !known.has(one.id) && !(one.at < shown.at(-1)?.at)).length;
     const isMore = model.seen - shownOf > MOST; // more than could be kept
-    more.hidden = fresh === 0;
+    hide(more, fresh === 0);
     write(more, `${number(fresh)}${isMore ? " and more" : ""} new`);
   }
 
@@ -78,7 +94,7 @@ export function mount(element, page) {
 
   function drawEmpty(model) {
     const isEmpty = shown.length === 0;
-    empty.hidden = !isEmpty;
+    hide(empty, !isEmpty);
     if (!isEmpty) return;
     const [text, does, changes] = reason(model);
     if (empty.firstChild?.textContent === text) return;
@@ -95,7 +111,11 @@ export function mount(element, page) {
     const { view } = page;
     if (view.isFiltered) {
       const chosen = view.filters().map(([name, value]) => `${name} ${visible(value)}`).join(", ");
-      return past.isAsking
+      if (page.script("past.js", onMore) === false) {
+        return [`None of the newest ${number(model.activities.length)} is of ${chosen}. What asks for older `
+          + "ones did not come from the server; it is tried again every 5 s."];
+      }
+      return !past || past.isAsking
         ? [`None of the newest ${number(model.activities.length)} is of ${chosen}; looking further back.`]
         : [`Nothing in the last ${view.minutes} min is of ${chosen}.`, "Show all"];
     }
@@ -115,9 +135,14 @@ export function mount(element, page) {
   function choose(changed) {
     drawChips();
     if (![...changed].some((name) => !["session", "person"].includes(name))) return;
-    past.forget();
+    past?.forget();
     shown = null;
+    toTop();
+  }
+
+  function toTop() {
     scroll.scrollTop = 0;
+    isRead = false;
   }
 
   function drawChips() {
@@ -133,12 +158,12 @@ export function mount(element, page) {
   });
   more.addEventListener("click", () => {
     if (page.isPaused) page.togglePause();
-    scroll.scrollTop = 0;
+    toTop();
     scroll.focus();
     page.draw();
   });
   scroll.addEventListener("scroll", () => {
-    const isRead = scroll.scrollTop > 0;
+    isRead = scroll.scrollTop > 0;
     if (isRead && !isWhole && shown) render(page.model);
     if (!isRead && !more.hidden && !page.isPaused) page.draw();
   });
@@ -173,8 +198,11 @@ function gapText({ from, to, missed }) {
   return `Cut off ${clockTime(from)} to ${clockTime(to)}, ${what}`;
 }
 
-function create(one) {
+/** A line, new or the spare one whose activity is gone. */
+function create(one, spare) {
   if (one.gap) return el("li", { className: "gap" });
+  const shape = shapeOf(one);
+  if (shape && spare?.shape === shape) return rewritten(spare, one);
   const status = el("span", { className: "status", textContent: one.status ?? "–" });
   if (one.status) Object.assign(status.dataset, { filter: "status", value: one.status });
   const did = what(one);
@@ -186,15 +214,48 @@ function create(one) {
     who.append(" ", el("span", { className: "only", textContent: "only",
       "data-filter": "user", "data-value": one.user.id, "aria-hidden": "true" }));
   }
-  return el("li", { "data-kind": one.kind, "data-class": Math.floor((one.status ?? 0) / 100) },
+  const line = el("li", { "data-kind": one.kind, "data-class": classOf(one) },
     el("time"), " ", status, " ", did, " ", who, " ",
-    el("span", { className: "num",
-      textContent: one.duration_ms === null ? "" : milliseconds(one.duration_ms) }));
+    el("span", { className: "num", textContent: took(one) }));
+  return Object.assign(line, { shape });
 }
 
-/** A line never changes, but for where it leads, and for the time that the server gave in UTC. */
+/** Requests of one shape differ in their texts alone; of what is rare each is as it is. */
+function shapeOf({ kind, error, title, endpoint, status, session, user }) {
+  if (kind !== "request" || error || !endpoint || !status) return "";
+  return [title, session, user].map(Boolean).join();
+}
+
+/** The line of a request, for another one of its shape. */
+function rewritten(line, one) {
+  const [time, status, did, who, num] = line.children;
+  time.title = "";
+  line.here = null;
+  line.dataset.class = classOf(one);
+  write(status, String(one.status));
+  status.dataset.value = one.status;
+  write(did.querySelector(".method"), one.method ?? "");
+  if (one.title) write(did.querySelector("b bdi"), visible(one.title));
+  const path = did.querySelector(".path");
+  write(path, visible(one.path ?? one.endpoint));
+  path.dataset.value = one.endpoint;
+  write(who.querySelector("bdi"), person(one.user, one.session));
+  if (one.user) who.querySelector(".only").dataset.value = one.user.id;
+  write(num, took(one));
+  return line;
+}
+
+function classOf({ status }) {
+  return Math.floor((status ?? 0) / 100);
+}
+
+function took({ duration_ms: duration }) {
+  return duration === null ? "" : milliseconds(duration);
+}
+
+/** What was done never changes; where its line leads does, and the server gave the time in UTC. */
 function drawLine(line, one, page, here) {
-  const time = line.querySelector("time");
+  const time = line.firstElementChild;
   if (!time.title) {
     write(time, clockTime(one.at));
     time.title = new Date(one.at * 1000).toLocaleString();

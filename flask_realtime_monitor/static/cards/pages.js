@@ -1,7 +1,7 @@
 /** Where people are now; a click shows only those who are there. */
 
 import { counted, milliseconds, number, visible } from "../format.js";
-import { bdi, el, keyed, write } from "../dom.js";
+import { bdi, el, hide, keyed, write } from "../dom.js";
 
 const MOST = 8;
 
@@ -22,8 +22,8 @@ export function mount(element, page) {
       write(row.querySelector(".sub"), troubles(one));
       row.firstElementChild.setAttribute("aria-pressed", String(isChosen(one.endpoint)));
     });
-    empty.hidden = busy.length > 0;
-    all.hidden = busy.length <= MOST;
+    hide(empty, busy.length > 0);
+    hide(all, busy.length <= MOST);
     all.setAttribute("aria-expanded", String(isWhole));
     write(all, isWhole ? `Show the first ${MOST}` : `Show all ${number(busy.length)}`);
   }

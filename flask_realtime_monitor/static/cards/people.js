@@ -1,8 +1,7 @@
 /** Who is here: the first hundred live, more when asked for, and the server's answer to filters. */
 
 import { least, number } from "../format.js";
-import { write } from "../dom.js";
-import { emptyWords } from "../emptiness.js";
+import { hide, write } from "../dom.js";
 import { createRow, drawRow, drawTimes, inRows } from "../rows.js";
 import { VirtualRows } from "../virtual.js";
 
@@ -33,7 +32,7 @@ export function mount(element, page) {
 
   const rows = new VirtualRows(table, {
     key: (row) => row.id,
-    create: (row) => createRow(row, page),
+    create: (row, spare) => createRow(row, page, spare),
     update: (tr, row) => drawRow(tr, row, page, waiting),
   });
 
@@ -90,20 +89,27 @@ export function mount(element, page) {
     const all = inRows(inOrder(sessions), sessions, open);
     const lines = phone.matches && !wantsAll ? all.slice(0, FEW) : all;
     table.dataset.hosts = model.stats.coverage.hosts > 1 ? "many" : "one";
-    table.hidden = lines.length === 0;
+    hide(table, lines.length === 0);
     rows.show(lines);
     const shown = lines.length < all.length ? lines.length : sessions.size;
     const whole = `${least(model.stats.coverage)}${number(model.stats.total_sessions)}`;
     write(count, isNarrow ? `${number(total)} of ${whole} match`
       : total > shown ? `${number(shown)} of ${whole} shown` : "");
     drawMore(shown, total);
-    empty.hidden = lines.length > 0;
-    if (!lines.length) emptyWords(empty, page);
+    drawEmpty();
+  }
+
+  /** Why there is nobody; the words for it are loaded first, as they are seldom needed. */
+  function drawEmpty() {
+    const words = table.hidden ? page.script("emptiness.js", drawEmpty) : null;
+    if (words) words.emptyWords(empty, page);
+    else if (words === false) write(empty, "Nobody is shown. Why did not come from the server; it is tried again every 5 s.");
+    hide(empty, !table.hidden || (words === null && empty.hidden)); // the server has said it, perhaps
   }
 
   function drawMore(shown, total) {
     const hasMore = Math.min(total, MOST) > shown;
-    more.hidden = !hasMore && !wantsAll;
+    hide(more, !hasMore && !wantsAll);
     if (more.hidden) return;
     write(more, wantsAll ? "Show fewer"
       : `Show ${total > MOST ? `the first ${number(MOST)}` : `all ${number(total)}`}`);
@@ -160,7 +166,7 @@ export function mount(element, page) {
     page.draw();
   });
 
-  return { draw, tick, choose, move };
+  return { draw, finish: () => rows.finish(), tick, choose, move };
 }
 
 function newestFirst(a, b) {

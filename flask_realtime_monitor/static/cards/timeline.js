@@ -2,7 +2,7 @@
 
 import { MINUTES, drawMinutes, lastMinutes, top } from "../chart.js";
 import { counted, clockTime, least, number } from "../format.js";
-import { el, write } from "../dom.js";
+import { el, hide, write } from "../dom.js";
 import { WINDOWS } from "../view.js";
 
 const STEPS = new Map([
@@ -22,12 +22,13 @@ export function mount(element, page) {
   let dragged = 0; // how far back the pointer draws the window, in minutes; 0: it does not
   let from = -1; // where it was pressed, an index
   let drawn = ""; // what was drawn last
+  let looks = {}; // colours and size: asked for only when they may have changed
 
   function draw(model) {
     minutes = lastMinutes(model);
     write(tops.get("requests"), number(top(minutes.map((one) => one.requests))));
     write(tops.get("people"), number(top(minutes.map((one) => one.active_sessions))));
-    blank.hidden = minutes.every((one) => one.requests !== null);
+    hide(blank, minutes.every((one) => one.requests !== null));
     if (!canvas.isConnected) begin();
     tell();
     paint();
@@ -41,25 +42,30 @@ export function mount(element, page) {
       "role": "slider", "aria-label": "Minute", "aria-valuemin": 1, "aria-valuemax": MINUTES,
       "aria-describedby": "timeline-how",
     })) plot.setAttribute(name, value);
-    new ResizeObserver(paint).observe(plot);
-    new MutationObserver(paint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    new MutationObserver(paint).observe(document.body, { attributeFilter: ["data-state"] });
-    for (const asked of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]) {
-      matchMedia(asked).addEventListener("change", paint);
+    new ResizeObserver(look).observe(plot);
+    new MutationObserver(look).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    new MutationObserver(look).observe(document.body, { attributeFilter: ["data-state"] });
+    for (const one of ["prefers-color-scheme: dark", "prefers-contrast: more", "forced-colors: active"]) {
+      matchMedia(`(${one})`).addEventListener("change", look);
     }
-    addEventListener("resize", paint); // another zoom, or another screen
+    addEventListener("resize", look); // another zoom, or another screen
+    looks = looksOf(element, canvas);
+  }
+
+  function look() {
+    looks = looksOf(element, canvas);
+    paint();
   }
 
   /** Draw, when anything that shows has changed. */
   function paint() {
-    const looks = {
-      ...coloursOf(element), chosen: indexOf(chosen), from: MINUTES - (dragged || page.view.minutes),
+    const all = {
+      ...looks, chosen: indexOf(chosen), from: MINUTES - (dragged || page.view.minutes),
     };
-    const now = JSON.stringify(
-      [minutes, looks, plot.clientWidth, plot.clientHeight, devicePixelRatio]);
-    if (now === drawn || !plot.clientWidth) return;
+    const now = JSON.stringify([minutes, all, devicePixelRatio]);
+    if (now === drawn || !looks.width) return;
     drawn = now;
-    drawMinutes(canvas, minutes, looks);
+    drawMinutes(canvas, minutes, all);
   }
 
   function indexOf(at) {
@@ -91,7 +97,7 @@ export function mount(element, page) {
     return Math.max(0, Math.min(MINUTES - 1, index));
   }
 
-  function look(index) {
+  function lookBack(index) {
     page.view.set({ window: spanned(index) === MINUTES ? "" : spanned(index) });
   }
 
@@ -110,7 +116,7 @@ export function mount(element, page) {
     if (from < 0) return;
     const oldest = Math.min(from, at(event));
     stop();
-    look(oldest);
+    lookBack(oldest);
   });
   plot.addEventListener("pointercancel", stop);
   plot.addEventListener("pointerleave", () => { if (from < 0) read(-1); });
@@ -127,7 +133,7 @@ export function mount(element, page) {
   plot.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || !minutes.length) return;
     const index = chosen === null ? MINUTES - 1 : indexOf(chosen);
-    if (event.key === "Enter" || event.key === " ") look(index);
+    if (event.key === "Enter" || event.key === " ") lookBack(index);
     else if (STEPS.has(event.key)) {
       read(Math.max(0, Math.min(MINUTES - 1, index + STEPS.get(event.key))));
     } else return;
@@ -161,13 +167,14 @@ function persons(n) {
 }
 
 /** The legend's own colours, so that both schemes and the style sheet hold for the canvas. */
-function coloursOf(element) {
-  const looks = (name) => getComputedStyle(element.querySelector(`[data-swatch=${name}]`));
-  const of = (name) => looks(name).backgroundColor;
-  const { backgroundColor: ground } = getComputedStyle(element);
+function looksOf(element, canvas) {
+  const swatch = (name) => getComputedStyle(element.querySelector(`[data-swatch=${name}]`));
+  const of = (name) => swatch(name).backgroundColor;
   return {
-    ground, requests: of("requests"), errors: of("errors"), people: of("people"),
-    none: looks("none").borderBottomColor,
-    mark: getComputedStyle(element.querySelector("[data-plot]")).borderTopColor,
+    width: canvas.clientWidth, height: canvas.clientHeight,
+    ground: getComputedStyle(element).backgroundColor,
+    mark: getComputedStyle(canvas.parentElement).borderTopColor,
+    requests: of("requests"), errors: of("errors"), people: of("people"),
+    none: swatch("none").borderBottomColor,
   };
 }

@@ -1,14 +1,14 @@
 /** Requests in flight for over a second; the card is only there when there are any. */
 
 import { age, person, visible } from "../format.js";
-import { bdi, el, keyed, write } from "../dom.js";
+import { bdi, el, hide, keyed, write } from "../dom.js";
 
 export function mount(element, page) {
   const list = element.querySelector("ul");
 
   function draw(model) {
     const waiting = model.waiting();
-    element.hidden = waiting.length === 0;
+    hide(element, waiting.length === 0);
     keyed(list, waiting, (one) => one.id, create, (row, one) => {
       const link = row.querySelector(".who a");
       write(link.firstElementChild, person(one.user, one.session));
