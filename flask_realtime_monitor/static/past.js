@@ -1,5 +1,6 @@
 /**
- * The activities of what a viewer chose to see, loaded once something is chosen. The stream holds the newest hundred; of what matches
+ * The activities of what a viewer chose to see; loaded once something is chosen. The stream holds the
+ * newest hundred; of what matches
  * a filter the server is asked for older ones. Nothing here touches the document.
  */
 
