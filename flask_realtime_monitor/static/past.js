@@ -1,7 +1,7 @@
 /**
- * The activities of what a viewer chose to see; loaded once something is chosen. The stream holds the
- * newest hundred; of what matches
- * a filter the server is asked for older ones. Nothing here touches the document.
+ * The activities of what a viewer chose to see; loaded once something is chosen. The stream holds
+ * the newest hundred; of what matches a filter the server is asked for older ones. Nothing here
+ * touches the document.
  */
 
 import { activityMatches } from "./matching.js";
