@@ -171,6 +171,29 @@ def test_very_many_are_had_but_only_those_near_are_there(
     expect(page.locator(".people table")).to_have_attribute("aria-rowcount", "101")
 
 
+def test_fewer_are_shown_though_all_come_after_all(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    for number in range(110):
+        site.visit("/page/m", X_User=f"u-many-{number}")
+    page = watch(site)
+    is_live(page)
+    held: list[Any] = []
+    page.route("**/api/v1/sessions?*", lambda route: held.append(route))  # noqa: PLW0108
+    rowcount = page.locator(".people table")
+    all_or_fewer = page.locator(".people [data-all]")
+    all_or_fewer.click()
+    wait_until(lambda: page.wait_for_timeout(20) or held, "all are asked for")
+    all_or_fewer.click()
+    expect(all_or_fewer).to_have_text("Show all 110")
+    with page.expect_response("**/api/v1/sessions?*"):
+        held[0].continue_()
+    site.visit("/page/m", X_User="u-new", X_Name="Nora New")
+    expect(rows(page, "Nora New")).to_be_visible()  # so it has drawn since
+    expect(rowcount).to_have_attribute("aria-rowcount", "101")
+
+
 def test_who_is_erased_goes_from_what_the_server_was_asked_for_too(
     own_site: Callable[..., Site], watch: Watch
 ) -> None:

@@ -58,7 +58,8 @@ export function mount(element, page) {
     const { view } = page;
     const held = model.sessions;
     const params = String(wide());
-    const isWide = found?.params === params;
+    const isWanted = view.isFiltered || wantsAll; // what was on its way may come when it no longer is
+    const isWide = isWanted && found?.params === params;
     const sessions = new Map();
     for (const one of isWide ? found.items : []) {
       if (page.shows(one) && !held.has(one.id)) sessions.set(one.id, one);
@@ -69,7 +70,7 @@ export function mount(element, page) {
     const isNarrow = view.isFiltered || view.get("window") || view.get("mine");
     const hasMore = model.stats.total_sessions > held.size;
     if (snapshots !== model.snapshots) askAnew(model);
-    if (hasMore && (view.isFiltered || wantsAll)) ask(isWide ? ASK_AGAIN_MS : ASK_AFTER_MS);
+    if (hasMore && isWanted) ask(isWide ? ASK_AGAIN_MS : ASK_AFTER_MS);
     const isAll = !hasMore || (isWide && found.items.length === found.total);
     const told = isNarrow && !view.isFiltered ? sessions.size : (isWide ? found.total : sessions.size);
     const total = isNarrow ? (isAll ? sessions.size : told) : model.stats.total_sessions;
