@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 HEAD = struct.Struct("<QqIIIIIHB")
@@ -24,6 +24,8 @@ ACT = struct.Struct("<IHHHe")
 _HALF = struct.Struct("<e")
 #: Unpacks of a row's head when it began and, after that, was last seen.
 unpack_times = struct.Struct("<8xqI").unpack_from
+#: Unpacks of a row's head when it began, the ordinal, and how long the ip is.
+unpack_place = struct.Struct("<8xq16xI2xB").unpack_from
 HEAD_SIZE = HEAD.size
 ACT_SIZE = ACT.size
 
@@ -81,6 +83,19 @@ def check(row: bytes) -> None:
     acts_size = len(row) - HEAD_SIZE - (row[HEAD_SIZE - 1] if len(row) >= HEAD_SIZE else 0)
     if len(row) < HEAD_SIZE or acts_size < 0 or acts_size % ACT_SIZE:
         raise ValueError(f"{len(row)} bytes are no row")
+
+
+def check_all(found: Iterable[tuple[int, bytes]]) -> None:
+    """Tell rows, each with its key, from other bytes; as ``check`` for each.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    least, ip_at, act_size = HEAD_SIZE, HEAD_SIZE - 1, ACT_SIZE
+    for _, row in found:
+        size = len(row) - least
+        if size < 0 or (size := size - row[ip_at]) < 0 or size % act_size:
+            check(row)
 
 
 def head_of(row: bytes) -> Head:

@@ -217,7 +217,7 @@ def newest_first(sources: Sequence[Source], most: int) -> list[tuple[Source, Fee
     found = [
         (source, item, source.offset_ms + item.record.at_ms)
         for source in sources
-        for item in islice(reversed(list(source.feed())), most)
+        for item in islice(reversed(source.feed()), most)
     ]
     if len(sources) > 1:
         found.sort(key=lambda one: (-one[2], one[0].worker_id, *_order(one[1])))

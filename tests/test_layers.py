@@ -18,7 +18,7 @@ LAYERS = (
     "config privacy guard people traffic visitors",
     "sessions",
     "tracker stores",
-    "source delta health frames",
+    "source delta health frames feed",
     "peers surroundings outbox replica beats worker",
     "sights index shapes replicas flusher viewers",
     "numbers endings reasons sharing search resumption rendering selection fanout",
