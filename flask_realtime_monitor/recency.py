@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from heapq import nlargest
+from itertools import repeat
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -72,18 +72,41 @@ class Recency(Generic[K]):
             self.active_at[endpoint] = self.active_at.get(endpoint, 0) + 1
             self.active += 1
 
+    def put_all(self, values: dict[K, int]) -> None:
+        """Note many keys at once, by their values; as ``put`` for each."""
+        if not values:
+            return
+        known, newest = self.values, self._newest
+        old = list(map(known.get, values, repeat(-1)))
+        known.update(values)
+        if newest is not None:
+            floor = self._floor
+            if len(values) >= _KEPT:
+                floor = self._floor = max(floor, _floor(list(values.values()), _KEPT))
+            newest.update(values)
+            newest = self._newest = {key for key in newest if known[key] >= floor}
+            if len(newest) > _MOST_KEPT:
+                self._keep(newest)
+        self._count(old, -1)
+        self._count(values.values(), 1)
+
     def fill(self, values: dict[K, int]) -> None:
         """Take in many keys at once, none of which is known."""
         self.values = values
         self._newest = None
+        self._count(values.values(), 1)
+
+    def _count(self, values: Iterable[int], sign: int) -> None:
+        """Add keys of some values to those that are active, or take them off."""
         # A second and an endpoint in one number: counting them is then one pass of a C loop.
-        cells = Counter([value // _SECOND << 16 | value & 0xFFFF for value in values.values()])
+        cells = Counter([value // _SECOND << 16 | value & 0xFFFF for value in values])
         for cell, n in cells.items():
             second, endpoint = cell >> 16, cell & 0xFFFF
             if second > self._cut_s:
-                self._seconds.setdefault(second, {})[endpoint] = n
-                self.active_at[endpoint] = self.active_at.get(endpoint, 0) + n
-                self.active += n
+                counts = self._seconds.setdefault(second, {})
+                counts[endpoint] = counts.get(endpoint, 0) + sign * n
+                self.active_at[endpoint] = self.active_at.get(endpoint, 0) + sign * n
+                self.active += sign * n
 
     def drop(self, key: K) -> None:
         """Take a key out, if it is there."""
@@ -125,16 +148,12 @@ class Recency(Generic[K]):
         found = self._newest
         if found is None or len(found) < min(most, len(values)):
             if most > _KEPT:
-                found = set(nlargest(most, values, key=values.__getitem__))
-                floor = min((values[key] >> 16 for key in found), default=0)
-                return self.ordered(key for key in values if values[key] >> 16 >= floor)
-            self._floor = 0
-            if len(values) > _MOST_KEPT:
-                self._floor = nlargest(_KEPT, values.values())[-1] >> 16 << 16
-            floor = self._floor
+                floor = self._floor_of(most)
+                return self.ordered(key for key, value in values.items() if value >= floor)
+            floor = self._floor = 0 if len(values) <= _MOST_KEPT else self._floor_of(_KEPT)
             found = self._newest = {key for key, value in values.items() if value >= floor}
         if len(found) > 2 * most:  # some more than asked for: a key may turn out to be gone
-            floor = sorted(map(values.__getitem__, found), reverse=True)[2 * most - 1] >> 16 << 16
+            floor = _floor(list(map(values.__getitem__, found)), 2 * most)
             return self.ordered(key for key in found if values[key] >= floor)
         return self.ordered(found)
 
@@ -145,15 +164,27 @@ class Recency(Generic[K]):
             name: what orders those seen in the same moment, where it is not the key itself.
         """
         values = self.values
-        if name is None:
-            return sorted(keys, key=lambda key: (-(values[key] >> 16), key))
-        return sorted(keys, key=lambda key: (-(values[key] >> 16), name(key)))
+        found = sorted(keys, key=name)  # type: ignore[arg-type,type-var]  # numbers, or texts
+        found.sort(key=lambda key: values[key] >> 16, reverse=True)  # ties stay as they are
+        return found
 
     def _keep(self, newest: set[K]) -> None:
         """Keep the newest few hundred, and all that were seen in the same moment as the last."""
         values = self.values
-        self._floor = nlargest(_KEPT, map(values.__getitem__, newest))[-1] >> 16 << 16
-        self._newest = {key for key in newest if values[key] >= self._floor}
+        floor = self._floor = _floor(list(map(values.__getitem__, newest)), _KEPT)
+        self._newest = {key for key in newest if values[key] >= floor}
+
+    def _floor_of(self, most: int) -> int:
+        """Return a value that as many keys as asked for have reached, if there are so many."""
+        values = self.values
+        # The seconds' counts tell from where on there are enough: only these need be sorted.
+        counted = 0
+        for second in sorted(self._seconds, reverse=True):
+            counted += sum(self._seconds[second].values())
+            if counted >= most:
+                begin = second * _SECOND
+                return _floor([value for value in values.values() if value >= begin], most)
+        return _floor(list(values.values()), most)
 
     def _uncount(self, value: int) -> None:
         second = (value >> 16) // 1000
@@ -170,3 +201,11 @@ class Recency(Generic[K]):
         self._cut_s = cut_s
         for key, value in values.items():
             self.put(key, value >> 16, value & 0xFFFF)
+
+
+def _floor(values: list[int], most: int) -> int:
+    """Return the moment, as a value, that the ``most``th newest was seen in; 0 for fewer."""
+    if len(values) < most:
+        return 0
+    values.sort()  # most of them come in order, and are then sorted in one pass
+    return values[-most] >> 16 << 16

@@ -96,7 +96,7 @@ class Replica:
         with _refusing():
             sequence = int(frame.head.get("q", 0))
             self._take_head(frame.head, ())
-            rows.check_all(frame.rows)
+            rows.check_all(frame.rows.values())
             self.rows.update(frame.rows)
             self._is_complete = False
             loose = [_loose(item) for item in frame.head.get("loose", ())]
@@ -121,7 +121,7 @@ class Replica:
         sequence = int(frame.head.get("q", 0))
         if sequence <= self._sequence:
             return ()  # it was written twice
-        rows.check_all(frame.rows)
+        rows.check_all(frame.rows.values())
         self._sequence = sequence
         newer = {n for n, of in self._bucket_sequences.items() if of >= sequence}
         if not newer:
@@ -135,11 +135,11 @@ class Replica:
         fresh: list[Line | Whole] | None = [] if is_shown else None
         taken = frame.rows
         if newer:
-            taken = [pair for pair in taken if pair[0] & 0xFF not in newer]
+            taken = {key: row for key, row in taken.items() if key & 0xFF not in newer}
         self._take_rows(taken, fresh)
-        changed += [key for key, _ in taken]
+        changed += taken
         if newer and fresh is not None:
-            for key, row in frame.rows:
+            for key, row in frame.rows.items():
                 if key & 0xFF in newer:
                     self._show_older(key, row, fresh)
         for key in frame.head.get("gone", ()):
@@ -243,9 +243,7 @@ class Replica:
         if "c" in head:
             self._traffic.take(head["c"])
 
-    def _take_rows(
-        self, taken: Iterable[tuple[int, bytes]], fresh: list[Line | Whole] | None
-    ) -> None:
+    def _take_rows(self, taken: dict[int, bytes], fresh: list[Line | Whole] | None) -> None:
         """Put newest parts of rows before what is known, and their activities into the feed.
 
         As ``_take_row`` for each; what most of them are, one activity more of a session that is
@@ -254,7 +252,7 @@ class Replica:
         table, people, routes, paths = self.rows, self._people, self._routes, self._paths
         place, one_act, room = rows.unpack_place, HEAD_SIZE + ACT_SIZE, self._history - 1
         room *= ACT_SIZE
-        for key, new in taken:
+        for key, new in taken.items():
             visitor, base_ms, _, _, _, user, ordinal, _, ip_size = _unpack(new)
             known = table.get(key)
             if len(new) - ip_size != one_act:

@@ -141,7 +141,7 @@ class Replicas(Peers):
             return None
         try:
             entries = self._store.read_since(cursor, _MOST_ENTRIES)
-            keys = {key for entry in entries for key, _ in decode(entry.data).rows}
+            keys = {key for entry in entries for key in decode(entry.data).rows}
         except (StoreError, FrameError):
             return None
         if len(entries) == _MOST_ENTRIES:

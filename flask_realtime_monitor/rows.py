@@ -44,6 +44,9 @@ METHOD_CODES = {name: number << 10 for number, name in enumerate(METHODS)}
 OTHER_CODE = 15 << 10
 
 
+_new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
+
+
 class Head(NamedTuple):
     """The fixed part of a row, unpacked."""
 
@@ -85,14 +88,14 @@ def check(row: bytes) -> None:
         raise ValueError(f"{len(row)} bytes are no row")
 
 
-def check_all(found: Iterable[tuple[int, bytes]]) -> None:
-    """Tell rows, each with its key, from other bytes; as ``check`` for each.
+def check_all(found: Iterable[bytes]) -> None:
+    """Tell rows from other bytes; as ``check`` for each.
 
     Raises:
         ValueError: one of them is none.
     """
     least, ip_at, act_size = HEAD_SIZE, HEAD_SIZE - 1, ACT_SIZE
-    for _, row in found:
+    for row in found:
         size = len(row) - least
         if size < 0 or (size := size - row[ip_at]) < 0 or size % act_size:
             check(row)
@@ -100,7 +103,7 @@ def check_all(found: Iterable[tuple[int, bytes]]) -> None:
 
 def head_of(row: bytes) -> Head:
     """Unpack a row's head."""
-    return Head._make(HEAD.unpack_from(row))
+    return _new(Head, HEAD.unpack_from(row))
 
 
 def last_ms_of(row: bytes) -> int:
@@ -111,15 +114,19 @@ def last_ms_of(row: bytes) -> int:
 
 def last_request(row: bytes) -> int:
     """Return the route of the newest activity of a row that is a request."""
-    start = HEAD_SIZE + row[HEAD_SIZE - 1]
+    act = last_request_of(row, head_of(row))
+    return 0 if act is None else act.route
+
+
+def last_request_of(row: bytes, head: Head) -> Act | None:
+    """Return the newest activity of a row that is a request."""
+    start = HEAD_SIZE + head.ip_size
     if len(row) > start:
-        _, route, _, code, _ = ACT.unpack_from(row, start)
-        if not code & OTHER_KIND:
-            return int(route)
-    for act in acts_of(row, head_of(row)):
-        if not act.code & OTHER_KIND:
-            return act.route
-    return 0
+        at, route, path, code, duration = ACT.unpack_from(row, start)
+        if not code & OTHER_KIND:  # by far the most
+            at_ms, duration_ms = head.base_ms + at, unpacked_ms(duration)
+            return _new(Act, (at_ms, route, path, code, duration_ms, head.ordinal))
+    return next((act for act in acts_of(row, head) if not act.code & OTHER_KIND), None)
 
 
 def ip_text(packed: bytes) -> str | None:

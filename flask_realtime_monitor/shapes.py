@@ -66,8 +66,14 @@ def session(
     key: int, parts: Sequence[Part], person: Person | None, is_active: bool, sight: Sight
 ) -> Json:
     """Return a session put together from its parts, of which there is at least one."""
-    newest = max(parts, key=lambda part: (part.last_ms, part.source.worker_id))
-    act = _last_request(newest)
+    newest = parts[0]
+    first_ms, requests, errors = newest.first_ms, newest.head.requests, newest.head.errors
+    if len(parts) > 1:
+        newest = max(parts, key=lambda part: (part.last_ms, part.source.worker_id))
+        first_ms = min(part.first_ms for part in parts)
+        requests = sum(part.head.requests for part in parts)
+        errors = sum(part.head.errors for part in parts)
+    act = rows.last_request_of(newest.row, newest.head)
     endpoint, path = (None, None) if act is None else _place(newest.source, act, sight)
     rare = None if act is None else _rare(newest.source, newest.key, act)
     head = newest.head
@@ -76,11 +82,11 @@ def session(
         "user": user(person, sight),
         "ip": sight.text(rows.ip_of(newest.row, head.ip_size)),
         "agent": agents.describe(newest.source.agent(head.agent)),
-        "first_seen_at": min(part.first_ms for part in parts) / 1000,
+        "first_seen_at": first_ms / 1000,
         "last_seen_at": newest.last_ms / 1000,
         "is_active": is_active,
-        "requests": sum(part.head.requests for part in parts),
-        "errors": sum(part.head.errors for part in parts),
+        "requests": requests,
+        "errors": errors,
         "endpoint": endpoint,
         "path": path,
         "title": None if rare is None else sight.text(rare.title),
@@ -181,13 +187,6 @@ def in_flight(
         "worker": there.worker_id,
         "host": there.host,
     }
-
-
-def _last_request(part: Part) -> Act | None:
-    for act in rows.acts_of(part.row, part.head):
-        if not act.code & rows.OTHER_KIND:
-            return act
-    return None
 
 
 def _place(source: Source, act: Act, sight: Sight) -> tuple[str, str | None]:

@@ -20,7 +20,7 @@ LAYERS = (
     "tracker stores",
     "source delta health frames feed",
     "peers surroundings outbox replica beats worker",
-    "sights index shapes replicas flusher viewers",
+    "sights gathering index shapes replicas flusher viewers",
     "numbers endings reasons sharing search resumption rendering selection fanout",
     "picture ingest identity access",
     "recorders cards metrics",

@@ -186,7 +186,7 @@ class Plain(Replica):
     """Takes in every row the long way."""
 
     def _take_rows(self, taken: Any, fresh: Any) -> None:
-        for key, row in taken:
+        for key, row in taken.items():
             self._take_row(key, row, fresh)
 
 
@@ -267,7 +267,7 @@ def test_a_head_that_makes_no_sense_is_refused(head: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", [b"", b"x", b"x" * rows.HEAD_SIZE, b"\xff" * 100])
 def test_rows_that_make_no_sense_are_refused_and_leave_nothing(row: bytes) -> None:
     replica = Pair().replica()
-    frame = decode(encode({"q": 1, "o": 0}, [(1, row)]))
+    frame = decode(encode({"q": 1, "o": 0}, {1: row}))
     with pytest.raises(FrameError):
         replica.take(frame)
     with pytest.raises(FrameError):

@@ -118,6 +118,21 @@ def test_who_has_kept_up_shows_what_one_does_who_comes_now(
 
 
 @settings(max_examples=100, deadline=None)
+@given(STEPS)
+def test_who_looks_shortly_at_what_has_changed_sees_what_a_long_look_does(
+    steps: list[tuple[str, int, int, str | None]],
+) -> None:
+    team = Team(count=2, session_history_size=5)
+    first, second = team.mates
+    looks_long = second.picture._index
+    looks_long._look_shortly = lambda changed, now_ms: list(changed)  # type: ignore[method-assign]
+    for begin in range(0, len(steps), 5):
+        play(team, [(what, mate % 2, *rest) for what, mate, *rest in steps[begin : begin + 5]])  # type: ignore[misc]
+        team.flush()
+        assert shown(first) == shown(second)
+
+
+@settings(max_examples=100, deadline=None)
 @given(STEPS, STEPS, st.sampled_from(["down", "loses answers", "emptied"]))
 def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
     steps: list[tuple[str, int, int, str | None]],
@@ -243,7 +258,7 @@ def test_what_makes_no_sense_in_the_store_is_passed_over_and_counted(
     first, whole = team.mates[1], team.alone.read()
     assert first.read() == whole
     post = team.post
-    rubbish = [b"", b"rubbish", encode({"q": "x"}), encode({"q": 10**6}, [(1, b"row")])]
+    rubbish = [b"", b"rubbish", encode({"q": "x"}), encode({"q": 10**6}, {1: b"row"})]
     for data in rubbish:
         post.log.append(Entry(post.first + len(post.log) + 1, "mate0", 0.0, data))
         post.log.append(Entry(post.first + len(post.log) + 1, "stranger", 0.0, data))
