@@ -66,6 +66,14 @@ def decode(data: bytes) -> Frame:
         raise FrameError(f"not a frame: {error}") from None
 
 
+def count_rows(data: bytes) -> int:
+    """Return how many rows a frame has; 0 for what is none."""
+    try:
+        return len(decode(data).rows)
+    except FrameError:
+        return 0
+
+
 def _rows(data: bytes, at: int) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     begin = at

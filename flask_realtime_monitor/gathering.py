@@ -11,17 +11,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
-from . import rows
 from .interner import Interner
-from .rows import ACT, HEAD, HEAD_SIZE, OTHER_KIND
+from .rows import brief_of
 from .source import Source
 
 T = TypeVar("T")
 
 _SLICE = 500
-
-_unpack = HEAD.unpack_from
-_unpack_act = ACT.unpack_from
 
 #: All parts of one session (but for its guest part): visitor, user id, when first and last seen
 #: (ms since the epoch), endpoint. A plain tuple, which the garbage collector need not look into.
@@ -78,7 +74,7 @@ class Gathering:
         source, table_rows, offset_ms, endpoint_of = table
         people: dict[int, str] = {}
         for key, row in chain.from_iterable(slices(dict(table_rows).items())):
-            visitor, first_ms, last, _, _, user, _, _, ip_size = _unpack(row)
+            visitor, first_ms, last, user, route = brief_of(row)
             first_ms += offset_ms
             last_ms = first_ms + last
             user_id = None
@@ -97,14 +93,6 @@ class Gathering:
                 if last_ms <= known[3]:
                     merged[key] = (visitor, user_id, first_ms, known[3], known[4])
                     continue
-            start = HEAD_SIZE + ip_size
-            route = -1
-            if len(row) > start:
-                _, route, _, code, _ = _unpack_act(row, start)
-                if code & OTHER_KIND:
-                    route = -1
-            if route < 0:
-                route = rows.last_request(row)
             endpoint = endpoint_of.get(route, -1)
             if endpoint < 0:
                 endpoint = endpoint_of[route] = number_of(source.route(route)[0])

@@ -11,18 +11,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 
-from . import rows
 from .departures import Departures
 from .gathering import Gathering, Merged, Table, slices
 from .interner import Interner
 from .recency import Recency
-from .rows import ACT, HEAD, HEAD_SIZE, OTHER_KIND
+from .rows import brief_of
 from .source import Source
 from .wheel import Wheel
 
 MAX_ENDPOINTS = 0xFFFF
-_unpack = HEAD.unpack_from
-_unpack_act = ACT.unpack_from
 
 
 class Index:
@@ -240,20 +237,19 @@ class Index:
 
     def _merge(self, key: int, now_ms: int) -> Merged | None:
         """Put the parts of a session together; None where there are none or it has ended."""
-        last_ms = first_ms = -1
+        last_ms = first_ms = endpoint = -1
         visitor, user_id = 0, None
-        newest, newest_start, newest_source = b"", 0, None
-        endpoints: dict[int, int] = {}
         for source, table, offset_ms, endpoint_of in self._tables:
             row = table.get(key)
             if row is None:
                 continue
-            visitor, base_ms, last, _, _, user, _, _, ip_size = _unpack(row)
+            visitor, base_ms, last, user, route = brief_of(row)
             base_ms += offset_ms
             if base_ms + last > last_ms:
                 last_ms = base_ms + last
-                newest, newest_start, newest_source = row, HEAD_SIZE + ip_size, source
-                endpoints = endpoint_of
+                endpoint = endpoint_of.get(route, -1)
+                if endpoint < 0:
+                    endpoint = endpoint_of[route] = self.endpoints.number(source.route(route)[0])
             if first_ms < 0 or base_ms < first_ms:
                 first_ms = base_ms
             if user and user_id is None:
@@ -261,7 +257,7 @@ class Index:
                 if person is None:
                     return None  # the row went while we looked
                 user_id = person[0]
-        if newest_source is None:
+        if endpoint < 0:
             return None
         timed_out_ms = now_ms - self._timeout_ms
         if (
@@ -270,16 +266,6 @@ class Index:
             and self._last_of_other_part(visitor, user_id, first_ms, last_ms) <= timed_out_ms
         ):
             return None
-        route = -1
-        if len(newest) > newest_start:
-            _, route, _, code, _ = _unpack_act(newest, newest_start)
-            if code & OTHER_KIND:
-                route = -1
-        if route < 0:
-            route = rows.last_request(newest)
-        endpoint = endpoints.get(route, -1)
-        if endpoint < 0:
-            endpoint = endpoints[route] = self.endpoints.number(newest_source.route(route)[0])
         return visitor, user_id, first_ms, last_ms, endpoint
 
     def _last_of_other_part(

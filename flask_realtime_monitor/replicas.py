@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from . import beats
 from .clock import Clock
 from .config import Settings
-from .frames import Frame, FrameError, decode
+from .frames import Frame, FrameError, count_rows, decode
 from .peers import Changes, Coverage, Peers, Since, There
 from .records import InFlight
 from .replica import Replica
@@ -187,21 +187,20 @@ class Replicas(Peers):
         self._read_roster()
         self._forget()
 
-    def _take_log(self, entries: Iterable[Entry]) -> None:
+    def _take_log(self, entries: Sequence[Entry]) -> None:
         """Take in a whole log; of its activities, only those that stay in the feed are shown."""
-        found = []
-        for entry in entries:
-            frame = None if entry.worker == self._worker_id else self._decoded(entry.data)
-            if frame is not None:
-                found.append((entry, frame))
-            time.sleep(0)
         later: Counter[str] = Counter()  # of each worker, rows; each has an activity or more
         are_shown = []
-        for entry, frame in reversed(found):
-            are_shown.append(later[entry.worker] < self._settings.history_size)
-            later[entry.worker] += len(frame.rows)
-        for (entry, frame), is_shown in zip(found, reversed(are_shown), strict=True):
-            self._take_frame(entry.worker, frame, entry.at, is_shown)
+        for entry in reversed(entries):
+            is_shown = later[entry.worker] < self._settings.history_size
+            are_shown.append(is_shown)
+            if is_shown:
+                later[entry.worker] += count_rows(entry.data)
+        # One after the other: all heads at once would be much for the garbage collector to walk.
+        for entry, is_shown in zip(entries, reversed(are_shown), strict=True):
+            frame = None if entry.worker == self._worker_id else self._decoded(entry.data)
+            if frame is not None:
+                self._take_frame(entry.worker, frame, entry.at, is_shown)
             time.sleep(0)
 
     def _take(self, worker: str, data: bytes, at: float | None) -> Iterable[int]:

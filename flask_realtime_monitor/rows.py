@@ -26,6 +26,10 @@ _HALF = struct.Struct("<e")
 unpack_times = struct.Struct("<8xqI").unpack_from
 #: Unpacks of a row's head when it began, the ordinal, and how long the ip is.
 unpack_place = struct.Struct("<8xq16xI2xB").unpack_from
+#: By the size of the ip: visitor, base, last, user, route and code of a row with an activity.
+_unpack_brief = {
+    size: struct.Struct(f"<QqI8xI7x{size}x4xH2xH").unpack_from for size in (0, 4, 6, 16)
+}
 HEAD_SIZE = HEAD.size
 ACT_SIZE = ACT.size
 
@@ -104,6 +108,19 @@ def check_all(found: Iterable[bytes]) -> None:
 def head_of(row: bytes) -> Head:
     """Unpack a row's head."""
     return _new(Head, HEAD.unpack_from(row))
+
+
+def brief_of(row: bytes) -> tuple[int, int, int, int, int]:
+    """Return what an index asks of a row: visitor, base, last, user, route of the last request."""
+    ip_size = row[HEAD_SIZE - 1]
+    unpack = _unpack_brief.get(ip_size)
+    if unpack is None or len(row) == HEAD_SIZE + ip_size:
+        head = head_of(row)
+        return head.visitor, head.base_ms, head.last, head.user, last_request(row)
+    visitor, base_ms, last, user, route, code = unpack(row)
+    if code & OTHER_KIND:
+        route = last_request(row)
+    return visitor, base_ms, last, user, route
 
 
 def last_ms_of(row: bytes) -> int:
