@@ -243,9 +243,10 @@ class Outbox:
                 gone.append(key)
                 continue
             ordinal, ip_size = _unpack_sizes(row)
-            new = ordinal - known
-            is_cut = is_cut or new > _acts_in(row)
-            packed[key] = row[: HEAD_SIZE + ip_size + new * ACT_SIZE]
+            end = HEAD_SIZE + ip_size + (ordinal - known) * ACT_SIZE
+            if end > len(row):
+                is_cut = True
+            packed[key] = row[:end]
         return gone, packed, is_cut or bool(gone)
 
     def _loose(self, after: int, is_cut: bool) -> list[list[Any]]:

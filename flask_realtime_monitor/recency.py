@@ -83,8 +83,8 @@ class Recency(Generic[K]):
             floor = self._floor
             if len(values) >= _KEPT:
                 floor = self._floor = max(floor, _floor(list(values.values()), _KEPT))
-            newest.update(values)
             newest = self._newest = {key for key in newest if known[key] >= floor}
+            newest.update([key for key, value in values.items() if value >= floor])
             if len(newest) > _MOST_KEPT:
                 self._keep(newest)
         self._count(old, -1)
