@@ -254,6 +254,15 @@ def matching(item: Any, needle: str) -> bool:
     return False
 
 
+def copied(value: Any) -> Any:
+    """Return JSON data of which nothing is shared: items are kept, and shown to many."""
+    if isinstance(value, dict):
+        return {name: copied(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [copied(one) for one in value]
+    return value
+
+
 def _duration(milliseconds: float | None) -> float | None:
     """Return a duration with as many digits as a packed row keeps, so that all outputs agree."""
     kept = None if milliseconds is None else rows.rounded_ms(milliseconds)

@@ -146,3 +146,26 @@ def test_who_is_forgotten_leaves_no_trace() -> None:
     everything = str([house.get(path).text for path in ("users", "sessions", "activities")])
     assert "ana" not in everything.lower()
     assert [one["id"] for one in house.monitor.get_active_users()] == ["bob"]
+
+
+def test_whoever_reads_may_change_what_they_are_given() -> None:
+    house = House()
+    house.visit("/", "ana", "Ana")
+    monitor = house.monitor
+
+    def read() -> list[Any]:
+        sessions = monitor.get_active_sessions()
+        story = monitor.get_session(sessions[0]["id"])
+        return [sessions, monitor.get_active_users(), monitor.get_activities(), story]
+
+    given, whole = read(), repr(read())
+    spoil(given)
+    assert repr(read()) == whole
+
+
+def spoil(value: Any) -> None:
+    """Change whatever can be changed."""
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            spoil(one)
+        value.clear()
