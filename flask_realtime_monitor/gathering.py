@@ -6,18 +6,14 @@ In between it is somebody else's turn.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
-from typing import NamedTuple, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 from .interner import Interner
+from .listing import slices
 from .rows import brief_of
 from .source import Source
-
-T = TypeVar("T")
-
-_SLICE = 500
 
 #: All parts of one session (but for its guest part): visitor, user id, when first and last seen
 #: (ms since the epoch), endpoint. A plain tuple, which the garbage collector need not look into.
@@ -131,12 +127,3 @@ class Gathering:
             del self.merged[key]
         self.missed += ended
         self.anonymous = len(sessions) - users
-
-
-def slices(items: Iterable[T]) -> Iterator[list[T]]:
-    """Return items in parts; between two of them it is somebody else's turn."""
-    left = iter(items)
-    while part := list(islice(left, _SLICE)):
-        yield part
-        if len(part) == _SLICE:
-            time.sleep(0)

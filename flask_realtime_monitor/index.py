@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 
 from .departures import Departures
-from .gathering import Gathering, Merged, Table, slices
+from .gathering import Gathering, Merged, Table
 from .interner import Interner
+from .listing import TURN_S, slices
 from .recency import Recency
 from .rows import brief_of
 from .source import Source
@@ -94,9 +95,9 @@ class Index:
         for due_s, keys in gathering.due.items():
             self._due.add_all(keys, due_s)
         self.sessions.fill(gathering.sessions)
-        time.sleep(0)
+        time.sleep(TURN_S)
         self.users.fill(gathering.users)
-        time.sleep(0)
+        time.sleep(TURN_S)
         for visitor, found in chain.from_iterable(slices(self._of_visitor.items())):
             if self._anonymous_key(visitor) in self._merged:
                 self._arrange(visitor, found)

@@ -12,10 +12,13 @@ from collections.abc import Callable, Hashable, Iterable
 from itertools import repeat
 from typing import Any, Generic, TypeVar
 
+from .listing import slices
+
 K = TypeVar("K", bound=Hashable)
 
 _KEPT = 512
 _MOST_KEPT = 4 * _KEPT
+_SLICE = 5_000  # numbers are looked through quickly
 _SECOND = 1000 << 16  # in values
 
 
@@ -94,7 +97,8 @@ class Recency(Generic[K]):
         """Take in many keys at once, none of which is known."""
         self.values = values
         self._newest = None
-        self._count(values.values(), 1)
+        for part in slices(values.values(), _SLICE):
+            self._count(part, 1)
 
     def _count(self, values: Iterable[int], sign: int) -> None:
         """Add keys of some values to those that are active, or take them off."""
@@ -148,10 +152,10 @@ class Recency(Generic[K]):
         found = self._newest
         if found is None or len(found) < min(most, len(values)):
             if most > _KEPT:
-                floor = self._floor_of(most)
-                return self.ordered(key for key, value in values.items() if value >= floor)
-            floor = self._floor = 0 if len(values) <= _MOST_KEPT else self._floor_of(_KEPT)
-            found = self._newest = {key for key, value in values.items() if value >= floor}
+                return self.ordered(self._reached(most)[0])
+            most_kept = len(values) if len(values) <= _MOST_KEPT else _KEPT
+            found, self._floor = self._reached(most_kept)
+            self._newest = found
         if len(found) > 2 * most:  # some more than asked for: a key may turn out to be gone
             floor = _floor(list(map(values.__getitem__, found)), 2 * most)
             return self.ordered(key for key in found if values[key] >= floor)
@@ -174,17 +178,21 @@ class Recency(Generic[K]):
         floor = self._floor = _floor(list(map(values.__getitem__, newest)), _KEPT)
         self._newest = {key for key in newest if values[key] >= floor}
 
-    def _floor_of(self, most: int) -> int:
-        """Return a value that as many keys as asked for have reached, if there are so many."""
-        values = self.values
+    def _reached(self, most: int) -> tuple[set[K], int]:
+        """Return the keys that were seen when the ``most``th newest was, or since, and when."""
+        values, seconds = self.values, self._seconds
         # The seconds' counts tell from where on there are enough: only these need be sorted.
-        counted = 0
-        for second in sorted(self._seconds, reverse=True):
-            counted += sum(self._seconds[second].values())
+        begin = counted = 0
+        for second in sorted(seconds, reverse=True):
+            counted += sum(seconds[second].values())
             if counted >= most:
                 begin = second * _SECOND
-                return _floor([value for value in values.values() if value >= begin], most)
-        return _floor(list(values.values()), most)
+                break
+        found: list[K] = []
+        for part in slices(values, _SLICE):
+            found += [key for key in part if values[key] >= begin]
+        floor = _floor([values[key] for key in found], most)
+        return {key for key in found if values[key] >= floor}, floor
 
     def _uncount(self, value: int) -> None:
         second = (value >> 16) // 1000
@@ -205,7 +213,7 @@ class Recency(Generic[K]):
 
 def _floor(values: list[int], most: int) -> int:
     """Return the moment, as a value, that the ``most``th newest was seen in; 0 for fewer."""
-    if len(values) < most:
+    if not 0 < most <= len(values):
         return 0
     values.sort()  # most of them come in order, and are then sorted in one pass
     return values[-most] >> 16 << 16

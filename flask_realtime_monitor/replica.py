@@ -10,6 +10,7 @@ from typing import Any
 from . import rows
 from .feed import Feed, Line, Whole, whole
 from .frames import Frame, FrameError, Head
+from .listing import slices
 from .records import FeedItem, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .source import Person
@@ -19,6 +20,7 @@ _unpack, _unpack_act = HEAD.unpack_from, ACT.unpack_from
 
 _UNKNOWN = ("(other)", None)
 _NO_PATH = (inf, "")
+_SLICE = 2_000
 _MOST_RARE = 20_000
 
 
@@ -162,11 +164,12 @@ class Replica:
         Not before the log: a snapshot's rows may have numbers whose meaning the log alone tells.
         """
         most = self._feed.size
-        times = rows.unpack_times
-        seen = {key: sum(times(row)) for key, row in self.rows.items()}
-        oldest_ms = sorted(seen.values())[-most:][0] if seen else 0
+        newest: list[tuple[int, int]] = []
+        for part in slices(self.rows, _SLICE):
+            newest += self._seen_since(newest[0][0] if len(newest) == most else 0, part)
+            newest = sorted(newest)[-most:]
         found: list[Line | Whole] = []
-        for key in [key for key, seen_ms in seen.items() if seen_ms >= oldest_ms]:
+        for _, key in newest:
             row = self.rows[key]
             fields = _unpack(row)
             start = HEAD_SIZE + fields[8]
@@ -175,6 +178,11 @@ class Replica:
         fresh = [line for line in found if line[1:3] not in told]
         self._feed.add(sorted(fresh, key=_place)[-most:])
         self._is_complete = True
+
+    def _seen_since(self, ms: int, keys: Iterable[int]) -> list[tuple[int, int]]:
+        """Return some sessions, each behind when it was seen last, that were since a moment."""
+        table, times = self.rows, rows.unpack_times
+        return [(seen_ms, key) for key in keys if (seen_ms := sum(times(table[key]))) >= ms]
 
     def forget(self, user_id: str, until_ms: float = inf, but: Collection[int] = ()) -> list[int]:
         """Drop what is known of a person; return the keys.

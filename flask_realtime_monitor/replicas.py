@@ -15,6 +15,7 @@ from . import beats
 from .clock import Clock
 from .config import Settings
 from .frames import Frame, FrameError, count_rows, decode
+from .listing import Turns
 from .peers import Changes, Coverage, Peers, Since, There
 from .records import InFlight
 from .replica import Replica
@@ -28,7 +29,6 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 _ROSTER_S = 0.2  # how old what is known of the workers' beats may be
-_SLICE_S = 0.002
 _JUMP_MS = 2_000
 _MOST_ENTRIES = 1_000
 
@@ -111,19 +111,16 @@ class Replicas(Peers):
             self._load()
             return Changes((), True)
         changed: list[int] = []
-        is_new = False
+        is_new, turns = False, Turns()
         try:
             while True:
                 entries = self._store.read_since(self._cursor, _MOST_ENTRIES)
-                until_s = time.monotonic() + _SLICE_S
                 for entry in entries:
                     self._cursor = entry.cursor
                     if entry.worker != self._worker_id:
                         is_new |= entry.worker not in self._replicas
                         changed += self._take(entry.worker, entry.data, entry.at)
-                    if time.monotonic() > until_s:
-                        time.sleep(0)  # somebody else's turn
-                        until_s = time.monotonic() + _SLICE_S
+                    turns()
                 if len(entries) < _MOST_ENTRIES:
                     break
         except Gap:
@@ -160,6 +157,7 @@ class Replicas(Peers):
         self._replicas, self._since_at = {}, since_at
         self.epoch, self._cursor = load.epoch, load.cursor
         tails: list[tuple[str, bytes]] = []
+        turns = Turns()
         for worker, bucket, blob in load.snapshots:
             if worker == self._worker_id:
                 continue
@@ -171,7 +169,7 @@ class Replicas(Peers):
                 replica = self._replica(worker)
                 self._guarded(replica.take_snapshot, bucket, frame)
                 self._set_offset(replica, frame.head, None)
-            time.sleep(0)
+            turns()
         for worker, blob in tails:
             at = 0
             while at + 4 <= len(blob):
@@ -181,6 +179,7 @@ class Replicas(Peers):
         self._take_log(load.entries)
         for replica in self._replicas.values():
             replica.complete_feed()
+            turns()
         for _, note in load.notes:
             self.take_note(beats.decode(note))
         self._is_roster_due = True
@@ -190,18 +189,19 @@ class Replicas(Peers):
     def _take_log(self, entries: Sequence[Entry]) -> None:
         """Take in a whole log; of its activities, only those that stay in the feed are shown."""
         later: Counter[str] = Counter()  # of each worker, rows; each has an activity or more
-        are_shown = []
+        are_shown, turns = [], Turns()
         for entry in reversed(entries):
             is_shown = later[entry.worker] < self._settings.history_size
             are_shown.append(is_shown)
             if is_shown:
                 later[entry.worker] += count_rows(entry.data)
+                turns()
         # One after the other: all heads at once would be much for the garbage collector to walk.
         for entry, is_shown in zip(entries, reversed(are_shown), strict=True):
             frame = None if entry.worker == self._worker_id else self._decoded(entry.data)
             if frame is not None:
                 self._take_frame(entry.worker, frame, entry.at, is_shown)
-            time.sleep(0)
+            turns()
 
     def _take(self, worker: str, data: bytes, at: float | None) -> Iterable[int]:
         frame = self._decoded(data)
