@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from .stores import Roster
 from .traffic import EndpointTraffic, Summary
 
 Json = dict[str, Any]
@@ -81,6 +82,46 @@ def summary_of(totals: Mapping[str, Any]) -> Summary:
         endpoints,
         [],
     )
+
+
+def summaries(
+    roster: Roster, strange: Mapping[str, Json], known: Mapping[str, Summary], me: str
+) -> list[Summary]:
+    """Return all other workers' counters, and what those that are gone have left.
+
+    Args:
+        strange: the beats, decoded, of those whose rows are not known.
+        known: the counters of the others.
+        me: the worker that asks.
+    """
+    alive = set(roster.beats)
+    found = []
+    for worker, recent in known.items():
+        if worker in roster.taken and recent.counted >= _summary_in(roster.taken[worker]).counted:
+            # Its beat may have come in the moment in which it was taken for gone, and be lost
+            # until the next; its rows are as new as what was taken over from it, or newer.
+            alive.add(worker)
+        # The totals of one that is gone are among the retired; what was recent still is.
+        found.append(recent if worker in alive else recent.without_totals())
+    found += (summary_of(beat.get("totals") or {}) for beat in strange.values())
+    found.append(_summary_in(roster.retired))
+    # Who was only frozen is back with all it counted, and what was taken for it is too much.
+    found += (
+        _summary_in(taken).negated()
+        for worker, taken in roster.taken.items()
+        if worker in alive or worker == me
+    )
+    return found
+
+
+def totals_in(data: bytes | None) -> Json:
+    """Return the totals in a beat, or in the row of the retired."""
+    totals = decode(data).get("totals")
+    return totals if isinstance(totals, dict) else {}
+
+
+def _summary_in(data: bytes | None) -> Summary:
+    return summary_of(totals_in(data))
 
 
 def _added(to: Mapping[str, Any], more: Mapping[str, Any], sign: int) -> Json:

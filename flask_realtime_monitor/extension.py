@@ -25,6 +25,7 @@ from .errors import ConfigError
 from .identity import Identify, Person, person_of
 from .models import Activity, User
 from .recorders import connect_logins
+from .shapes import copied
 from .sharing import store_for
 from .state import ENTRY_KEY, EXTENSION, Hooks, Live, State
 from .web import NAME, blueprint
@@ -198,7 +199,7 @@ class RealtimeMonitor:
         if self._hooks.enabled and state.settings.enabled:
             state.guard.wrap(_annotate)(state, text)
 
-    # -- reading -------------------------------------------------------------------------------
+    # -- reading; what is returned is the caller's, who may change it ----------------------------
 
     def get_stats(self) -> Json:
         """Return the numbers of the whole app."""
@@ -206,20 +207,20 @@ class RealtimeMonitor:
 
     def get_active_users(self, limit: int = 100) -> list[Json]:
         """Return the signed-in users who are active, last seen first."""
-        return self._live().picture.active_users(limit)
+        return [copied(one) for one in self._live().picture.active_users(limit)]
 
     def get_active_sessions(self, limit: int = 100) -> list[Json]:
         """Return the sessions that are active, last seen first."""
-        return self._live().picture.active_sessions(limit)
+        return [copied(one) for one in self._live().picture.active_sessions(limit)]
 
     def get_activities(self, limit: int = 100) -> list[Json]:
         """Return the newest activities, newest first."""
-        items: list[Json] = self._live().picture.activities(limit)["items"]
-        return items
+        return [copied(one) for one in self._live().picture.activities(limit)["items"]]
 
     def get_session(self, session_id: str) -> Json | None:
         """Return one session with its newest activities, None when there is none."""
-        return self._live().picture.session(str(session_id))
+        found: Json | None = copied(self._live().picture.session(str(session_id)))
+        return found
 
     def forget(self, user_id: str | int) -> None:
         """Erase a person, in all workers: sessions, activities, names.

@@ -219,7 +219,7 @@ class Flusher:
                 continue  # the readers count what makes no sense
             living.update(
                 key
-                for key, row in frame.rows
+                for key, row in frame.rows.items()
                 if key in due and last_ms_of(row) + their_offset_ms > alive_ms
             )
         self._tracker.end([key for key in due if key not in living])

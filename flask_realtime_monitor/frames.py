@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 VERSION = 1
 _MAGIC = b"RM"
 _START = struct.Struct("<2sBI")
 _ROW = struct.Struct("<QH")
+_NONE: Mapping[int, bytes] = MappingProxyType({})
 
 Head = dict[str, Any]
 
@@ -31,17 +33,17 @@ class FrameError(ValueError):
 
 
 class Frame(NamedTuple):
-    """A frame, taken apart; ``rows`` are (session key, row or the newest part of it)."""
+    """A frame, taken apart; ``rows`` are session keys, each with its row or the newest part."""
 
     head: Head
-    rows: list[tuple[int, bytes]]
+    rows: dict[int, bytes]
 
 
-def encode(head: Head, rows: Iterable[tuple[int, bytes]] = ()) -> bytes:
-    """Return a head and rows as one frame."""
+def encode(head: Head, rows: Mapping[int, bytes] = _NONE) -> bytes:
+    """Return a head, and rows by session key, as one frame."""
     text = json.dumps(head, separators=(",", ":"), allow_nan=False).encode("ascii")
     pack = _ROW.pack
-    packed = [pack(key, len(row)) + row for key, row in rows]
+    packed = [pack(key, len(row)) + row for key, row in rows.items()]
     return b"".join((_START.pack(_MAGIC, VERSION, len(text)), text, *packed))
 
 
@@ -64,14 +66,25 @@ def decode(data: bytes) -> Frame:
         raise FrameError(f"not a frame: {error}") from None
 
 
-def _rows(data: bytes, at: int) -> list[tuple[int, bytes]]:
-    found = []
+def count_rows(data: bytes) -> int:
+    """Return how many rows a frame has; 0 for what is none."""
+    try:
+        return len(decode(data).rows)
+    except FrameError:
+        return 0
+
+
+def _rows(data: bytes, at: int) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    begin = at
     end, unpack, size_of = len(data), _ROW.unpack_from, _ROW.size
     while at < end:
         key, size = unpack(data, at)
         start = at + size_of
         at = start + size
-        found.append((key, data[start:at]))
+        found[key] = data[start:at]
     if at > end:
         raise FrameError("a row is cut off")
+    if len(found) * size_of + sum(map(len, found.values())) != end - begin:
+        raise FrameError("a session comes twice")
     return found

@@ -8,30 +8,19 @@ alone, so that the order in which they came makes no difference.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
-from typing import TypeVar
 
-from . import rows
 from .departures import Departures
+from .gathering import Gathering, Merged, Table
 from .interner import Interner
+from .listing import TURN_S, slices
 from .recency import Recency
-from .rows import ACT, HEAD, HEAD_SIZE, OTHER_KIND
+from .rows import brief_of
 from .source import Source
 from .wheel import Wheel
 
-T = TypeVar("T")
-
 MAX_ENDPOINTS = 0xFFFF
-_SLICE = 500
-
-
-_unpack = HEAD.unpack_from
-_unpack_act = ACT.unpack_from
-
-#: All parts of one session (but for its guest part): visitor, user id, when first and last seen
-#: (ms since the epoch), endpoint. A plain tuple, which the garbage collector need not look into.
-Merged = tuple[int, str | None, int, int, int]
 
 
 class Index:
@@ -75,8 +64,7 @@ class Index:
         self._of_user: dict[str, tuple[int, ...]] = {}
         self._due = Wheel()
         self._offsets: list[tuple[str, int]] = []
-        self._tables: list[tuple[Source, Mapping[int, bytes], int]] = []
-        self._endpoint_of: dict[tuple[str, int], int] = {}
+        self._tables: list[Table] = []
         self._busy: Collection[int] = ()
 
     def load(self, busy: Collection[int]) -> None:
@@ -85,118 +73,35 @@ class Index:
         self._clear()
         self._busy = busy
         self._offsets = self._seen_offsets()
-        self._tables = [(source, source.rows, source.offset_ms) for source in self._sources]
+        self._tables = [Table(one, one.rows, one.offset_ms, {}) for one in self._sources]
         now_ms = self._now_ms()
         if not self.is_loaded:
             self.departures.begin(now_ms)
         self.sessions.settle(now_ms)
         self.users.settle(now_ms)
-        missed: list[int] = []
-        for source, table, offset_ms in self._tables:
-            missed += self._gather(source, table, offset_ms)
-        missed += self._take_out(missed, now_ms)
-        self._show_gathered()
+        gathering = Gathering(self.endpoints, self._timeout_ms)
+        gathering.gather(self._tables, busy, now_ms)
+        self._show_all(gathering)
         for _ in range(2):  # some are kept, maybe, by the other part of their session
-            for key in missed:
+            for key in gathering.missed:
                 self.look_at(key, now_ms)
         self.departures.compare(before, now_ms, self.sessions.values, self.users.values)
         self.is_loaded = True
 
-    def _gather(self, source: Source, table: Mapping[int, bytes], offset_ms: int) -> list[int]:
-        """Put one source's rows to what is known of their sessions; return what went meanwhile.
-
-        As ``_merge`` for each, but written out: with many sessions this is what a first read waits
-        for.
-        """
-        merged, worker_id = self._merged, source.worker_id
-        endpoint_of: dict[int, int] = {}
-        people: dict[int, str] = {}
-        gone: list[int] = []
-        for key, row in chain.from_iterable(_slices(table.items())):
-            (visitor, first_ms, last, _, _, user, _, _, ip_size) = _unpack(row)
-            first_ms += offset_ms
-            last_ms = first_ms + last
-            user_id = None
-            if user:
-                user_id = people.get(user)
-                if user_id is None:
-                    person = source.user(user - 1)
-                    if person is None:
-                        gone.append(key)
-                        continue
-                    user_id = people[user] = person[0]
-            known = merged.get(key)
-            if known is not None:
-                user_id = known[1] or user_id
-                first_ms = min(first_ms, known[2])
-                if last_ms <= known[3]:
-                    merged[key] = (visitor, user_id, first_ms, known[3], known[4])
-                    continue
-            start = HEAD_SIZE + ip_size
-            route = -1
-            if len(row) > start:
-                _, route, _, code, _ = _unpack_act(row, start)
-                if code & OTHER_KIND:
-                    route = -1
-            if route < 0:
-                route = rows.last_request(row)
-            endpoint = endpoint_of.get(route, -1)
-            if endpoint < 0:
-                endpoint = endpoint_of[route] = self._endpoint(worker_id, source, route)
-            merged[key] = (visitor, user_id, first_ms, last_ms, endpoint)
-        return gone
-
-    def _take_out(self, gone: Iterable[int], now_ms: int) -> list[int]:
-        """Take out of what was gathered what is gone, and return whose time is over."""
-        merged, busy, timed_out_ms = self._merged, self._busy, now_ms - self._timeout_ms
-        for key in gone:
-            merged.pop(key, None)
-        missed = [
-            key
-            for key, (visitor, _, _, last_ms, _) in merged.items()
-            if last_ms <= timed_out_ms and visitor not in busy
-        ]
-        for key in missed:
-            del merged[key]
-        return missed
-
-    def _show_gathered(self) -> None:
+    def _show_all(self, gathering: Gathering) -> None:
         """Show all that was gathered."""
-        merged, of_visitor, of_user = self._merged, self._of_visitor, self._of_user
-        shown: dict[int, int] = {}
-        newest: dict[str, int] = {}
-        due: dict[int, list[int]] = {}
-        users = 0
-        after_ms = self._timeout_ms + 1000
-        for part in _slices(merged.items()):
-            for key, (visitor, user_id, _, last_ms, endpoint) in part:
-                due_s = (last_ms + after_ms) // 1000
-                if due_s in due:
-                    due[due_s].append(key)
-                else:
-                    due[due_s] = [key]
-                value = shown[key] = last_ms << 16 | endpoint
-                if user_id is None:
-                    continue
-                users += 1
-                of_visitor[visitor] = (*of_visitor.get(visitor, ()), key)
-                if user_id in of_user:
-                    of_user[user_id] += (key,)
-                    newest[user_id] = max(newest[user_id], value)
-                else:
-                    of_user[user_id] = (key,)
-                    newest[user_id] = value
-        for due_s, keys in due.items():
+        self._merged, self.anonymous = gathering.merged, gathering.anonymous
+        self._of_visitor, self._of_user = gathering.of_visitor, gathering.of_user
+        for due_s, keys in gathering.due.items():
             self._due.add_all(keys, due_s)
-        self.anonymous = len(shown) - users
-        self.sessions.fill(shown)
-        time.sleep(0)
-        self.users.fill(newest)
-        time.sleep(0)
-        for visitor, found in chain.from_iterable(_slices(of_visitor.items())):
-            if self._anonymous_key(visitor) in merged:
+        self.sessions.fill(gathering.sessions)
+        time.sleep(TURN_S)
+        self.users.fill(gathering.users)
+        time.sleep(TURN_S)
+        for visitor, found in chain.from_iterable(slices(self._of_visitor.items())):
+            if self._anonymous_key(visitor) in self._merged:
                 self._arrange(visitor, found)
-        self.departures.undo_ends(merged)
+        self.departures.undo_ends(self._merged)
 
     def unload(self) -> None:
         """Drop the index."""
@@ -216,9 +121,8 @@ class Index:
             has_moved = True
         now_ms = self._now_ms()
         self._busy = busy
-        for number, key in enumerate(changed):
-            if number % _SLICE == _SLICE - 1:
-                time.sleep(0)
+        others = self._look_shortly(changed, now_ms)
+        for key in chain.from_iterable(slices(others)):
             self.look_at(key, now_ms)
         for key in self._due.due(now_ms // 1000):
             if key in self._merged:
@@ -262,6 +166,37 @@ class Index:
 
     # -- keeping -------------------------------------------------------------------------------
 
+    def _look_shortly(self, changed: Iterable[int], now_ms: int) -> list[int]:
+        """Look at those that were only seen again; return the others, which ``look_at`` is for.
+
+        By far the most were nobody's, or the one session of a user without a guest part, and are.
+        """
+        known, of_visitor, of_user = self._merged, self._of_visitor, self._of_user
+        shown, joined, others = self.sessions.values, self.joined, []
+        sessions: dict[int, int] = {}
+        users: dict[str, int] = {}
+        for key in chain.from_iterable(slices(changed)):
+            before, merged = known.get(key), self._merge(key, now_ms)
+            if before is not None and merged is not None and key in shown and key not in joined:
+                visitor, user_id, _, last_ms, endpoint = merged
+                if user_id is None:
+                    is_alone = visitor not in of_visitor
+                else:
+                    is_alone = (
+                        of_user.get(user_id) == of_visitor.get(visitor) == (key,)
+                        and self._anonymous_key(visitor) not in known
+                    )
+                if is_alone and before[0] == visitor and before[1] == user_id:
+                    known[key] = merged
+                    sessions[key] = value = last_ms << 16 | endpoint
+                    if user_id is not None:
+                        users[user_id] = value
+                    continue
+            others.append(key)
+        self.sessions.put_all(sessions)
+        self.users.put_all(users)
+        return others
+
     def look_at(self, key: int, now_ms: int) -> None:
         """Bring one session up to date: new, changed, joined, parted or gone."""
         before = self._merged.get(key)
@@ -285,13 +220,8 @@ class Index:
         ):
             self._arrange(visitor, users or ())
             return
-        # By far the most are nobody's, or the one session of a user without a guest part.
         self.joined.pop(key, None)
-        if before is not None and user_id is not None and self._of_user.get(user_id) == (key,):
-            self.sessions.put(key, last_ms, endpoint)
-            self.users.put(user_id, last_ms, endpoint)
-        else:
-            self._show(key, user_id, last_ms, endpoint)
+        self._show(key, user_id, last_ms, endpoint)
 
     def _end(self, key: int, merged: Merged, now_ms: int) -> None:
         visitor, user_id, _, last_ms, _ = merged
@@ -308,18 +238,19 @@ class Index:
 
     def _merge(self, key: int, now_ms: int) -> Merged | None:
         """Put the parts of a session together; None where there are none or it has ended."""
-        last_ms = first_ms = -1
+        last_ms = first_ms = endpoint = -1
         visitor, user_id = 0, None
-        newest, newest_source = b"", None
-        for source, table, offset_ms in self._tables:
+        for source, table, offset_ms, endpoint_of in self._tables:
             row = table.get(key)
             if row is None:
                 continue
-            (visitor, base_ms, last, _, _, user, _, _, _) = _unpack(row)
+            visitor, base_ms, last, user, route = brief_of(row)
             base_ms += offset_ms
             if base_ms + last > last_ms:
                 last_ms = base_ms + last
-                newest, newest_source = row, source
+                endpoint = endpoint_of.get(route, -1)
+                if endpoint < 0:
+                    endpoint = endpoint_of[route] = self.endpoints.number(source.route(route)[0])
             if first_ms < 0 or base_ms < first_ms:
                 first_ms = base_ms
             if user and user_id is None:
@@ -327,7 +258,7 @@ class Index:
                 if person is None:
                     return None  # the row went while we looked
                 user_id = person[0]
-        if newest_source is None:
+        if endpoint < 0:
             return None
         timed_out_ms = now_ms - self._timeout_ms
         if (
@@ -336,10 +267,6 @@ class Index:
             and self._last_of_other_part(visitor, user_id, first_ms, last_ms) <= timed_out_ms
         ):
             return None
-        route, worker_id = rows.last_request(newest), newest_source.worker_id
-        endpoint = self._endpoint_of.get((worker_id, route), -1)
-        if endpoint < 0:
-            endpoint = self._endpoint(worker_id, newest_source, route)
         return visitor, user_id, first_ms, last_ms, endpoint
 
     def _last_of_other_part(
@@ -419,19 +346,5 @@ class Index:
         newest = max(values[key] for key in self._of_user[user_id])
         self.users.put(user_id, newest >> 16, newest & 0xFFFF)
 
-    def _endpoint(self, worker_id: str, source: Source, route: int) -> int:
-        """Return, and remember, the number in this index of the endpoint of a source's route."""
-        number = self.endpoints.number(source.route(route)[0])
-        self._endpoint_of[worker_id, route] = number
-        return number
-
     def _seen_offsets(self) -> list[tuple[str, int]]:
         return [(source.worker_id, source.offset_ms) for source in self._sources]
-
-
-def _slices(items: Iterable[T]) -> Iterator[list[T]]:
-    """Return what there is now in parts; between two of them it is somebody else's turn."""
-    found = list(items)
-    for begin in range(0, len(found), _SLICE):
-        yield found[begin : begin + _SLICE]
-        time.sleep(0)

@@ -1,4 +1,4 @@
-"""Walks over the index that give items, in turns with others' work."""
+"""Walks over what is long, in turns with others' work."""
 
 from __future__ import annotations
 
@@ -7,10 +7,37 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-_SLICE = 500
+_SLICE = 1_000
+#: What a long walk sleeps (s) for somebody else's turn: at 0 gevent lets nothing in that waits for
+#: I/O or for its time.
+TURN_S = 1e-7
+_LONGEST_S = 0.002
 
 K = TypeVar("K")
+T = TypeVar("T")
 Json = dict[str, Any]
+
+
+class Turns:
+    """Lets others have a turn once one's own has lasted long enough; called now and then."""
+
+    def __init__(self) -> None:
+        self._until_s = time.monotonic() + _LONGEST_S
+
+    def __call__(self) -> None:
+        """Sleep, if it is time."""
+        if time.monotonic() > self._until_s:
+            time.sleep(TURN_S)
+            self._until_s = time.monotonic() + _LONGEST_S
+
+
+def slices(items: Iterable[T], size: int = _SLICE) -> Iterator[list[T]]:
+    """Return items in parts; between two of them it is somebody else's turn."""
+    left = iter(items)
+    while part := list(islice(left, size)):
+        yield part
+        if len(part) == size:
+            time.sleep(TURN_S)
 
 
 def rendered(keys: Iterable[K], render: Callable[[K], Json | None], most: int) -> Iterator[Json]:
@@ -18,7 +45,7 @@ def rendered(keys: Iterable[K], render: Callable[[K], Json | None], most: int) -
     found = 0
     for number, key in enumerate(keys):
         if number % _SLICE == _SLICE - 1:
-            time.sleep(0)  # somebody else's turn
+            time.sleep(TURN_S)  # somebody else's turn
         item = render(key)
         if item is not None:
             yield item

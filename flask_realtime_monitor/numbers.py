@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from operator import is_
 from typing import Any
 
 from .crowd import united
 from .histogram import percentiles
 from .index import Index
+from .peers import Coverage
 from .traffic import HISTORY_MINUTES, RATE_WINDOW_S, EndpointTraffic, Minute, Summary
 
 Json = dict[str, Any]
+
+
+class Counted:
+    """What follows from the workers' counters, kept for as long as they stay the same.
+
+    All of it is shared by whoever asks: nobody changes it.
+    """
+
+    def __init__(self) -> None:
+        self._of: Sequence[Summary] = ()
+        self._minute = -1
+        self._traffic: Json = {}
+        self._moved: Hashable = None
+        self._endpoints: list[Json] | None = None
+
+    def traffic(self, summaries: Sequence[Summary], now_at: float) -> Json:
+        """Return ``traffic`` of these; a summary that has not changed is the same object."""
+        minute = int(now_at) // 60
+        self._see(summaries)
+        if minute != self._minute:
+            self._traffic, self._minute = traffic(summaries, now_at), minute
+        return self._traffic
+
+    def endpoints(self, summaries: Sequence[Summary], index: Index, moved: Hashable) -> list[Json]:
+        """Return ``endpoints`` of these; ``moved`` differs whenever the index may."""
+        self._see(summaries)
+        if self._endpoints is None or moved != self._moved:
+            self._endpoints, self._moved = endpoints(summaries, index), moved
+        return self._endpoints
+
+    def _see(self, summaries: Sequence[Summary]) -> None:
+        if len(summaries) != len(self._of) or not all(map(is_, summaries, self._of)):
+            self._of, self._minute, self._endpoints = list(summaries), -1, None
 
 
 def people(index: Index, idle_busy: Sequence[int]) -> Json:
@@ -57,6 +92,35 @@ def monitor(workers: Sequence[Json], by_retired: Json) -> Json:
             + sum(one.get("dropped", {}).get(name, 0) for one in workers)
             for name in ("sessions", "activities", "events")
         },
+    }
+
+
+def coverage(others: Coverage, own_host: str | None, is_whole: bool) -> Json:
+    """Return who has reported.
+
+    Args:
+        own_host: where this process runs, if it is a worker.
+        is_whole: whether all of this one is in the picture.
+    """
+    own = int(own_host is not None)
+    return {
+        "workers": own + others.workers,
+        "workers_reporting": own + others.reporting,
+        "hosts": len(others.hosts | {own_host} if own_host is not None else others.hosts),
+        "oldest_report_s": others.oldest_report_s,
+        "complete": is_whole
+        and others.is_readable
+        and others.is_whole
+        and others.workers == others.reporting,
+    }
+
+
+def unshared(stats: Json) -> Json:
+    """Return numbers of which nothing is kept: whoever gets them may change them."""
+    return {
+        **stats,
+        "latency_ms": {**stats["latency_ms"]},
+        "history": [{**minute} for minute in stats["history"]],
     }
 
 

@@ -169,11 +169,9 @@ class Outbox:
         with tracker.locked():
             sessions, people, paths = tracker.sessions, tracker.sessions.people, tracker.paths
             keys, table = sessions.buckets[bucket], sessions.rows
-            packed = [
-                (key, row) for key in dict.fromkeys(keys) if (row := table.get(key)) is not None
-            ]
+            packed = {key: row for key in keys if (row := table.get(key)) is not None}
             if len(packed) != len(keys):
-                sessions.buckets[bucket] = array("Q", (key for key, _ in packed))
+                sessions.buckets[bucket] = array("Q", packed)
             head: Head = {
                 "q": self._sequence,
                 "at": tracker.clock.now_ms(),
@@ -233,11 +231,11 @@ class Outbox:
         self._batches_lost = self._is_anew = False
         return taken
 
-    def _rows(self, dirty: dict[int, int]) -> tuple[list[int], list[tuple[int, bytes]], bool]:
+    def _rows(self, dirty: dict[int, int]) -> tuple[list[int], dict[int, bytes], bool]:
         """Return who is gone, the newest part of every other row, and if that is not all new."""
         table = self._tracker.sessions.rows
         gone: list[int] = []
-        packed: list[tuple[int, bytes]] = []
+        packed: dict[int, bytes] = {}
         is_cut = False
         for key, known in dirty.items():
             row = table.get(key)
@@ -245,9 +243,10 @@ class Outbox:
                 gone.append(key)
                 continue
             ordinal, ip_size = _unpack_sizes(row)
-            new = ordinal - known
-            is_cut = is_cut or new > _acts_in(row)
-            packed.append((key, row[: HEAD_SIZE + ip_size + new * ACT_SIZE]))
+            end = HEAD_SIZE + ip_size + (ordinal - known) * ACT_SIZE
+            if end > len(row):
+                is_cut = True
+            packed[key] = row[:end]
         return gone, packed, is_cut or bool(gone)
 
     def _loose(self, after: int, is_cut: bool) -> list[list[Any]]:

@@ -79,10 +79,6 @@ class Peers:
         """Return their counters, and what those that are gone have left."""
         return ()
 
-    def busy(self) -> Iterable[int]:
-        """Return the visitors with a request in flight there."""
-        return ()
-
     def in_flight(self) -> Sequence[There]:
         """Return their requests in flight."""
         return ()

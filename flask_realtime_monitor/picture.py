@@ -79,6 +79,7 @@ class Picture:
             int(settings.active_window * 1000),
             int(settings.session_timeout * 1000),
         )
+        self._counted = numbers.Counted()
         render = partial(Renderer, self._sources, self._index, settings.history_size)
         self._render = render(REVEALED)
         #: The snapshot's lists, for as long as nothing has changed; nobody changes them.
@@ -121,7 +122,7 @@ class Picture:
     def stats(self) -> Json:
         """Return the numbers of the whole app (``stats`` in the contract)."""
         with self._reading():
-            return self._stats()
+            return numbers.unshared(self._stats())
 
     def users(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return signed-in users with a session, last seen first."""
@@ -162,7 +163,7 @@ class Picture:
     def endpoints(self, limit: int = 100, q: str = "") -> Json:
         """Return the endpoints, most requests first, then by name."""
         with self._reading():
-            items = self._endpoint_items()
+            items = [{**one, "latency_ms": {**one["latency_ms"]}} for one in self._endpoint_items()]
             return self._page(lambda most: iter(items[:most]), limit, len(items), q)
 
     def in_flight(self, limit: int = 100, q: str = "") -> Json:
@@ -295,7 +296,7 @@ class Picture:
             self._sources[1:] = self._peers.sources
             own = self._tracker.changes()
             self._look_around()
-            busy = {there.request.visitor for there in self._in_flight}.union(self._peers.busy())
+            busy = {there.request.visitor for there in self._in_flight}
             if own.forgotten or theirs.is_new_picture or not self._index.is_loaded:
                 common.begun += 1
                 self._index.load(busy)
@@ -379,7 +380,8 @@ class Picture:
         return [self._own.summary(), *self._peers.summaries()]
 
     def _endpoint_items(self) -> list[Json]:
-        return numbers.endpoints(self._summaries(), self._index)
+        moved = self._common.begun, self._common.moved
+        return self._counted.endpoints(self._summaries(), self._index, moved)
 
     def _workers(self) -> list[Json]:
         """Return all workers; a shell that only reads is none."""
@@ -403,28 +405,17 @@ class Picture:
         return found
 
     def _stats(self) -> Json:
-        workers = self._workers()
-        coverage = self._peers.coverage()
-        own = int(self._around.is_worker())
+        around, peers, now_at = self._around, self._peers, self._clock.now_at()
         idle_busy = [key for key in self._busy if not self._index.sessions.is_active(key)]
-        in_flight = len(self._around.in_flight()) + self._peers.in_flight_count()
+        own_host = self._own.host if around.is_worker() else None
         return {
-            "as_of": self._clock.now_at(),
+            "as_of": now_at,
             "since_at": self.since_at,
             **numbers.people(self._index, idle_busy),
-            **numbers.traffic(self._summaries(), self._clock.now_at()),
-            "in_flight": in_flight,
-            **numbers.monitor(workers, self._peers.dropped_by_retired()),
-            "coverage": {
-                "workers": own + coverage.workers,
-                "workers_reporting": own + coverage.reporting,
-                "hosts": len(coverage.hosts | ({self._own.host} if own else set())),
-                "oldest_report_s": coverage.oldest_report_s,
-                "complete": self._around.is_whole()
-                and coverage.is_readable
-                and coverage.is_whole
-                and coverage.workers == coverage.reporting,
-            },
+            **self._counted.traffic(self._summaries(), now_at),
+            "in_flight": len(around.in_flight()) + peers.in_flight_count(),
+            **numbers.monitor(self._workers(), peers.dropped_by_retired()),
+            "coverage": numbers.coverage(peers.coverage(), own_host, around.is_whole()),
         }
 
     def _page(self, items: Callable[[int], Iterator[Json]], limit: int, total: int, q: str) -> Json:

@@ -10,14 +10,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from heapq import nlargest
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
+
+from .listing import slices
 
 K = TypeVar("K", bound=Hashable)
 
 _KEPT = 512
 _MOST_KEPT = 2 * _KEPT
+_SLICE = 5_000  # numbers are looked through quickly
 _SECOND = 1000 << 16  # in values
 
 
@@ -71,18 +74,41 @@ class Recency(Generic[K]):
             self.active_at[endpoint] = self.active_at.get(endpoint, 0) + 1
             self.active += 1
 
+    def put_all(self, values: dict[K, int]) -> None:
+        """Note many keys at once, by their values; as ``put`` for each."""
+        if not values:
+            return
+        known = self.values
+        old = list(map(known.get, values, repeat(-1)))
+        known.update(values)
+        if self._order is not None:
+            if len(values) >= _KEPT:  # these alone are enough: what is older falls behind
+                self._raise_floor(self._order, _floor(list(values.values()), _KEPT))
+            floor = self._floor
+            for (key, value), before in zip(values.items(), old, strict=True):
+                if value >= floor or before >= floor:
+                    self._move(key)
+        self._count(old, -1)
+        self._count(values.values(), 1)
+
     def fill(self, values: dict[K, int]) -> None:
         """Take in many keys at once, none of which is known."""
         self.values = values
         self._forget_order()
+        for part in slices(values.values(), _SLICE):
+            self._count(part, 1)
+
+    def _count(self, values: Iterable[int], sign: int) -> None:
+        """Add keys of some values to those that are active, or take them off."""
         # A second and an endpoint in one number: counting them is then one pass of a C loop.
-        cells = Counter([value // _SECOND << 16 | value & 0xFFFF for value in values.values()])
+        cells = Counter([value // _SECOND << 16 | value & 0xFFFF for value in values])
         for cell, n in cells.items():
             second, endpoint = cell >> 16, cell & 0xFFFF
             if second > self._cut_s:
-                self._seconds.setdefault(second, {})[endpoint] = n
-                self.active_at[endpoint] = self.active_at.get(endpoint, 0) + n
-                self.active += n
+                counts = self._seconds.setdefault(second, {})
+                counts[endpoint] = counts.get(endpoint, 0) + sign * n
+                self.active_at[endpoint] = self.active_at.get(endpoint, 0) + sign * n
+                self.active += sign * n
 
     def drop(self, key: K) -> None:
         """Take a key out, if it is there."""
@@ -123,7 +149,7 @@ class Recency(Generic[K]):
         order = self._settled_order()
         if len(order) < min(most, len(self.values)):
             if most > _KEPT:
-                return self._newest_of_many(most)
+                return self.ordered(self._reached(most)[0])
             order = self._begin_order()
         end = 2 * most  # some more than asked for: a key may turn out to be gone
         while end < len(order) and order[end][0] == order[end - 1][0]:
@@ -137,24 +163,33 @@ class Recency(Generic[K]):
             name: what orders those seen in the same moment, where it is not the key itself.
         """
         values = self.values
-        if name is None:
-            return [key for _, key in sorted([(-(values[key] >> 16), key) for key in keys])]
-        return sorted(keys, key=lambda key: (-(values[key] >> 16), name(key)))
+        found = sorted(keys, key=name)  # type: ignore[arg-type,type-var]  # numbers, or texts
+        found.sort(key=lambda key: values[key] >> 16, reverse=True)  # ties stay as they are
+        return found
 
-    def _newest_of_many(self, most: int) -> list[K]:
-        values = self.values
-        floor = nlargest(most, values.values())[-1] >> 16 << 16
-        return self.ordered(key for key, value in values.items() if value >= floor)
+    def _reached(self, most: int) -> tuple[list[K], int]:
+        """Return the keys that were seen when the ``most``th newest was, or since, and when."""
+        values, seconds = self.values, self._seconds
+        # The seconds' counts tell from where on there are enough: only these need be sorted.
+        begin = counted = 0
+        for second in sorted(seconds, reverse=True):
+            counted += sum(seconds[second].values())
+            if counted >= most:
+                begin = second * _SECOND
+                break
+        found: list[K] = []
+        for part in slices(values, _SLICE):
+            found += [key for key in part if values[key] >= begin]
+        floor = _floor([values[key] for key in found], most)
+        return [key for key in found if values[key] >= floor], floor
 
     def _begin_order(self) -> list[tuple[int, K]]:
-        values, floor = self.values, 0
-        if len(values) > _MOST_KEPT:
-            floor = nlargest(_KEPT, values.values())[-1] >> 16 << 16
-        order = [(-(value >> 16), key) for key, value in values.items() if value >= floor]
-        order.sort()
-        self._order, self._floor = order, floor
+        values = self.values
+        keys, self._floor = self._reached(_KEPT if len(values) > _MOST_KEPT else len(values))
+        self._order = [(-(values[key] >> 16), key) for key in keys]
+        self._order.sort()
         self._moved.clear()
-        return order
+        return self._order
 
     def _settled_order(self) -> list[tuple[int, K]]:
         """Return the order with all that has moved in its place, an empty one for none."""
@@ -172,11 +207,14 @@ class Recency(Generic[K]):
         order.sort()
         moved.clear()
         if len(order) > _MOST_KEPT:  # keep few, and all that were seen in the moment of the last
-            last = order[_KEPT - 1][0]
-            self._floor = -last << 16
-            del order[bisect_right(order, last, key=itemgetter(0)) :]
+            self._raise_floor(order, -order[_KEPT - 1][0] << 16)
         self._order = order
         return order
+
+    def _raise_floor(self, order: list[tuple[int, K]], floor: int) -> None:
+        if floor > self._floor:
+            self._floor = floor
+            del order[bisect_right(order, -(floor >> 16), key=itemgetter(0)) :]
 
     def _move(self, key: K) -> None:
         if self._order is not None:
@@ -204,3 +242,11 @@ class Recency(Generic[K]):
         self._cut_s = cut_s
         for key, value in values.items():
             self.put(key, value >> 16, value & 0xFFFF)
+
+
+def _floor(values: list[int], most: int) -> int:
+    """Return the moment, as a value, that the ``most``th newest was seen in; 0 for fewer."""
+    if not 0 < most <= len(values):
+        return 0
+    values.sort()  # most of them come in order, and are then sorted in one pass
+    return values[-most] >> 16 << 16

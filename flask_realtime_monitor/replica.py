@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from heapq import nlargest
 from math import inf
 from typing import Any
 
 from . import rows
+from .feed import Feed, Line, Whole, whole
 from .frames import Frame, FrameError, Head
+from .listing import slices
 from .records import FeedItem, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .source import Person
-from .traffic import UNMATCHED, ReportedTraffic, Summary
+from .traffic import ReportedTraffic, Summary
 
 _unpack, _unpack_act = HEAD.unpack_from, ACT.unpack_from
-_new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
 
 _UNKNOWN = ("(other)", None)
-_NOTHING = (None, None, None, None)
-_METHODS = tuple(rows.method_name(number << 10) for number in range(16))
+_NO_PATH = (inf, "")
+_SLICE = 2_000
 _MOST_RARE = 20_000
 
 
@@ -51,8 +50,7 @@ class Replica:
         self._paths: dict[int, tuple[int, str]] = {}
         self._rare: dict[tuple[int, int], Rare] = {}
         self._traffic = ReportedTraffic()
-        self._feed: deque[FeedItem] = deque(maxlen=feed_size)
-        self._feed_number = 0
+        self._feed = Feed(feed_size)
         self._bucket_sequences: dict[int, int] = {}
         self._sequence = 0
         self._loose_sequence = 0
@@ -100,14 +98,13 @@ class Replica:
         with _refusing():
             sequence = int(frame.head.get("q", 0))
             self._take_head(frame.head, ())
-            for _, row in frame.rows:
-                rows.check(row)
+            rows.check_all(frame.rows.values())
             self.rows.update(frame.rows)
             self._is_complete = False
-            loose = [self._loose(item) for item in frame.head.get("loose", ())]
+            loose = [_loose(item) for item in frame.head.get("loose", ())]
             if loose:
                 self._loose_sequence = sequence
-                self._merge_feed(loose)
+                self._feed.add(loose)
             self._bucket_sequences[bucket] = sequence
 
     def take(self, frame: Frame, is_shown: bool = True) -> Collection[int]:
@@ -126,37 +123,39 @@ class Replica:
         sequence = int(frame.head.get("q", 0))
         if sequence <= self._sequence:
             return ()  # it was written twice
-        for _, row in frame.rows:
-            rows.check(row)
+        rows.check_all(frame.rows.values())
         self._sequence = sequence
         newer = {n for n, of in self._bucket_sequences.items() if of >= sequence}
         if not newer:
             self._bucket_sequences = {}
-        changed = []
+        changed: list[int] = []
         if frame.head.get("anew"):
             changed += self._begin_anew(newer)
         for user_id in frame.head.get("erased", ()):
             changed += self.forget(user_id, but=newer)
         self._take_head(frame.head, newer)
-        fresh: list[FeedItem] | None = [] if is_shown else None
-        for key, row in frame.rows:
-            if not newer or key & 0xFF not in newer:
-                self._take_row(key, row, fresh)
-                changed.append(key)
-            elif fresh is not None:
-                self._show_older(key, row, fresh)
+        fresh: list[Line | Whole] | None = [] if is_shown else None
+        taken = frame.rows
+        if newer:
+            taken = {key: row for key, row in taken.items() if key & 0xFF not in newer}
+        self._take_rows(taken, fresh)
+        changed += taken
+        if newer and fresh is not None:
+            for key, row in frame.rows.items():
+                if key & 0xFF in newer:
+                    self._show_older(key, row, fresh)
         for key in frame.head.get("gone", ()):
             if key & 0xFF not in newer:
                 self.rows.pop(key, None)
                 changed.append(key)
         if fresh is not None:
-            loose = [self._loose(item) for item in frame.head.get("loose", ())]
+            loose = [_loose(item) for item in frame.head.get("loose", ())]
             fresh += loose
             if loose or not self._is_complete or sequence <= self._loose_sequence:
                 # What was not acknowledged is told again, and what a row held once is loose later.
-                told = {(item.key, item.ordinal) for item in self._feed}
-                fresh = [item for item in fresh if (item.key, item.ordinal) not in told]
-            self._merge_feed(fresh)
+                told = self._feed.told()
+                fresh = [line for line in fresh if line[1:3] not in told]
+            self._feed.add(fresh)
         return changed
 
     def complete_feed(self) -> None:
@@ -164,18 +163,26 @@ class Replica:
 
         Not before the log: a snapshot's rows may have numbers whose meaning the log alone tells.
         """
-        most = self._feed.maxlen or 0
-        seen = [(sum(rows.unpack_times(row)), key) for key, row in self.rows.items()]
-        found: list[FeedItem] = []
-        for _, key in nlargest(most, seen):
+        most = self._feed.size
+        newest: list[tuple[int, int]] = []
+        for part in slices(self.rows, _SLICE):
+            newest += self._seen_since(newest[0][0] if len(newest) == most else 0, part)
+            newest = sorted(newest)[-most:]
+        found: list[Line | Whole] = []
+        for _, key in newest:
             row = self.rows[key]
             fields = _unpack(row)
             start = HEAD_SIZE + fields[8]
             self._feed_acts(key, fields, ACT.iter_unpack(row[start:]), found)
-        known = {(item.key, item.ordinal) for item in self._feed}
-        fresh = [item for item in found if (item.key, item.ordinal) not in known]
-        self._merge_feed(sorted(nlargest(most, fresh, key=_place), key=_place))
+        told = self._feed.told()
+        fresh = [line for line in found if line[1:3] not in told]
+        self._feed.add(sorted(fresh, key=_place)[-most:])
         self._is_complete = True
+
+    def _seen_since(self, ms: int, keys: Iterable[int]) -> list[tuple[int, int]]:
+        """Return some sessions, each behind when it was seen last, that were since a moment."""
+        table, times = self.rows, rows.unpack_times
+        return [(seen_ms, key) for key in keys if (seen_ms := sum(times(table[key]))) >= ms]
 
     def forget(self, user_id: str, until_ms: float = inf, but: Collection[int] = ()) -> list[int]:
         """Drop what is known of a person; return the keys.
@@ -198,13 +205,11 @@ class Replica:
             del self._rare[pair]
         still = {head[5] - 1 for key, head in heads.items() if key not in gone}
         self._people.update(dict.fromkeys(numbers - still))
-        kept = [
-            item
-            for item in self._feed
-            if item.record.at_ms > until_ms or not (item.record.is_of(user_id) or item.key in gone)
-        ]
-        self._feed.clear()
-        self._feed.extend(kept)
+        self._feed.keep(
+            lambda item: (
+                item.record.at_ms > until_ms or not (item.record.is_of(user_id) or item.key in gone)
+            )
+        )
         return list(gone)
 
     def end_before(self, keys: Collection[int], at_ms: int) -> None:
@@ -222,21 +227,8 @@ class Replica:
         gone = [key for key in self.rows if key & 0xFF not in newer]
         for key in gone:
             del self.rows[key]
-        kept = [item for item in self._feed if item.key is not None and item.key & 0xFF in newer]
-        self._feed.clear()
-        self._feed.extend(kept)
+        self._feed.keep(lambda item: item.key is not None and item.key & 0xFF in newer)
         return gone
-
-    def _merge_feed(self, fresh: list[FeedItem]) -> None:
-        """Put lines into the feed, which is in the order of time."""
-        fresh.sort(key=_at_ms)
-        if self._feed and fresh[:1] and fresh[0].record.at_ms < self._feed[-1].record.at_ms:
-            # Written again, after the store had lost it: what is older must not push out newer.
-            fresh = sorted([*self._feed, *fresh], key=_at_ms)
-            self._feed.clear()
-        for item in fresh:
-            self._feed_number += 1
-            self._feed.append(_new(FeedItem, (self._feed_number, *item[1:])))
 
     def _take_head(self, head: Head, skip: Collection[int]) -> None:
         """Take in numbers' meanings and counters, but for buckets that are known newer."""
@@ -259,7 +251,60 @@ class Replica:
         if "c" in head:
             self._traffic.take(head["c"])
 
-    def _take_row(self, key: int, new: bytes, fresh: list[FeedItem] | None) -> None:
+    def _take_rows(self, taken: dict[int, bytes], fresh: list[Line | Whole] | None) -> None:
+        """Put newest parts of rows before what is known, and their activities into the feed.
+
+        As ``_take_row`` for each; what most of them are, one activity more of a session that is
+        known or new, is written out: a tick of a busy site has thousands of them.
+        """
+        table, people, routes, paths = self.rows, self._people, self._routes, self._paths
+        place, one_act, room = rows.unpack_place, HEAD_SIZE + ACT_SIZE, self._history - 1
+        room *= ACT_SIZE
+        for key, new in taken.items():
+            visitor, base_ms, _, _, _, user, ordinal, _, ip_size = _unpack(new)
+            known = table.get(key)
+            if len(new) - ip_size != one_act:
+                self._take_row(key, new, fresh)
+                continue
+            if known is None:
+                table[key] = new
+            else:
+                known_base_ms, known_ordinal, known_ip_size = place(known)
+                if (
+                    known_base_ms != base_ms
+                    or known_ordinal != ordinal - 1
+                    or not (self._is_complete or fresh is None)
+                ):
+                    self._take_row(key, new, fresh)
+                    continue
+                kept = HEAD_SIZE + known_ip_size
+                table[key] = new + known[kept : kept + room]
+            if fresh is None:
+                continue
+            offset, route, slot, code, duration = _unpack_act(new, HEAD_SIZE + ip_size)
+            at_ms = base_ms + offset
+            route = routes.get(route, _UNKNOWN)
+            path = None
+            if slot != rows.NO_PATH:
+                born_ms, path = paths.get(slot, _NO_PATH)
+                if at_ms < born_ms:
+                    path = None
+            fresh.append(
+                (
+                    at_ms,
+                    key,
+                    ordinal,
+                    visitor,
+                    people.get(user - 1) if user else None,
+                    route,
+                    path or route[1],
+                    self._rare.get((key, ordinal)) if code & rows.RARE else None,
+                    code,
+                    duration,
+                )
+            )
+
+    def _take_row(self, key: int, new: bytes, fresh: list[Line | Whole] | None) -> None:
         """Put a row's newest part before what is known of it, and its activities into the feed."""
         fields = _unpack(new)
         ordinal, start = fields[6], HEAD_SIZE + fields[8]
@@ -295,7 +340,7 @@ class Replica:
             acts = ACT.iter_unpack(new[start + (ordinal - oldest) * ACT_SIZE :])
             self._feed_acts(key, (*fields[:6], oldest, *fields[7:]), acts, fresh)
 
-    def _show_older(self, key: int, old: bytes, fresh: list[FeedItem]) -> None:
+    def _show_older(self, key: int, old: bytes, fresh: list[Line | Whole]) -> None:
         """Put into the feed what an older part tells and the row, known from later, has dropped."""
         known = self.rows.get(key)
         if known is None:
@@ -310,37 +355,24 @@ class Replica:
         self._feed_acts(key, (*fields[:6], newest, *fields[7:]), acts, fresh)
 
     def _feed_acts(
-        self, key: int, head: tuple[Any, ...], acts: Iterable[tuple[Any, ...]], to: list[FeedItem]
+        self,
+        key: int,
+        head: tuple[Any, ...],
+        acts: Iterable[tuple[Any, ...]],
+        to: list[Line | Whole],
     ) -> None:
-        """Append a row's activities, newest first, as lines of the feed without their numbers."""
+        """Append a row's activities, newest first, as lines of the feed."""
         visitor, base_ms, _, _, _, user, ordinal, _, _ = head
         whose = self._people.get(user - 1) if user else None
-        user_id, user_name = whose or (None, None)
-        for offset, route, slot, code, duration in acts:
+        for offset, number, slot, code, duration in acts:
             at_ms = base_ms + offset
-            endpoint, rule = self._routes.get(route, _UNKNOWN)
-            path = rule if slot == rows.NO_PATH else self.path(slot, at_ms) or rule
+            route = self._routes.get(number, _UNKNOWN)
+            path = None if slot == rows.NO_PATH else self.path(slot, at_ms)
             rare = self._rare.get((key, ordinal)) if code & rows.RARE else None
-            kind: str = "request"
-            placed: str | None = endpoint
-            if code & rows.OTHER_KIND:
-                kind = "custom" if rare is None else rare.kind
-                placed = endpoint if endpoint != UNMATCHED else None
-            title, error, name, data = rare[1:] if rare is not None else _NOTHING
-            method, status = _METHODS[code >> 10 & 0xF], code & rows.STATUS or None
-            duration_ms = duration if duration >= 0 else rows.unpacked_ms(duration)
-            record = _new(
-                Record,
-                (kind, at_ms, visitor, user_id, user_name, b"", "", method, placed, rule, path,
-                 title, status, duration_ms, error, name, data),
-            )  # fmt: skip
-            to.append(_new(FeedItem, (0, key, ordinal, record)))
+            to.append(
+                (at_ms, key, ordinal, visitor, whose, route, path or route[1], rare, code, duration)
+            )
             ordinal -= 1
-
-    def _loose(self, plain: list[Any]) -> FeedItem:
-        key, ordinal, *fields = plain
-        record = Record._make([*fields[:5], b"", "", *fields[5:]])
-        return FeedItem(0, key, ordinal, record)
 
 
 @contextmanager
@@ -353,9 +385,11 @@ def _refusing() -> Iterator[None]:
         raise FrameError(f"it makes no sense: {error}") from None
 
 
-def _at_ms(item: FeedItem) -> int:
-    return item.record.at_ms
+def _loose(plain: list[Any]) -> Whole:
+    key, ordinal, *fields = plain
+    record = Record._make([*fields[:5], b"", "", *fields[5:]])
+    return whole(FeedItem(0, key, ordinal, record))
 
 
-def _place(item: FeedItem) -> tuple[int, int]:
-    return item.record.at_ms, item.ordinal
+def _place(line: Line | Whole) -> tuple[int, int]:
+    return line[0], line[2]

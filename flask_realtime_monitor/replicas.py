@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, repeat
 from math import inf
+from operator import is_
 from typing import Any, TypeVar
 
 from . import beats
 from .clock import Clock
 from .config import Settings
-from .frames import Frame, FrameError, decode
+from .frames import Frame, FrameError, count_rows, decode
+from .listing import Turns
 from .peers import Changes, Coverage, Peers, Since, There
 from .records import InFlight
 from .replica import Replica
@@ -27,7 +29,6 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 _ROSTER_S = 0.2  # how old what is known of the workers' beats may be
-_SLICE_S = 0.002
 _JUMP_MS = 2_000
 _MOST_ENTRIES = 1_000
 
@@ -61,6 +62,10 @@ class Replicas(Peers):
         self._is_roster_due = True
         self._alive: list[tuple[str, Json, Beat]] = []
         self._alive_at_s = 0.0
+        self._flying: list[There] = []
+        #: The last summaries, and what they were made of.
+        self._summed: tuple[Any, dict[str, Summary], list[Summary]] = (None, {}, [])
+        self._dropped_by_retired: Json = {}
         self._forgotten: list[tuple[str, float]] = []
         self._awaited: set[str] = set()  # who is to write anew what the store has lost
         self._awaited_until_s = 0.0
@@ -106,19 +111,16 @@ class Replicas(Peers):
             self._load()
             return Changes((), True)
         changed: list[int] = []
-        is_new = False
+        is_new, turns = False, Turns()
         try:
             while True:
                 entries = self._store.read_since(self._cursor, _MOST_ENTRIES)
-                until_s = time.monotonic() + _SLICE_S
                 for entry in entries:
                     self._cursor = entry.cursor
                     if entry.worker != self._worker_id:
                         is_new |= entry.worker not in self._replicas
                         changed += self._take(entry.worker, entry.data, entry.at)
-                    if time.monotonic() > until_s:
-                        time.sleep(0)  # somebody else's turn
-                        until_s = time.monotonic() + _SLICE_S
+                    turns()
                 if len(entries) < _MOST_ENTRIES:
                     break
         except Gap:
@@ -136,7 +138,7 @@ class Replicas(Peers):
             return None
         try:
             entries = self._store.read_since(cursor, _MOST_ENTRIES)
-            keys = {key for entry in entries for key, _ in decode(entry.data).rows}
+            keys = {key for entry in entries for key in decode(entry.data).rows}
         except (StoreError, FrameError):
             return None
         if len(entries) == _MOST_ENTRIES:
@@ -155,6 +157,7 @@ class Replicas(Peers):
         self._replicas, self._since_at = {}, since_at
         self.epoch, self._cursor = load.epoch, load.cursor
         tails: list[tuple[str, bytes]] = []
+        turns = Turns()
         for worker, bucket, blob in load.snapshots:
             if worker == self._worker_id:
                 continue
@@ -166,7 +169,7 @@ class Replicas(Peers):
                 replica = self._replica(worker)
                 self._guarded(replica.take_snapshot, bucket, frame)
                 self._set_offset(replica, frame.head, None)
-            time.sleep(0)
+            turns()
         for worker, blob in tails:
             at = 0
             while at + 4 <= len(blob):
@@ -176,28 +179,29 @@ class Replicas(Peers):
         self._take_log(load.entries)
         for replica in self._replicas.values():
             replica.complete_feed()
+            turns()
         for _, note in load.notes:
             self.take_note(beats.decode(note))
         self._is_roster_due = True
         self._read_roster()
         self._forget()
 
-    def _take_log(self, entries: Iterable[Entry]) -> None:
+    def _take_log(self, entries: Sequence[Entry]) -> None:
         """Take in a whole log; of its activities, only those that stay in the feed are shown."""
-        found = []
-        for entry in entries:
+        later: Counter[str] = Counter()  # of each worker, rows; each has an activity or more
+        are_shown, turns = [], Turns()
+        for entry in reversed(entries):
+            is_shown = later[entry.worker] < self._settings.history_size
+            are_shown.append(is_shown)
+            if is_shown:
+                later[entry.worker] += count_rows(entry.data)
+                turns()
+        # One after the other: all heads at once would be much for the garbage collector to walk.
+        for entry, is_shown in zip(entries, reversed(are_shown), strict=True):
             frame = None if entry.worker == self._worker_id else self._decoded(entry.data)
             if frame is not None:
-                found.append((entry, frame))
-            time.sleep(0)
-        later: Counter[str] = Counter()  # of each worker, rows; each has an activity or more
-        are_shown = []
-        for entry, frame in reversed(found):
-            are_shown.append(later[entry.worker] < self._settings.history_size)
-            later[entry.worker] += len(frame.rows)
-        for (entry, frame), is_shown in zip(found, reversed(are_shown), strict=True):
-            self._take_frame(entry.worker, frame, entry.at, is_shown)
-            time.sleep(0)
+                self._take_frame(entry.worker, frame, entry.at, is_shown)
+            turns()
 
     def _take(self, worker: str, data: bytes, at: float | None) -> Iterable[int]:
         frame = self._decoded(data)
@@ -268,7 +272,9 @@ class Replicas(Peers):
         now_s = time.monotonic()
         if not self._is_roster_due and now_s - self._roster_at_s < _ROSTER_S:
             return
-        self._roster = self._store.roster()
+        before, self._roster = self._roster, self._store.roster()
+        if self._roster.retired != before.retired:
+            self._dropped_by_retired = beats.totals_in(self._roster.retired).get("dropped") or {}
         self._beats = {
             worker: beats.decode(beat.data)
             for worker, beat in self._roster.beats.items()
@@ -323,6 +329,7 @@ class Replicas(Peers):
             if worker != self._worker_id
             and not beats.is_gone(self._beats.get(worker, {}), self._age_s(beat))
         ]
+        self._flying = self._in_flight()
         return self._alive
 
     def _age_s(self, beat: Beat) -> float:
@@ -335,37 +342,23 @@ class Replicas(Peers):
     def summaries(self) -> Sequence[Summary]:
         """Return their counters, and what those that are gone have left."""
         now_ms = self._clock.now_ms() + self._clock.offset_ms
-        roster = self._roster
-        alive = set(roster.beats)
-        found = []
-        for worker, replica in self._replicas.items():
-            recent = replica.summary_at(now_ms)
-            if worker in roster.taken and recent.counted >= _counted(roster.taken[worker]):
-                # Its beat may have come in the moment in which it was taken for gone, and be lost
-                # until the next; its rows are as new as what was taken over from it, or newer.
-                alive.add(worker)
-            # The totals of one that is gone are among the retired; what was recent still is.
-            found.append(recent if worker in alive else recent.without_totals())
-        for worker, beat in self._beats.items():
-            if worker not in self._replicas:
-                found.append(beats.summary_of(beat.get("totals") or {}))
-        found.append(beats.summary_of(_totals(roster.retired)))
-        # Who was only frozen is back with all it counted, and what was taken for it is too much.
-        found += (
-            beats.summary_of(_totals(taken)).negated()
-            for worker, taken in roster.taken.items()
-            if worker in alive or worker == self._worker_id
-        )
+        known = {worker: one.summary_at(now_ms) for worker, one in self._replicas.items()}
+        roster, strange = self._roster, {w: b for w, b in self._beats.items() if w not in known}
+        made_of = roster.retired, roster.taken, list(roster.beats), strange
+        before, counted, found = self._summed
+        if made_of != before or not _are_same(counted, known):
+            found = beats.summaries(roster, strange, known, self._worker_id)
+            self._summed = made_of, known, found
         return found
-
-    def busy(self) -> Iterable[int]:
-        """Return the visitors with a request in flight there."""
-        return {there.request.visitor for there in self.in_flight()}
 
     def in_flight(self) -> Sequence[There]:
         """Return their requests in flight."""
+        self._living()
+        return self._flying
+
+    def _in_flight(self) -> list[There]:
         found = []
-        for worker, beat, _ in self._living():
+        for worker, beat, _ in self._alive:
             replica = self._replicas.get(worker)
             offset_ms = self._clock.offset_ms if replica is None else replica.offset_ms
             flying = beat.get("in_flight", ())
@@ -398,8 +391,7 @@ class Replicas(Peers):
 
     def dropped_by_retired(self) -> Json:
         """Return what workers that are gone have thrown away."""
-        dropped: Json = _totals(self._roster.retired).get("dropped") or {}
-        return dropped
+        return self._dropped_by_retired
 
     def coverage(self) -> Coverage:
         """Return who has reported."""
@@ -428,10 +420,5 @@ class Replicas(Peers):
         return not self._awaited and all(beats.is_whole(beat, self.epoch) for _, beat, _ in living)
 
 
-def _totals(data: bytes | None) -> Json:
-    totals = beats.decode(data).get("totals")
-    return totals if isinstance(totals, dict) else {}
-
-
-def _counted(data: bytes) -> int:
-    return beats.summary_of(_totals(data)).counted
+def _are_same(before: dict[str, Summary], after: dict[str, Summary]) -> bool:
+    return before.keys() == after.keys() and all(map(is_, before.values(), after.values()))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 HEAD = struct.Struct("<QqIIIIIHB")
@@ -24,6 +24,12 @@ ACT = struct.Struct("<IHHHe")
 _HALF = struct.Struct("<e")
 #: Unpacks of a row's head when it began and, after that, was last seen.
 unpack_times = struct.Struct("<8xqI").unpack_from
+#: Unpacks of a row's head when it began, the ordinal, and how long the ip is.
+unpack_place = struct.Struct("<8xq16xI2xB").unpack_from
+#: By the size of the ip: visitor, base, last, user, route and code of a row with an activity.
+_unpack_brief = {
+    size: struct.Struct(f"<QqI8xI7x{size}x4xH2xH").unpack_from for size in (0, 4, 6, 16)
+}
 HEAD_SIZE = HEAD.size
 ACT_SIZE = ACT.size
 
@@ -40,6 +46,9 @@ METHODS = (None, "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TR
 #: A method's place in an activity's code; made-up methods share one.
 METHOD_CODES = {name: number << 10 for number, name in enumerate(METHODS)}
 OTHER_CODE = 15 << 10
+
+
+_new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
 
 
 class Head(NamedTuple):
@@ -83,9 +92,35 @@ def check(row: bytes) -> None:
         raise ValueError(f"{len(row)} bytes are no row")
 
 
+def check_all(found: Iterable[bytes]) -> None:
+    """Tell rows from other bytes; as ``check`` for each.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    least, ip_at, act_size = HEAD_SIZE, HEAD_SIZE - 1, ACT_SIZE
+    for row in found:
+        size = len(row) - least
+        if size < 0 or (size := size - row[ip_at]) < 0 or size % act_size:
+            check(row)
+
+
 def head_of(row: bytes) -> Head:
     """Unpack a row's head."""
-    return Head._make(HEAD.unpack_from(row))
+    return _new(Head, HEAD.unpack_from(row))
+
+
+def brief_of(row: bytes) -> tuple[int, int, int, int, int]:
+    """Return what an index asks of a row: visitor, base, last, user, route of the last request."""
+    ip_size = row[HEAD_SIZE - 1]
+    unpack = _unpack_brief.get(ip_size)
+    if unpack is None or len(row) == HEAD_SIZE + ip_size:
+        head = head_of(row)
+        return head.visitor, head.base_ms, head.last, head.user, last_request(row)
+    visitor, base_ms, last, user, route, code = unpack(row)
+    if code & OTHER_KIND:
+        route = last_request(row)
+    return visitor, base_ms, last, user, route
 
 
 def last_ms_of(row: bytes) -> int:
@@ -96,15 +131,19 @@ def last_ms_of(row: bytes) -> int:
 
 def last_request(row: bytes) -> int:
     """Return the route of the newest activity of a row that is a request."""
-    start = HEAD_SIZE + row[HEAD_SIZE - 1]
+    act = last_request_of(row, head_of(row))
+    return 0 if act is None else act.route
+
+
+def last_request_of(row: bytes, head: Head) -> Act | None:
+    """Return the newest activity of a row that is a request."""
+    start = HEAD_SIZE + head.ip_size
     if len(row) > start:
-        _, route, _, code, _ = ACT.unpack_from(row, start)
-        if not code & OTHER_KIND:
-            return int(route)
-    for act in acts_of(row, head_of(row)):
-        if not act.code & OTHER_KIND:
-            return act.route
-    return 0
+        at, route, path, code, duration = ACT.unpack_from(row, start)
+        if not code & OTHER_KIND:  # by far the most
+            at_ms, duration_ms = head.base_ms + at, unpacked_ms(duration)
+            return _new(Act, (at_ms, route, path, code, duration_ms, head.ordinal))
+    return next((act for act in acts_of(row, head) if not act.code & OTHER_KIND), None)
 
 
 def ip_text(packed: bytes) -> str | None:

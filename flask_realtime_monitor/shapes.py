@@ -66,8 +66,14 @@ def session(
     key: int, parts: Sequence[Part], person: Person | None, is_active: bool, sight: Sight
 ) -> Json:
     """Return a session put together from its parts, of which there is at least one."""
-    newest = max(parts, key=lambda part: (part.last_ms, part.source.worker_id))
-    act = _last_request(newest)
+    newest = parts[0]
+    first_ms, requests, errors = newest.first_ms, newest.head.requests, newest.head.errors
+    if len(parts) > 1:
+        newest = max(parts, key=lambda part: (part.last_ms, part.source.worker_id))
+        first_ms = min(part.first_ms for part in parts)
+        requests = sum(part.head.requests for part in parts)
+        errors = sum(part.head.errors for part in parts)
+    act = rows.last_request_of(newest.row, newest.head)
     endpoint, path = (None, None) if act is None else _place(newest.source, act, sight)
     rare = None if act is None else _rare(newest.source, newest.key, act)
     head = newest.head
@@ -76,11 +82,11 @@ def session(
         "user": user(person, sight),
         "ip": sight.text(rows.ip_of(newest.row, head.ip_size)),
         "agent": agents.describe(newest.source.agent(head.agent)),
-        "first_seen_at": min(part.first_ms for part in parts) / 1000,
+        "first_seen_at": first_ms / 1000,
         "last_seen_at": newest.last_ms / 1000,
         "is_active": is_active,
-        "requests": sum(part.head.requests for part in parts),
-        "errors": sum(part.head.errors for part in parts),
+        "requests": requests,
+        "errors": errors,
         "endpoint": endpoint,
         "path": path,
         "title": None if rare is None else sight.text(rare.title),
@@ -183,13 +189,6 @@ def in_flight(
     }
 
 
-def _last_request(part: Part) -> Act | None:
-    for act in rows.acts_of(part.row, part.head):
-        if not act.code & rows.OTHER_KIND:
-            return act
-    return None
-
-
 def _place(source: Source, act: Act, sight: Sight) -> tuple[str, str | None]:
     """Return endpoint and path; the path's rule where the path itself is no longer known."""
     endpoint, rule = source.route(act.route)
@@ -217,7 +216,7 @@ def newest_first(sources: Sequence[Source], most: int) -> list[tuple[Source, Fee
     found = [
         (source, item, source.offset_ms + item.record.at_ms)
         for source in sources
-        for item in islice(reversed(list(source.feed())), most)
+        for item in islice(reversed(source.feed()), most)
     ]
     if len(sources) > 1:
         found.sort(key=lambda one: (-one[2], one[0].worker_id, *_order(one[1])))
@@ -253,6 +252,15 @@ def matching(item: Any, needle: str) -> bool:
     if isinstance(item, list):
         return any(matching(one, needle) for one in item)
     return False
+
+
+def copied(value: Any) -> Any:
+    """Return JSON data of which nothing is shared: items are kept, and shown to many."""
+    if isinstance(value, dict):
+        return {name: copied(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [copied(one) for one in value]
+    return value
 
 
 def _duration(milliseconds: float | None) -> float | None:

@@ -48,7 +48,7 @@ class Source(Protocol):
         """Return what few activities have."""
 
     def feed(self) -> Sequence[FeedItem]:
-        """Return the newest activities, oldest first."""
+        """Return the newest activities, oldest first; what nobody changes meanwhile."""
 
 
 class OwnSource:
@@ -76,4 +76,4 @@ class OwnSource:
 
     def feed(self) -> Sequence[FeedItem]:
         """Return this worker's newest activities, oldest first."""
-        return self._tracker.feed
+        return list(self._tracker.feed)

@@ -148,6 +148,9 @@ class Traffic:
         self.fresh: list[Batch] | None = None
         self._seconds: deque[list[int]] = deque()  # [second, requests, errors]
         self._slots: deque[tuple[int, dict[int, int]]] = deque()  # (slot, {endpoint|bucket: n})
+        self._moves = 0  # grows after everything that changes what is counted
+        #: The last summary, by moves, excluded and second; in one, since threads may ask at once.
+        self._summed: tuple[tuple[int, int, int], Summary | None] = (-1, -1, -1), None
 
     def add(self, batch: Batch) -> None:
         """Count the requests of a batch; all of them ended in one second."""
@@ -192,6 +195,7 @@ class Traffic:
         minute.errors += errors
         minute.sessions.update(batch.sessions)
         minute.users.update(batch.users)
+        self._moves += 1
 
     def minute(self, at: float) -> Minute:
         """Return the minute of a time, starting it if it is new."""
@@ -212,15 +216,29 @@ class Traffic:
         self._forget_latencies(second // _LATENCY_SLOT_S)
 
     def summary(self, now_ms: int) -> Summary:
-        """Return all counters as they are; nothing of it is to be changed."""
-        requests, errors = self.rates(now_ms)
+        """Return all counters as they are; nothing of it is to be changed.
+
+        The same object for as long as nothing has changed.
+        """
+        mark = self._moves, self.excluded, now_ms // 1000
+        before, known = self._summed
+        if known is None or before[:2] != mark[:2]:
+            known = self._sum(*self.rates(now_ms))
+        elif before != mark:
+            rates = self.rates(now_ms)
+            if rates != (known.recent_requests, known.recent_errors):
+                known = self._sum(*rates)
+        self._summed = mark, known
+        return known
+
+    def _sum(self, recent_requests: int, recent_errors: int) -> Summary:
         name = self.names.value
         return Summary(
             self.requests,
             self.errors,
             self.excluded,
-            requests,
-            errors,
+            recent_requests,
+            recent_errors,
             self.latency,
             self.timed,
             {name(number): one for number, one in list(self.endpoints.items())},
@@ -307,6 +325,7 @@ class Traffic:
                 one.timed -= n
                 _take(self.latency, bucket, n)
                 self.timed -= n
+            self._moves += 1
 
 
 class ReportedTraffic:
@@ -360,21 +379,29 @@ class ReportedTraffic:
             minute.sessions.update(sessions)
 
     def summary(self, now_ms: int) -> Summary:
-        """Return the counters at a moment of the worker's own clock."""
+        """Return the counters at a moment of the worker's own clock.
+
+        The same object for as long as nothing has changed.
+        """
         now_s = now_ms // 1000
         if self._summary is None or self._summed_s != now_s:
-            self._forget(now_s)
-            self._summary, self._summed_s = self._sum(), now_s
+            if self._forget(now_s) or self._summary is None:
+                self._summary = self._sum()
+            self._summed_s = now_s
         return self._summary
 
-    def _forget(self, now_s: int) -> None:
-        for second in [one for one in self._seconds if one <= now_s - RATE_WINDOW_S]:
+    def _forget(self, now_s: int) -> bool:
+        """Let go what is too old by now; tell whether there was anything."""
+        seconds = [one for one in self._seconds if one <= now_s - RATE_WINDOW_S]
+        slots = [s for s in self._slots if s <= now_s // _LATENCY_SLOT_S - _LATENCY_SLOTS]
+        for second in seconds:
             del self._seconds[second]
-        for slot in [s for s in self._slots if s <= now_s // _LATENCY_SLOT_S - _LATENCY_SLOTS]:
+        for slot in slots:
             for cell, n in self._slots.pop(slot).items():
                 self._count(cell, -n)
         for at in sorted(self._minutes)[:-HISTORY_MINUTES]:
             del self._minutes[at]
+        return bool(seconds or slots)
 
     def _count(self, cell: int, n: int) -> None:
         """Add to, or take from, the latencies of an endpoint and of all."""

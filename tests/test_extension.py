@@ -211,3 +211,26 @@ def test_a_monitor_keeps_the_app_it_was_given_but_not_what_a_factory_made() -> N
     given = RealtimeMonitor(Flask("given"))
     gc.collect()
     assert given.get_stats()["requests_total"] == 0
+
+
+def test_whoever_reads_may_change_what_they_are_given() -> None:
+    house = House()
+    house.visit("/", "ana", "Ana")
+    monitor = house.monitor
+
+    def read() -> list[Any]:
+        sessions = monitor.get_active_sessions()
+        story = monitor.get_session(sessions[0]["id"])
+        return [sessions, monitor.get_active_users(), monitor.get_activities(), story]
+
+    given, whole = read(), repr(read())
+    spoil(given)
+    assert repr(read()) == whole
+
+
+def spoil(value: Any) -> None:
+    """Change whatever can be changed."""
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            spoil(one)
+        value.clear()

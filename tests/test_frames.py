@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flask_realtime_monitor.frames import Frame, FrameError, decode, encode
 
-ROWS = [(1, b"one"), (2**64 - 1, b""), (3, b"x" * 1000)]
+ROWS = {1: b"one", 2**64 - 1: b"", 3: b"x" * 1000}
 
 
 def test_a_frame_comes_back() -> None:
@@ -70,3 +70,9 @@ def test_a_frame_of_another_version_is_refused() -> None:
     data[2] = 2
     with pytest.raises(FrameError, match="version 1"):
         decode(bytes(data))
+
+
+def test_a_session_that_comes_twice_is_refused() -> None:
+    twice = encode({"q": 1}, {1: b"one"}) + encode({"q": 1}, {1: b"two"})[-13:]
+    with pytest.raises(FrameError, match="twice"):
+        decode(twice)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_realtime_monitor import recency
 from flask_realtime_monitor.recency import Recency
 
 WINDOW_MS = 5_000
+BEGIN_MS = 1_000_000
 KEYS = st.integers(0, 60)
 TIMES = st.integers(1_000_000, 1_000_005) | st.integers(990_000, 1_010_000)
 PUT = st.tuples(st.just("put"), KEYS, TIMES, st.integers(0, 3))
@@ -63,3 +66,52 @@ def test_it_is_what_sorting_and_counting_everything_gives(steps: list[tuple]) ->
                 for endpoint in {where for _, where in active.values()}
             }
             assert all(one.is_active(key) == (key in active) for key in known)
+
+
+#: Keys that were seen at once, and how many ms after the begin; who leaves; how much time passes.
+SEEN = st.dictionaries(st.integers(0, 60), st.integers(0, 20_000), max_size=40)
+BATCHES = st.lists(
+    st.tuples(SEEN, st.lists(st.integers(0, 60), max_size=5), st.integers(-500, 3_000)),
+    max_size=12,
+)
+
+
+def told(found: Recency[int], most: int) -> tuple[Any, ...]:
+    """Return all that it tells."""
+    newest = found.newest(most)
+    return (
+        dict(found.values),
+        found.active,
+        {endpoint: n for endpoint, n in found.active_at.items() if n},
+        newest[:most],
+        sorted(key for key in found.values if found.is_active(key)),
+    )
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BATCHES, st.integers(1, 12), st.booleans())
+def test_many_at_once_are_as_one_after_the_other(
+    steps: list[tuple[dict[int, int], list[int], int]], most: int, is_read: bool
+) -> None:
+    at_once, single = Recency[int](WINDOW_MS), Recency[int](WINDOW_MS)
+    now_ms = BEGIN_MS
+    for seen, leaving, passed_ms in steps:
+        now_ms += passed_ms
+        values = {key: BEGIN_MS + ms << 16 | key % 3 for key, ms in seen.items()}
+        at_once.put_all(values)
+        for key, value in values.items():
+            single.put(key, value >> 16, value & 0xFFFF)
+        for key in leaving:
+            at_once.drop(key)
+            single.drop(key)
+        assert at_once.settle(now_ms) == single.settle(now_ms)
+        if is_read:
+            assert told(at_once, most) == told(single, most)
+    anew = Recency[int](WINDOW_MS)
+    anew.settle(now_ms)
+    anew.fill(dict(single.values))
+    if steps:
+        assert told(at_once, most) == told(single, most) == told(anew, most)
+    in_order = sorted(anew.values, key=lambda key: (-(anew.values[key] >> 16), key))
+    assert at_once.newest(most)[:most] == in_order[:most]
+    assert at_once.ordered(anew.values) == in_order

@@ -182,6 +182,68 @@ def test_snapshots_of_any_moment_and_the_log_make_the_whole(
     pair.check(replica)
 
 
+class Plain(Replica):
+    """Takes in every row the long way."""
+
+    def _take_rows(self, taken: Any, fresh: Any) -> None:
+        for key, row in taken.items():
+            self._take_row(key, row, fresh)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 4),
+            st.sampled_from([None, "ana", "bob"]),
+            st.sampled_from(["request", "request", "custom"]),
+            st.sampled_from(["", "", "", "frame", "lost", "end", "forget", "snapshot"]),
+        ),
+        max_size=60,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_the_short_way_of_a_row_leads_where_the_long_one_does(
+    steps: list[tuple[int, str | None, str, str]], random: Any
+) -> None:
+    pair = Pair()
+    pair.bench.tracker.notes = []
+    fast, plain = pair.replica(), Plain("there", HISTORY, 1000)
+    log: list[Frame] = []
+    buckets: list[tuple[int, Frame]] = []
+    for number, (visitor, user, kind, then) in enumerate(steps):
+        path = random.choice(["/<x>", f"/{number}"])
+        title = random.choice([None, None, "title"])
+        pair.visit(visitor, user, kind=kind, path=path, title=title, name=kind)
+        if then == "end":
+            with pair.bench.tracker.locked():
+                pair.bench.tracker.sessions.end([1, 2], pair.bench.tracker.clock.now_ms())
+        elif then == "forget":
+            pair.bench.tracker.forget("ana")
+        elif then == "snapshot" and not log:
+            buckets += [one for one in pair.snapshots() if random.random() < 0.5]
+        elif then in ("frame", "lost"):
+            data = pair.outbox.pack()
+            log += [decode(data)] if data else []
+            if then == "lost":
+                pair.outbox.unwritten()
+            else:
+                pair.outbox.written()
+    for one in (fast, plain):
+        for bucket, frame in buckets:
+            one.take_snapshot(bucket, frame)
+    completes_at = random.randrange(len(log) + 1)
+    for number, frame in enumerate([*log, *log[-2:]]):
+        if number == completes_at:
+            fast.complete_feed()
+            plain.complete_feed()
+        is_shown = random.random() < 0.9
+        assert sorted(fast.take(frame, is_shown)) == sorted(plain.take(frame, is_shown))
+        assert fast.rows == plain.rows
+        assert list(fast.feed()) == list(plain.feed())
+    assert list(reversed(fast.feed())) == list(fast.feed())[::-1]
+
+
 GARBAGE = [
     {"q": "x"},
     {"q": 1, "u": 1},
@@ -205,7 +267,7 @@ def test_a_head_that_makes_no_sense_is_refused(head: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", [b"", b"x", b"x" * rows.HEAD_SIZE, b"\xff" * 100])
 def test_rows_that_make_no_sense_are_refused_and_leave_nothing(row: bytes) -> None:
     replica = Pair().replica()
-    frame = decode(encode({"q": 1, "o": 0}, [(1, row)]))
+    frame = decode(encode({"q": 1, "o": 0}, {1: row}))
     with pytest.raises(FrameError):
         replica.take(frame)
     with pytest.raises(FrameError):

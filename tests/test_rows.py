@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +33,47 @@ def test_no_duration_comes_back_as_none() -> None:
 def test_addresses_come_back(ip: str) -> None:
     packed = masked(pack_ip(ip), "masked" if ip.endswith("::") else "full")
     assert rows.ip_of(b"x" * rows.HEAD_SIZE + packed, len(packed)) == ip
+
+
+ACTS = st.lists(
+    st.tuples(
+        st.integers(0, rows.MAX_OFFSET),
+        st.integers(0, 0xFFFF),
+        st.integers(0, 0xFFFF),
+        st.integers(0, 0xFFFF),
+        st.floats(0, 100, width=16),
+    ),
+    max_size=3,
+)
+
+
+@given(
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**40),
+    st.tuples(*[st.integers(0, rows.MAX_COUNT)] * 5),
+    st.sampled_from([0, 4, 5, 6, 16, 255]),
+    ACTS,
+)
+def test_what_a_row_tells_in_brief_is_what_it_tells_at_length(
+    visitor: int, base_ms: int, counts: tuple[int, ...], ip_size: int, acts: list[tuple[Any, ...]]
+) -> None:
+    packed = rows.HEAD.pack(visitor, base_ms, *counts, 7, ip_size)
+    row = packed + b"\xa5" * ip_size + b"".join(rows.ACT.pack(*act) for act in acts)
+    rows.check_all([row])
+    head = rows.head_of(row)
+    requests = [act for act in rows.acts_of(row, head) if not act.code & rows.OTHER_KIND]
+    route = requests[0].route if requests else 0
+    assert rows.brief_of(row) == (visitor, base_ms, head.last, head.user, route)
+    assert rows.last_request_of(row, head) == (requests[0] if requests else None)
+    assert rows.unpack_place(row) == (base_ms, head.ordinal, ip_size)
+
+
+@pytest.mark.parametrize("row", [b"", b"x", b"x" * rows.HEAD_SIZE, b"\0" * (rows.HEAD_SIZE + 5)])
+def test_other_bytes_among_rows_are_told(row: bytes) -> None:
+    good = b"\0" * (rows.HEAD_SIZE + rows.ACT_SIZE)
+    rows.check_all([good, good])
+    with pytest.raises(ValueError, match="no row"):
+        rows.check_all([good, row])
 
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=200))

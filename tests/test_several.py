@@ -93,6 +93,45 @@ def test_several_workers_tell_what_one_would_that_saw_everything(
     team.check(late)
 
 
+def shown(mate: Mate) -> dict[str, Any]:
+    """Return a snapshot, lists in their order; but for what is of the reader alone."""
+    mate.replicas._is_roster_due = True
+    found = mate.picture.snapshot()
+    # Guest and user of one session are two of a minute where two workers saw them.
+    history = [{**one, "active_sessions": None} for one in found["stats"]["history"]]
+    stats = {**found["stats"], "as_of": None, "coverage": None, "history": history}
+    lists = ("users", "sessions", "activities", "endpoints")
+    return {**{name: found[name] for name in lists}, "stats": stats}
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_who_has_kept_up_shows_what_one_does_who_comes_now(
+    steps: list[tuple[str, int, int, str | None]],
+) -> None:
+    team = Team(session_history_size=5)
+    play(team, steps)
+    team.flush()
+    late = shown(team.mate("late"))
+    for mate in team.mates:
+        assert shown(mate) == late
+
+
+@settings(max_examples=100, deadline=None)
+@given(STEPS)
+def test_who_looks_shortly_at_what_has_changed_sees_what_a_long_look_does(
+    steps: list[tuple[str, int, int, str | None]],
+) -> None:
+    team = Team(count=2, session_history_size=5)
+    first, second = team.mates
+    looks_long = second.picture._index
+    looks_long._look_shortly = lambda changed, now_ms: list(changed)  # type: ignore[method-assign]
+    for begin in range(0, len(steps), 5):
+        play(team, [(what, mate % 2, *rest) for what, mate, *rest in steps[begin : begin + 5]])  # type: ignore[misc]
+        team.flush()
+        assert shown(first) == shown(second)
+
+
 @settings(max_examples=100, deadline=None)
 @given(STEPS, STEPS, st.sampled_from(["down", "loses answers", "emptied"]))
 def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
@@ -230,7 +269,7 @@ def test_what_makes_no_sense_in_the_store_is_passed_over_and_counted(
     first, whole = team.mates[1], team.alone.read()
     assert first.read() == whole
     post = team.post
-    rubbish = [b"", b"rubbish", encode({"q": "x"}), encode({"q": 10**6}, [(1, b"row")])]
+    rubbish = [b"", b"rubbish", encode({"q": "x"}), encode({"q": 10**6}, {1: b"row"})]
     for data in rubbish:
         post.log.append(Entry(post.first + len(post.log) + 1, "mate0", 0.0, data))
         post.log.append(Entry(post.first + len(post.log) + 1, "stranger", 0.0, data))

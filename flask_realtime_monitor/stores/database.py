@@ -108,7 +108,7 @@ class Database:
         has_mended = False
         while True:
             try:
-                with self._locks.setdefault(os.getpid(), threading.Lock()):
+                with self._lock():
                     found = self._once(work, begin)
                 self.answered_s = time.monotonic()
                 return found
@@ -133,9 +133,14 @@ class Database:
 
     def close(self) -> None:
         """Close the file; the next work opens it again."""
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
+        with self._lock():
             self._close()
             self._file.rest()
+
+    def _lock(self) -> threading.Lock:
+        """Return the lock of this process: a parent's may be held for ever."""
+        pid = os.getpid()
+        return self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock())
 
     def _once(self, work: Callable[[Opened], T], begin: str) -> T:
         try:

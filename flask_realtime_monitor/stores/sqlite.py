@@ -150,6 +150,8 @@ class SQLiteStore(Store):
         """Return entries of the log; what is not there any more is told as a gap."""
 
         def work(db: Opened) -> list[Entry]:
+            if db.sql.execute(_SEQUENCE, ("log",)).fetchone() == (cursor,):
+                return []  # by far the most who ask find nothing new
             rows = db.sql.execute(_LOG, (cursor, most)).fetchall()
             # Asked after the entries, so that what is deleted in between is noticed.
             trimmed, newest = db.sql.execute(

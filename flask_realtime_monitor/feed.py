@@ -1,0 +1,132 @@
+"""Another worker's newest activities; each is made whole when somebody reads it.
+
+A feed takes in thousands where a reader looks at a hundred. So what an activity's numbers mean is
+looked up when it comes, since it may change, and all else only when it is read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, overload
+
+from . import rows
+from .records import FeedItem, Rare, Record
+from .traffic import UNMATCHED
+
+#: When (by the rows' clock), session key, ordinal, visitor, user (id, name), route (endpoint,
+#: rule), path, what few activities have, code, duration as packed.
+Line = tuple[
+    int,
+    int,
+    int,
+    int,
+    tuple[str, str | None] | None,
+    tuple[str, str | None],
+    str | None,
+    Rare | None,
+    int,
+    float,
+]
+#: An activity that came whole: when, session key if any, ordinal, record.
+Whole = tuple[int, int | None, int, Record]
+
+_new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
+_NOTHING = (None, None, None, None)
+_NOBODY = (None, None)
+_METHODS = tuple(rows.method_name(number << 10) for number in range(16))
+_at_ms = itemgetter(0)
+
+
+class Feed(Sequence[FeedItem]):
+    """Lines in the order of time, oldest first; the newest ``size`` of them."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        #: (number, line), or the item that was made of it.
+        self._entries: deque[tuple[int, Line | Whole] | FeedItem] = deque(maxlen=size)
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, at: int) -> FeedItem: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[FeedItem]: ...
+    def __getitem__(self, at: int | slice) -> FeedItem | list[FeedItem]:
+        """Return one item, or some."""
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        entry = self._entries[at]
+        if len(entry) == 2:
+            entry = self._entries[at] = _item(*entry)
+        return entry
+
+    def __reversed__(self) -> Iterator[FeedItem]:
+        """Yield the newest first."""
+        return map(self.__getitem__, range(len(self) - 1, -1, -1))
+
+    def told(self) -> set[tuple[int | None, int]]:
+        """Return (session key, ordinal) of all."""
+        return {_name(entry) for entry in self._entries}
+
+    def add(self, lines: list[Any]) -> None:
+        """Put lines, each a Line or a Whole, into their places; it sorts the list."""
+        if not lines:
+            return
+        lines.sort(key=_at_ms)
+        entries = self._entries
+        if entries and lines[0][0] < _time_of(entries[-1]):
+            # Written again, after the store had lost it: what is older must not push out newer.
+            known = [entry[1] if len(entry) == 2 else whole(entry) for entry in entries]
+            lines = sorted([*known, *lines], key=_at_ms)
+            entries.clear()
+        begin = self._number + 1
+        self._number += len(lines)
+        entries.extend(zip(range(begin, begin + len(lines)), lines, strict=True))
+
+    def keep(self, is_kept: Callable[[FeedItem], bool]) -> None:
+        """Drop what is not to be kept; the others are as they were."""
+        kept = [item for item in self if is_kept(item)]
+        self._entries.clear()
+        self._entries.extend(kept)
+
+
+def whole(item: FeedItem) -> Whole:
+    """Return an item as a line."""
+    return item.record.at_ms, item.key, item.ordinal, item.record
+
+
+def _name(entry: Any) -> tuple[int | None, int]:
+    _, key, ordinal, *_ = entry[1] if len(entry) == 2 else entry
+    return key, ordinal
+
+
+def _time_of(entry: Any) -> int:
+    at_ms: int = entry[1][0] if len(entry) == 2 else entry.record.at_ms
+    return at_ms
+
+
+def _item(number: int, line: Any) -> FeedItem:
+    """Make a line whole."""
+    if len(line) == 4:
+        _, key, ordinal, record = line
+        return _new(FeedItem, (number, key, ordinal, record))
+    at_ms, key, ordinal, visitor, whose, (endpoint, rule), path, rare, code, duration = line
+    user_id, user_name = whose or _NOBODY
+    kind: str = "request"
+    placed: str | None = endpoint
+    if code & rows.OTHER_KIND:
+        kind = "custom" if rare is None else rare.kind
+        placed = endpoint if endpoint != UNMATCHED else None
+    title, error, name, data = _NOTHING if rare is None else rare[1:]
+    method, status = _METHODS[code >> 10 & 0xF], code & rows.STATUS or None
+    duration_ms = duration if duration >= 0 else rows.unpacked_ms(duration)
+    record = _new(
+        Record,
+        (kind, at_ms, visitor, user_id, user_name, b"", "", method, placed, rule, path,
+         title, status, duration_ms, error, name, data),
+    )  # fmt: skip
+    return _new(FeedItem, (number, key, ordinal, record))

@@ -1,0 +1,110 @@
+"""Numbers that are kept are those that would be made anew, and nobody can spoil them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_realtime_monitor import numbers
+from flask_realtime_monitor.traffic import ReportedTraffic, Summary, Traffic
+
+from .support.records import Bench
+
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["visit", "fail", "exclude", "pass", "expire", "report"]),
+        st.integers(1, 3),
+        st.sampled_from([0.2, 1, 20, 70, 400]),
+    ),
+    max_size=40,
+)
+
+
+class Counting:
+    """A worker's counters, and another's that hears of them now and then."""
+
+    def __init__(self) -> None:
+        self.bench = Bench()
+        self.traffic: Traffic = self.bench.tracker.traffic
+        self.other = ReportedTraffic()
+        self.other.take(self.traffic.report(None))
+
+    def move(self, what: str, number: int, seconds: float) -> None:
+        """Let something happen."""
+        now_ms = self.bench.tracker.clock.now_ms()
+        if what in ("visit", "fail"):
+            status = 500 if what == "fail" else 200
+            self.bench.visit(number, f"user{number}", endpoint=f"view{number}", status=status)
+        elif what == "exclude":
+            self.bench.tracker.exclude(number)
+        elif what == "pass":
+            self.bench.time.pass_(seconds)
+        elif what == "expire":
+            self.traffic.expire(now_ms)
+        else:
+            self.other.take(self.traffic.report(None))
+
+    def summaries(self) -> list[Summary]:
+        """Return both."""
+        now_ms = self.bench.tracker.clock.now_ms()
+        return [self.traffic.summary(now_ms), self.other.summary(now_ms)]
+
+    def anew(self) -> list[Summary]:
+        """Return both as they are without what was kept."""
+        now_ms = self.bench.tracker.clock.now_ms()
+        own = self.traffic._sum(*self.traffic.rates(now_ms))
+        self.other.summary(now_ms)  # lets go what is too old
+        return [own, self.other._sum()]
+
+
+@settings(max_examples=200, deadline=None)
+@given(MOVES)
+def test_kept_numbers_are_those_that_would_be_made_anew(
+    moves: list[tuple[str, int, float]],
+) -> None:
+    counting, kept = Counting(), numbers.Counted()
+    index = counting.bench.picture._index
+    for move in moves:
+        counting.move(*move)
+        summaries, now_at = counting.summaries(), counting.bench.tracker.clock.now_at()
+        anew = counting.anew()
+        assert summaries == anew
+        assert kept.traffic(summaries, now_at) == numbers.traffic(anew, now_at)
+        assert kept.endpoints(summaries, index, None) == numbers.endpoints(anew, index)
+
+
+def test_counters_that_have_not_changed_are_the_same_object() -> None:
+    counting = Counting()
+    counting.move("visit", 1, 0)
+    counting.move("report", 1, 0)
+    before = counting.summaries()
+    counting.move("pass", 1, 1)
+    assert all(one is other for one, other in zip(before, counting.summaries(), strict=True))
+    counting.move("pass", 1, 70)  # out of the last minute
+    assert not any(one is other for one, other in zip(before, counting.summaries(), strict=True))
+
+
+def test_whoever_is_given_numbers_may_change_them() -> None:
+    bench = Bench()
+    bench.visit(1, "ana")
+
+    def numbers_of() -> list[Any]:
+        return [bench.picture.stats(), bench.picture.endpoints()["items"]]
+
+    first, whole = numbers_of(), repr(numbers_of())
+    spoil(first)
+    assert repr(numbers_of()) == whole
+
+
+def spoil(value: Any) -> None:
+    """Change whatever can be changed."""
+    if isinstance(value, dict):
+        for one in value.values():
+            spoil(one)
+        value.clear()
+    elif isinstance(value, list):
+        for one in value:
+            spoil(one)
+        value.clear()
