@@ -161,6 +161,8 @@ class Ingest:
 
     def path_of(self, path: str, rule: str | None, arguments: Mapping[str, Any] | None) -> str:
         """Return a path as it may be shown."""
+        if rule is None:
+            self._redactor.learn(self.rules)
         return self._redactor.path(from_wire(path), rule, arguments)
 
     def fold(self, wait_s: float = 2.0, *, may_ask: bool = True) -> None:
@@ -254,7 +256,7 @@ class Ingest:
                     if user_name is not None:
                         user_name = clean(user_name, MAX_NAME)
                 if status not in statuses:
-                    statuses[status] = int(status[:3]) if status else None
+                    _keep(statuses, status, _code(status))
                 # The class called with its fields would cost twice as much.
                 record = _new_record(
                     Record,
@@ -379,7 +381,7 @@ class Ingest:
             rule=record.rule if edited.path == record.path else None,
             path=text(edited.path, 256),
             title=text(edited.title, MAX_NAME),
-            status=edited.status if isinstance(edited.status, int) else None,
+            status=_code(str(edited.status)),
             error=text(edited.error, MAX_NAME),
             name=text(edited.name, MAX_NAME),
             data=self._redactor.data(edited.data) or None,
@@ -387,6 +389,12 @@ class Ingest:
 
 
 _new_record = tuple.__new__
+
+
+def _code(status: str | None) -> int | None:
+    """Return the number of a status line; an app may send one that has none."""
+    text = (status or "")[:3]
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def _keep(cache: dict[K, V], key: K, value: V) -> None:

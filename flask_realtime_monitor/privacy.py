@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ UNPRINTABLE = "<unprintable>"
 
 _MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 _CONVERTER = re.compile(r"<(?:[^:<>]*:)?([^<>]+)>")
+_SLASHES = re.compile("//+")
 
 
 def clean(value: Any, most: int = MAX_TEXT) -> str:
@@ -92,9 +94,9 @@ class Names:
 
 
 class _Near(NamedTuple):
-    """A rule that hides a secret, and what every path under it looks like."""
+    """What paths with a secret look like, and what is shown for them."""
 
-    rule: str
+    shown: str
     pattern: re.Pattern[str]
 
 
@@ -111,9 +113,12 @@ class Redactor:
     def path(self, path: str, rule: str | None, arguments: Mapping[str, Any] | None) -> str:
         """Return the path to keep; a view argument with a secret's name shows as ``<name>``."""
         if rule is None:
-            for near in self._near:
-                if near.pattern.fullmatch(path):
-                    return clean(near.rule)
+            if self._near:
+                # As Werkzeug reads it, which answers with the way to where it meant.
+                merged = _SLASHES.sub("/", path).rstrip("/")
+                for near in self._near:
+                    if near.pattern.match(merged):
+                        return clean(near.shown)
         elif arguments and self.hides_in(rule):
             path = _CONVERTER.sub(lambda found: self._value(found[1], arguments), rule)
         return clean(path)
@@ -121,17 +126,19 @@ class Redactor:
     def learn(self, rules: Callable[[], Iterable[str]]) -> None:
         """Take note, once, of the rules with a secret.
 
-        Where Flask answers by itself (a slash that is missing, a method that is not allowed) no
-        rule is known, and the path may hold the secret all the same; it then shows as the rule.
+        Where Flask answers by itself (a slash that is missing, a method that is not allowed, an
+        end that is misspelt) no rule is known, and the path may hold the secret all the same.
         """
         if self._has_learnt:
             return
+        whole, beginnings = [], []
+        for rule in filter(self.hides_in, rules()):
+            whole.append(_Near(rule.rstrip("/"), _like(rule.rstrip("/"))))
+            secrets = (one.end() for one in _CONVERTER.finditer(rule) if one[1] in self._secret)
+            beginning = rule[: next(secrets)]
+            beginnings.append(_Near(beginning + "/…", _like(beginning)))
+        self._near = whole + beginnings
         self._has_learnt = True
-        for rule in rules():
-            if self.hides_in(rule):
-                parts = _CONVERTER.split(rule.rstrip("/"))
-                pattern = ".+?".join(re.escape(part) for part in parts[::2])
-                self._near.append(_Near(rule.rstrip("/"), re.compile(pattern + "/?")))
 
     def query(self, query_string: str) -> str:
         """Return "?..." of the allowed parameters, "" when there are none."""
@@ -173,6 +180,15 @@ class Redactor:
         if name in self._secret:
             return f"<{name}>"
         return clean(arguments.get(name, f"<{name}>"))
+
+
+def _like(rule: str) -> re.Pattern[str]:
+    """Return what matches every path like a rule's, in any case.
+
+    Made by fnmatch, whose expressions never go back far: strangers choose what is matched.
+    """
+    texts = (glob.escape(text) for text in _CONVERTER.split(rule)[::2])
+    return re.compile(fnmatch.translate("?*".join(texts)), re.IGNORECASE)
 
 
 class Exclusion:
