@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from inspect import iscoroutinefunction
+from functools import partial, update_wrapper
+from inspect import iscoroutinefunction, ismethod
 from os import getpid
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
 from flask import (
@@ -147,9 +148,14 @@ class RealtimeMonitor:
         return hook
 
     def exempt(self, view: F) -> F:
-        """Leave a view out: its requests are only counted as excluded; a decorator."""
+        """Leave a view out: its requests are only counted as excluded; a decorator.
+
+        For a function or a class-based view, which is then left out with all that inherit from it.
+        """
         if not callable(view):
-            raise ConfigError("exempt is a decorator for a view function")
+            raise ConfigError("exempt is a decorator for a view function or a view class")
+        if ismethod(view):  # it has no attributes of its own
+            view = cast(F, update_wrapper(partial(view), view))
         view._realtime_monitor_exempt = True  # type: ignore[attr-defined]
         return view
 
@@ -294,7 +300,7 @@ def _add_commands(app: Flask) -> None:
 def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..., Iterable[bytes]]:
     """Return the app's WSGI callable, followed from its first moment to its last byte."""
     hooks, guard = state.hooks, state.guard
-    prefix = state.settings.url_prefix
+    prefix = state.settings.url_prefix.encode().decode("latin-1")  # as PEP 3333 has it
     below = prefix + "/"
     maybe_ours = (prefix, "//")  # Werkzeug takes several leading slashes for one
     lives = state.lives

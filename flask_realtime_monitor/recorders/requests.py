@@ -110,14 +110,11 @@ class RequestRecorder:
             if self._open.pop(entry, _MISSING) is None:
                 self._record(entry)
             return body
-        if entry.request is None:
-            # A middleware answered and Flask saw nothing: this is no request of the app.
-            self._open.pop(entry, None)
-            return body
         wrapper = entry.environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
             self._follow_file(entry, body)
             return body
+        # Flask may not have seen the request yet: a middleware can be a generator itself.
         return _Body(body, entry, self.end)
 
     def _follow_file(self, entry: Entry, body: Any) -> None:
@@ -155,7 +152,8 @@ class RequestRecorder:
     def _look_late(self, entry: Entry) -> None:
         """The request's last moment: of use only where ``request_finished`` did not come."""
         request = flask.request._get_current_object()  # type: ignore[attr-defined]
-        if request.environ.get(self._key) is entry:
+        # Another app may have answered, called by a middleware of ours with our environ.
+        if request.environ.get(self._key) is entry and flask.current_app == self._app:
             entry.request = request
             entry.user = self._identify()
 
@@ -270,7 +268,10 @@ class RequestRecorder:
 
     def _is_exempt(self, endpoint: str) -> bool:
         view = self._app.view_functions.get(endpoint)
-        return bool(getattr(view, "_realtime_monitor_exempt", False))
+        return any(
+            getattr(one, "_realtime_monitor_exempt", False)
+            for one in (view, getattr(view, "view_class", None))
+        )
 
     def _rules(self) -> list[str]:
         return [rule.rule for rule in self._app.url_map.iter_rules()]
