@@ -25,6 +25,7 @@ from .cli import monitor as commands
 from .errors import ConfigError
 from .identity import Identify, Person, person_of
 from .models import Activity, User
+from .privacy import MAX_NAME, clean
 from .recorders import connect_logins
 from .sharing import store_for
 from .state import ENTRY_KEY, EXTENSION, Hooks, Live, State
@@ -212,15 +213,15 @@ class RealtimeMonitor:
 
     def get_active_users(self, limit: int = 100) -> list[Json]:
         """Return the signed-in users who are active, last seen first."""
-        return self._live().picture.active_users(limit)
+        return self._live().picture.active_users(max(0, limit))
 
     def get_active_sessions(self, limit: int = 100) -> list[Json]:
         """Return the sessions that are active, last seen first."""
-        return self._live().picture.active_sessions(limit)
+        return self._live().picture.active_sessions(max(0, limit))
 
     def get_activities(self, limit: int = 100) -> list[Json]:
         """Return the newest activities, newest first."""
-        items: list[Json] = self._live().picture.activities(limit)["items"]
+        items: list[Json] = self._live().picture.activities(max(0, limit))["items"]
         return items
 
     def get_session(self, session_id: str) -> Json | None:
@@ -348,7 +349,7 @@ def _track(state: State, name: Any, user: Any, data: Json) -> None:
 def _annotate(state: State, text: Any) -> None:
     entry = state.live.requests.current()
     if entry is not None:
-        entry.extras.title = text
+        entry.extras.title = None if text is None else clean(text, MAX_NAME)
 
 
 def _checked(hook: Any, name: str, answer: str) -> Any:

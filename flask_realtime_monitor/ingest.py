@@ -143,7 +143,11 @@ class Ingest:
 
     def hides(self, endpoint: str | None, path: str, agent: str) -> bool:
         """Tell whether a request is excluded by pattern."""
-        return self._exclusion.hides(endpoint, path, agent)
+        return self._exclusion.hides(endpoint, from_wire(path), clean(from_wire(agent)))
+
+    def plain(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return custom data as it may be kept."""
+        return self._redactor.data(data)
 
     def visitor(self, address: str, agent: str) -> int:
         """Return the id of the visitor behind an address and an agent; 0 while none can be made.
@@ -372,10 +376,11 @@ class Ingest:
             ip = b"" if edited.ip is None else pack_ip(str(edited.ip))
         user = edited.user
         return record._replace(
-            user_id=None if user is None else clean(user.id, MAX_NAME),
+            user_id=None if user is None else text(user.id, MAX_NAME),
             user_name=None if user is None else text(user.name, MAX_NAME),
             ip=ip,
-            agent=clean(edited.agent),
+            agent=clean(edited.agent or ""),
+            method=text(edited.method, MAX_NAME),
             endpoint=text(edited.endpoint, MAX_NAME),
             # Where the path was edited the rule must not bring the old one back.
             rule=record.rule if edited.path == record.path else None,

@@ -7,6 +7,7 @@ import glob
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote
 
@@ -14,6 +15,8 @@ MAX_TEXT = 256
 MAX_NAME = 128
 MAX_DATA_KEYS = 16
 UNPRINTABLE = "<unprintable>"
+_DEEPEST = 4
+_PLAIN = (str, int, float, bool, type(None))
 
 _MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 _CONVERTER = re.compile(r"<(?:[^:<>]*:)?([^<>]+)>")
@@ -164,7 +167,28 @@ class Redactor:
             elif type(value) is float and abs(value) < 1e308:
                 kept[name] = value
             else:
-                kept[name] = clean(value)
+                kept[name] = self._text(value)
+        return kept
+
+    def _text(self, value: Any) -> str:
+        try:
+            return clean(self._without_secrets(value, _DEEPEST))
+        except Exception:  # a foreign mapping may raise anything at all
+            return UNPRINTABLE
+
+    def _without_secrets(self, value: Any, depth: int) -> Any:
+        """Return what is in a value's place: in a form or a list, no value of a secret's name."""
+        if not isinstance(value, Mapping | list | tuple | set | frozenset):
+            return value if type(value) in _PLAIN else clean(value)
+        if not depth:
+            return "…"
+        if not isinstance(value, Mapping):
+            return [self._without_secrets(one, depth - 1) for one in islice(value, MAX_DATA_KEYS)]
+        kept = {}
+        for key in islice(value, MAX_DATA_KEYS):
+            name = clean(key, 64)
+            is_secret = name in self._secret
+            kept[name] = f"<{name}>" if is_secret else self._without_secrets(value[key], depth - 1)
         return kept
 
     def hides_in(self, rule: str) -> bool:

@@ -3,12 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 from flask_login import LoginManager, UserMixin, login_user, logout_user
+from werkzeug.local import LocalProxy
 
 from flask_realtime_monitor import RealtimeMonitor, User
 from flask_realtime_monitor.testing import strict
 from flask_realtime_monitor.visitors import NotReadyError, Visitors
+
+from .support.apps import House
 
 
 def who_is(answer: Any) -> tuple[RealtimeMonitor, Flask]:
@@ -50,6 +53,40 @@ def test_a_hook_that_raises_leaves_a_guest() -> None:
     app.add_url_rule("/", "home", lambda: "home")
     assert app.test_client().get("/").text == "home"
     assert monitor.get_stats()["anonymous_sessions"] == 1
+
+
+def test_a_proxy_is_what_it_stands_for_while_the_request_is_there() -> None:
+    app = Flask("who")
+    monitor = RealtimeMonitor(app, identify=lambda: LocalProxy(lambda: request.args.get("who")))
+    strict(app)
+    app.add_url_rule("/", "home", lambda: "home")
+    app.test_client().get("/?who=ana")
+    assert [one["id"] for one in monitor.get_active_users()] == ["ana"]
+    app.test_client().get("/", headers={"User-Agent": "another"})
+    assert monitor.get_stats()["anonymous_sessions"] == 1
+
+
+def test_who_it_is_is_asked_once_for_each_request_that_is_recorded() -> None:
+    house = House(EXCLUDE=("static", "/healthz", "kube-probe*", "/bücher/*"))
+    asked: list[str] = []
+
+    def who() -> str:
+        asked.append(request.path)
+        return "ana"
+
+    def quiet_but_tracked() -> str:
+        house.monitor.track("asked for")
+        return "quiet"
+
+    house.monitor.identify(who)
+    house.app.add_url_rule("/exempt", view_func=house.monitor.exempt(lambda: "x"), endpoint="x")
+    house.app.add_url_rule("/healthz", "healthz", quiet_but_tracked)
+    for path in ("/", "/static/none", "/exempt", "/bücher/1", "/none", "/fail", "/healthz"):
+        house.client.get(path)
+    house.client.get("/", headers={"User-Agent": "kube-probe/1.31"})
+    assert asked == ["/", "/none", "/fail", "/healthz"]
+    assert house.monitor.get_stats()["requests_total"] == 3
+    assert house.monitor.get_activities(1)[0]["user"] == {"id": "ana", "name": None}
 
 
 class Person(UserMixin):

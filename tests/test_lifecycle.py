@@ -119,6 +119,15 @@ def test_what_ends_a_worker_passes_and_is_recorded(
     assert activity["error"] == type(raised.value).__name__
 
 
+def test_the_name_of_an_exception_s_class_is_cut(app: Flask, monitor: RealtimeMonitor) -> None:
+    @app.get("/made-up")
+    def made_up() -> str:
+        raise type("E" * 10_000, (Exception,), {})
+
+    app.test_client().get("/made-up")
+    assert only(monitor)["error"] == "E" * 127 + "…"
+
+
 @pytest.mark.parametrize("path", ["/fail", "/nothing", "/before-fails"])
 def test_an_exception_that_flask_passes_on_is_recorded(
     app: Flask, monitor: RealtimeMonitor, path: str

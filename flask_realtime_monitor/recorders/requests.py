@@ -22,7 +22,7 @@ from flask import Flask, Response
 from werkzeug.wsgi import ClosingIterator
 
 from ..guard import Guard
-from ..identity import Person
+from ..identity import Hooks, Person
 from ..ingest import QUEUE_SIZE, Ingest, Raw
 from ..records import InFlight
 from ..traffic import UNMATCHED
@@ -52,6 +52,7 @@ class RequestRecorder:
         ingest: where activities go.
         guard: keeps our own faults from the app.
         identify: returns who makes the request at hand.
+        hooks: tells whether that is a hook of the app's.
         spent: called with the microseconds that recording cost a request, for one in 16.
         worker_id: the prefix of the ids of requests in flight.
     """
@@ -63,6 +64,7 @@ class RequestRecorder:
         ingest: Ingest,
         guard: Guard,
         identify: Callable[[], Person | None],
+        hooks: Hooks,
         spent: Callable[[float], None],
         worker_id: str,
     ) -> None:
@@ -72,6 +74,7 @@ class RequestRecorder:
         self._queue = ingest.queue
         self._guard = guard
         self._identify = identify
+        self._hooks = hooks
         self._spent = spent
         self._worker_id = worker_id
         self._numbers = count(1)
@@ -145,7 +148,8 @@ class RequestRecorder:
         entry.request = request
         if type(response.response) is list or not _is_streamed(response):
             entry.is_streamed = False
-        entry.user = self._identify()
+        if self._hooks.identify is None or self._is_wanted(entry, request):
+            entry.user = self._identify()
         if began_s:
             entry.cost_s += _stamp_s() - began_s
 
@@ -155,7 +159,23 @@ class RequestRecorder:
         # Another app may have answered, called by a middleware of ours with our environ.
         if request.environ.get(self._key) is entry and flask.current_app == self._app:
             entry.request = request
-            entry.user = self._identify()
+            if self._hooks.identify is None or self._is_wanted(entry, request):
+                entry.user = self._identify()
+
+    def _is_wanted(self, entry: Entry, request: Any) -> bool:
+        """Tell whether anything of a request will be recorded, so that its user is to be asked for.
+
+        A hook of the app's may ask a database, which a health check or an image is not to wait for.
+        """
+        rule = request.url_rule
+        return bool(entry._extras and entry._extras.events) or self._is_recorded(
+            None if rule is None else rule.endpoint, entry.environ
+        )
+
+    def _is_recorded(self, endpoint: str | None, environ: dict[str, Any]) -> bool:
+        is_exempt = endpoint is not None and self._is_exempt(endpoint)
+        path, agent = environ.get("PATH_INFO", ""), environ.get("HTTP_USER_AGENT", "")
+        return not is_exempt and not self._ingest.hides(endpoint, path, agent)
 
     def current(self) -> Entry | None:
         """Return the entry of the request at hand, None outside a request that we follow."""
@@ -296,10 +316,6 @@ class RequestRecorder:
         endpoint = None if rule is None else rule.endpoint
         agent = environ.get("HTTP_USER_AGENT", "")
         path = environ.get("PATH_INFO", "")
-        is_recorded = not (
-            (endpoint is not None and self._is_exempt(endpoint))
-            or self._ingest.hides(endpoint, path, agent)
-        )
         extras = entry.extras
         if extras.id is None:
             extras.id = f"{self._worker_id}-f{next(self._numbers)}"
@@ -312,7 +328,7 @@ class RequestRecorder:
                 path, None if rule is None else rule.rule, request and request.view_args
             ),
             started_ms=int(entry.started_s * 1000),
-            is_recorded=is_recorded,
+            is_recorded=self._is_recorded(endpoint, environ),
             rule=None if rule is None else rule.rule,
         )
         if request is not None:
