@@ -82,6 +82,14 @@ class _Route(NamedTuple):
     hides_secrets: bool
 
 
+class _Scrubbed(NamedTuple):
+    """What may be kept of some activities, and how many are excluded."""
+
+    records: list[Record]
+    excluded: int
+    interruption: BaseException | None = None  # a time-out of the app's, say, in a hook
+
+
 class Ingest:
     """Takes raw activities in and folds them, in order, into the tracker.
 
@@ -138,8 +146,10 @@ class Ingest:
         """
         if not self._tracker.visitors.is_ready:
             return None
-        records, _ = self._scrubbed([raw], self._before_record())
-        return records[0] if records else None
+        found = self._scrubbed(deque([raw]), 1, self._before_record())
+        if found.interruption is not None:
+            raise found.interruption
+        return found.records[0] if found.records else None
 
     def hides(self, endpoint: str | None, path: str, agent: str) -> bool:
         """Tell whether a request is excluded by pattern."""
@@ -212,24 +222,31 @@ class Ingest:
         # The salt is looked at once a batch: what ended just before midnight may get today's.
         if self._tracker.visitors.turn(self._clock.now_at()):
             self._who.clear()
-        records, excluded = self._scrubbed([queue.popleft() for _ in range(count)], hook)
-        if records:
-            notices = self._tracker.fold(records, notice=self._wants_notices())
+        found = self._scrubbed(queue, count, hook)
+        if found.records:
+            notices = self._tracker.fold(found.records, notice=self._wants_notices())
             self.notices.extend(notices)
-        if excluded:
-            self._tracker.exclude(excluded)
+        if found.excluded:
+            self._tracker.exclude(found.excluded)
+        if found.interruption is not None:
+            raise found.interruption
 
     def _scrubbed(  # noqa: PLR0912
-        self, raws: list[Raw | None], hook: Callable[[Activity], Activity | None] | None
-    ) -> tuple[list[Record], int]:
-        """Return what may be kept of some activities, and how many are excluded.
+        self,
+        queue: deque[Raw | None],
+        count: int,
+        hook: Callable[[Activity], Activity | None] | None,
+    ) -> _Scrubbed:
+        """Take some activities out of a queue; return what may be kept of them.
 
         Every request comes through this loop; what repeats is looked up instead of worked out.
         """
         records: list[Record] = []
         excluded = 0
         known, routes, paths, statuses = self._who, self._routes, self._paths, self._statuses
-        for raw in raws:
+        take = queue.popleft
+        for _ in range(count):
+            raw = take()
             if raw is None:
                 excluded += 1
                 continue
@@ -241,7 +258,7 @@ class Ingest:
                 route = routes.get((endpoint, rule)) or self._learn(endpoint, rule)
                 kept = None
                 if path is not None:
-                    kept = paths.get(path, "")
+                    kept = "" if route.hides_secrets else paths.get(path, "")
                     if kept == "":
                         kept = self._read(path, rule, arguments)
                 if kind == "request" and (kept is None or who.is_hidden or route.is_hidden):
@@ -294,7 +311,9 @@ class Ingest:
             except Exception as error_of_ours:  # one bad activity must not lose the rest
                 self._guard.failed("scrub", error_of_ours)
                 self.dropped += 1
-        return records, excluded
+            except BaseException as interruption:  # the rest stays where it is, for the next
+                return _Scrubbed(records, excluded, interruption)
+        return _Scrubbed(records, excluded)
 
     def _meet(self, key: int, address: str, agent: str) -> _Who:
         """Work out, and keep for a while, who is behind an address and an agent."""
@@ -351,9 +370,9 @@ class Ingest:
         )
         try:
             edited: object = hook(activity)
-        except Exception as error:  # the app's own hook; what it meant to scrub is not kept
-            self._guard.failed("before_record", error)
+        except BaseException as error:  # the app's own hook; what it meant to scrub is not kept
             self.dropped += 1
+            self._guard.caught("before_record", error)
             return None
         if edited is None:
             return None

@@ -197,8 +197,8 @@ class Live:
             notice = notices.popleft()
             try:
                 self._tell(notice)
-            except Exception as error:  # a receiver of the app's
-                self.state.guard.failed("signal receiver", error)
+            except BaseException as error:  # a receiver of the app's
+                self.state.guard.caught("signal receiver", error)
 
     def _tell(self, notice: Notice) -> None:
         app = self.state.app
@@ -232,8 +232,8 @@ class Live:
         try:
             shown = None if user is None else {"id": user.id, "name": user.name}
             signal.send(self.state.app, user=shown, role=role)
-        except Exception as error:  # a receiver of the app's
-            self.state.guard.failed("signal receiver", error)
+        except BaseException as error:  # a receiver of the app's
+            self.state.guard.caught("signal receiver", error)
 
     # -- calls of the extension ----------------------------------------------------------------
 

@@ -72,6 +72,16 @@ def test_a_secret_of_a_request_in_flight_is_hidden_before_any_has_ended() -> Non
     assert shown == "/reset/<token>"
 
 
+def test_a_path_that_was_no_secret_with_one_method_is_one_with_another() -> None:
+    app, monitor = monitored()
+    app.add_url_rule("/a/<name>", "read", lambda name: name, methods=["GET"])
+    app.add_url_rule("/a/<token>", "write", lambda token: token, methods=["POST"])
+    client = app.test_client()
+    for method in ("GET", "POST"):
+        client.open("/a/b", method=method)
+    assert [one["path"] for one in monitor.get_activities()] == ["/a/<token>", "/a/b"]
+
+
 def test_a_path_made_to_be_compared_for_ever_is_not() -> None:
     app, monitor = monitored()
     app.add_url_rule("/a/<token>/<b>/<c>/<d>/end", "a", lambda **_: "")
