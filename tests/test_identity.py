@@ -139,6 +139,23 @@ def test_flask_login_tells_who_it_is_and_when_they_come_and_go(
     assert (new["user"], new["requests"]) == (None, 1)
 
 
+def test_who_takes_over_in_the_same_request_is_seen_to(shop: tuple[Flask, RealtimeMonitor]) -> None:
+    app, monitor = shop
+
+    @app.get("/as/<name>")
+    def take_over(name: str) -> str:
+        logout_user()
+        login_user(Person(name))
+        return name
+
+    client = app.test_client()
+    for path in ("/", "/in/ana", "/as/bob"):
+        client.get(path)
+    (bob,) = monitor.get_active_sessions()
+    assert (bob["user"], bob["requests"]) == ({"id": "bob", "name": None}, 1)
+    assert [one["id"] for one in monitor.get_active_users()] == ["bob"]
+
+
 def test_a_sign_out_of_nobody_is_none(shop: tuple[Flask, RealtimeMonitor]) -> None:
     app, monitor = shop
     app.test_client().get("/out")
