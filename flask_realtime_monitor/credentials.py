@@ -133,7 +133,7 @@ class Credentials:
     def _ask(self, credential: Credential) -> str | None:
         try:
             return credential.ask(credential.key)
-        except Exception as error:  # a gate that cannot be asked says no
+        except BaseException as error:  # a gate that cannot be asked says no
             self._failed("reauthorize", error)
             return _REFUSED
 

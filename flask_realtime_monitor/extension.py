@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from inspect import iscoroutinefunction
+from functools import partial, update_wrapper
+from inspect import iscoroutinefunction, ismethod
 from os import getpid
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
 from flask import (
@@ -24,6 +25,7 @@ from .cli import monitor as commands
 from .errors import ConfigError
 from .identity import Identify, Person, person_of
 from .models import Activity, User
+from .privacy import MAX_NAME, clean
 from .recorders import connect_logins
 from .shapes import copied
 from .sharing import store_for
@@ -148,9 +150,14 @@ class RealtimeMonitor:
         return hook
 
     def exempt(self, view: F) -> F:
-        """Leave a view out: its requests are only counted as excluded; a decorator."""
+        """Leave a view out: its requests are only counted as excluded; a decorator.
+
+        For a function or a class-based view, which is then left out with all that inherit from it.
+        """
         if not callable(view):
-            raise ConfigError("exempt is a decorator for a view function")
+            raise ConfigError("exempt is a decorator for a view function or a view class")
+        if ismethod(view):  # it has no attributes of its own
+            view = cast(F, update_wrapper(partial(view), view))
         view._realtime_monitor_exempt = True  # type: ignore[attr-defined]
         return view
 
@@ -207,15 +214,15 @@ class RealtimeMonitor:
 
     def get_active_users(self, limit: int = 100) -> list[Json]:
         """Return the signed-in users who are active, last seen first."""
-        return [copied(one) for one in self._live().picture.active_users(limit)]
+        return [copied(one) for one in self._live().picture.active_users(max(0, limit))]
 
     def get_active_sessions(self, limit: int = 100) -> list[Json]:
         """Return the sessions that are active, last seen first."""
-        return [copied(one) for one in self._live().picture.active_sessions(limit)]
+        return [copied(one) for one in self._live().picture.active_sessions(max(0, limit))]
 
     def get_activities(self, limit: int = 100) -> list[Json]:
         """Return the newest activities, newest first."""
-        return [copied(one) for one in self._live().picture.activities(limit)["items"]]
+        return [copied(one) for one in self._live().picture.activities(max(0, limit))["items"]]
 
     def get_session(self, session_id: str) -> Json | None:
         """Return one session with its newest activities, None when there is none."""
@@ -295,7 +302,7 @@ def _add_commands(app: Flask) -> None:
 def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..., Iterable[bytes]]:
     """Return the app's WSGI callable, followed from its first moment to its last byte."""
     hooks, guard = state.hooks, state.guard
-    prefix = state.settings.url_prefix
+    prefix = state.settings.url_prefix.encode().decode("latin-1")  # as PEP 3333 has it
     below = prefix + "/"
     maybe_ours = (prefix, "//")  # Werkzeug takes several leading slashes for one
     lives = state.lives
@@ -343,7 +350,7 @@ def _track(state: State, name: Any, user: Any, data: Json) -> None:
 def _annotate(state: State, text: Any) -> None:
     entry = state.live.requests.current()
     if entry is not None:
-        entry.extras.title = text
+        entry.extras.title = None if text is None else clean(text, MAX_NAME)
 
 
 def _checked(hook: Any, name: str, answer: str) -> Any:

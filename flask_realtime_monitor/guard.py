@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 logger = logging.getLogger("flask_realtime_monitor")
+
+#: How the names of our own threads begin.
+THREADS = "realtime-monitor"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,10 +64,15 @@ class Guard:
 
 
 def is_for_the_app(error: BaseException) -> bool:
-    """Time-outs, kills and exits that arrive while our code runs belong to the app."""
+    """Time-outs, kills and exits that arrive while our code runs belong to the app.
+
+    In a thread of our own only its kill does: whatever else a hook raises there must not end it.
+    """
     if isinstance(error, Exception):
         return False
     module = type(error).__module__
+    if threading.current_thread().name.startswith(THREADS):
+        return module.startswith("greenlet")
     return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit) or module.startswith(
         ("gevent", "greenlet")
     )

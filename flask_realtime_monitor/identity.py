@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from flask import Flask, g
 from flask.globals import request_ctx
+from werkzeug.local import LocalProxy
 
 from .models import User
+from .privacy import MAX_NAME, clean
 
 Identify = Callable[[], Any]
 Person = tuple[Any, Any]  # (id, name) as the app gave them
@@ -66,11 +68,18 @@ class Identity:
 
 def person_of(who: Any) -> Person | None:
     """Return (id, name) for what an ``identify`` hook returned."""
+    if type(who) is LocalProxy:
+        who = who._get_current_object()
     if who is None or who is False:  # "is signed in, and who": False is nobody's id
         return None
     if isinstance(who, User):
-        return None if who.id is None else (who.id, who.name)
-    return (who, None)
+        return None if who.id is None else (_plain(who.id), _plain(who.name))
+    return (_plain(who), None)
+
+
+def _plain(value: Any) -> Any:
+    """Return what is no text yet as text, while the request it may look at is still there."""
+    return value if value is None or type(value) in (str, int) else clean(value, MAX_NAME)
 
 
 def _session() -> Any:

@@ -82,6 +82,14 @@ class _Route(NamedTuple):
     hides_secrets: bool
 
 
+class _Scrubbed(NamedTuple):
+    """What may be kept of some activities, and how many are excluded."""
+
+    records: list[Record]
+    excluded: int
+    interruption: BaseException | None = None  # a time-out of the app's, say, in a hook
+
+
 class Ingest:
     """Takes raw activities in and folds them, in order, into the tracker.
 
@@ -108,7 +116,7 @@ class Ingest:
         self._exclusion = Exclusion(settings.exclude)
         #: Tells whether the view of an endpoint is never recorded.
         self.is_exempt: Callable[[str], bool] = lambda _: False
-        #: Returns the app's rules: a path that none was found for may be near one with a secret.
+        #: Returns the app's rules; a path that fits none may be near one with a secret.
         self.rules: Callable[[], list[str]] = list
         # Keyed by Python's own hash of address and agent, so that no full address is kept.
         self._who: dict[int, _Who] = {}
@@ -138,12 +146,28 @@ class Ingest:
         """
         if not self._tracker.visitors.is_ready:
             return None
-        records, _ = self._scrubbed([raw], self._before_record())
-        return records[0] if records else None
+        found = self._scrubbed(deque([raw]), 1, self._before_record())
+        if found.interruption is not None:
+            raise found.interruption
+        return found.records[0] if found.records else None
 
-    def hides(self, endpoint: str | None, path: str, agent: str) -> bool:
-        """Tell whether a request is excluded by pattern."""
-        return self._exclusion.hides(endpoint, path, agent)
+    def leaves_out(
+        self, environ: Mapping[str, Any], endpoint: str | None, rule: str | None
+    ) -> bool:
+        """Tell whether a request is not recorded; what a fold has worked out is looked up."""
+        agent, path = environ.get("HTTP_USER_AGENT", ""), environ.get("PATH_INFO", "")
+        name = agent[:MAX_TEXT]
+        found: _Route | _Who | None = self._routes.get((endpoint, rule))
+        if (found or self._learn(endpoint, rule)).is_hidden:
+            return True
+        found = self._who.get(hash((environ.get("REMOTE_ADDR"), agent)))
+        if found.is_hidden if found else name and self._exclusion.hides_name(from_wire(name)):
+            return True
+        return path not in self._paths and self._exclusion.hides_path(from_wire(path))
+
+    def plain(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return custom data as it may be kept."""
+        return self._redactor.data(data)
 
     def visitor(self, address: str, agent: str) -> int:
         """Return the id of the visitor behind an address and an agent; 0 while none can be made.
@@ -161,6 +185,8 @@ class Ingest:
 
     def path_of(self, path: str, rule: str | None, arguments: Mapping[str, Any] | None) -> str:
         """Return a path as it may be shown."""
+        if rule is None:
+            self._redactor.learn(self.rules)
         return self._redactor.path(from_wire(path), rule, arguments)
 
     def fold(self, wait_s: float = 2.0, *, may_ask: bool = True) -> None:
@@ -206,24 +232,31 @@ class Ingest:
         # The salt is looked at once a batch: what ended just before midnight may get today's.
         if self._tracker.visitors.turn(self._clock.now_at()):
             self._who.clear()
-        records, excluded = self._scrubbed([queue.popleft() for _ in range(count)], hook)
-        if records:
-            notices = self._tracker.fold(records, notice=self._wants_notices())
+        found = self._scrubbed(queue, count, hook)
+        if found.records:
+            notices = self._tracker.fold(found.records, notice=self._wants_notices())
             self.notices.extend(notices)
-        if excluded:
-            self._tracker.exclude(excluded)
+        if found.excluded:
+            self._tracker.exclude(found.excluded)
+        if found.interruption is not None:
+            raise found.interruption
 
     def _scrubbed(  # noqa: PLR0912
-        self, raws: list[Raw | None], hook: Callable[[Activity], Activity | None] | None
-    ) -> tuple[list[Record], int]:
-        """Return what may be kept of some activities, and how many are excluded.
+        self,
+        queue: deque[Raw | None],
+        count: int,
+        hook: Callable[[Activity], Activity | None] | None,
+    ) -> _Scrubbed:
+        """Take some activities out of a queue; return what may be kept of them.
 
         Every request comes through this loop; what repeats is looked up instead of worked out.
         """
         records: list[Record] = []
         excluded = 0
         known, routes, paths, statuses = self._who, self._routes, self._paths, self._statuses
-        for raw in raws:
+        take = queue.popleft
+        for _ in range(count):
+            raw = take()
             if raw is None:
                 excluded += 1
                 continue
@@ -235,7 +268,7 @@ class Ingest:
                 route = routes.get((endpoint, rule)) or self._learn(endpoint, rule)
                 kept = None
                 if path is not None:
-                    kept = paths.get(path, "")
+                    kept = "" if route.hides_secrets else paths.get(path, "")
                     if kept == "":
                         kept = self._read(path, rule, arguments)
                 if kind == "request" and (kept is None or who.is_hidden or route.is_hidden):
@@ -254,7 +287,7 @@ class Ingest:
                     if user_name is not None:
                         user_name = clean(user_name, MAX_NAME)
                 if status not in statuses:
-                    statuses[status] = int(status[:3]) if status else None
+                    _keep(statuses, status, _code(status))
                 # The class called with its fields would cost twice as much.
                 record = _new_record(
                     Record,
@@ -288,7 +321,9 @@ class Ingest:
             except Exception as error_of_ours:  # one bad activity must not lose the rest
                 self._guard.failed("scrub", error_of_ours)
                 self.dropped += 1
-        return records, excluded
+            except BaseException as interruption:  # the rest stays where it is, for the next
+                return _Scrubbed(records, excluded, interruption)
+        return _Scrubbed(records, excluded)
 
     def _meet(self, key: int, address: str, agent: str) -> _Who:
         """Work out, and keep for a while, who is behind an address and an agent."""
@@ -345,9 +380,9 @@ class Ingest:
         )
         try:
             edited: object = hook(activity)
-        except Exception as error:  # the app's own hook; what it meant to scrub is not kept
-            self._guard.failed("before_record", error)
+        except BaseException as error:  # the app's own hook; what it meant to scrub is not kept
             self.dropped += 1
+            self._guard.caught("before_record", error)
             return None
         if edited is None:
             return None
@@ -370,16 +405,17 @@ class Ingest:
             ip = b"" if edited.ip is None else pack_ip(str(edited.ip))
         user = edited.user
         return record._replace(
-            user_id=None if user is None else clean(user.id, MAX_NAME),
+            user_id=None if user is None else text(user.id, MAX_NAME),
             user_name=None if user is None else text(user.name, MAX_NAME),
             ip=ip,
-            agent=clean(edited.agent),
+            agent=clean(edited.agent or ""),
+            method=text(edited.method, MAX_NAME),
             endpoint=text(edited.endpoint, MAX_NAME),
             # Where the path was edited the rule must not bring the old one back.
             rule=record.rule if edited.path == record.path else None,
             path=text(edited.path, 256),
             title=text(edited.title, MAX_NAME),
-            status=edited.status if isinstance(edited.status, int) else None,
+            status=_code(str(edited.status)),
             error=text(edited.error, MAX_NAME),
             name=text(edited.name, MAX_NAME),
             data=self._redactor.data(edited.data) or None,
@@ -387,6 +423,12 @@ class Ingest:
 
 
 _new_record = tuple.__new__
+
+
+def _code(status: str | None) -> int | None:
+    """Return the number of a status line; an app may send one that has none."""
+    text = (status or "")[:3]
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def _keep(cache: dict[K, V], key: K, value: V) -> None:

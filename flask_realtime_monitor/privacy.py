@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote
 
@@ -13,9 +15,12 @@ MAX_TEXT = 256
 MAX_NAME = 128
 MAX_DATA_KEYS = 16
 UNPRINTABLE = "<unprintable>"
+_DEEPEST = 4
+_PLAIN = (str, int, float, bool, type(None))
 
 _MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 _CONVERTER = re.compile(r"<(?:[^:<>]*:)?([^<>]+)>")
+_SLASHES = re.compile("//+")
 
 
 def clean(value: Any, most: int = MAX_TEXT) -> str:
@@ -92,9 +97,9 @@ class Names:
 
 
 class _Near(NamedTuple):
-    """A rule that hides a secret, and what every path under it looks like."""
+    """What paths with a secret look like, and what is shown for them."""
 
-    rule: str
+    shown: str
     pattern: re.Pattern[str]
 
 
@@ -111,9 +116,12 @@ class Redactor:
     def path(self, path: str, rule: str | None, arguments: Mapping[str, Any] | None) -> str:
         """Return the path to keep; a view argument with a secret's name shows as ``<name>``."""
         if rule is None:
-            for near in self._near:
-                if near.pattern.fullmatch(path):
-                    return clean(near.rule)
+            if self._near:
+                # As Werkzeug reads it, which answers with the way to where it meant.
+                merged = _SLASHES.sub("/", path).rstrip("/")
+                for near in self._near:
+                    if near.pattern.match(merged):
+                        return clean(near.shown)
         elif arguments and self.hides_in(rule):
             path = _CONVERTER.sub(lambda found: self._value(found[1], arguments), rule)
         return clean(path)
@@ -121,17 +129,19 @@ class Redactor:
     def learn(self, rules: Callable[[], Iterable[str]]) -> None:
         """Take note, once, of the rules with a secret.
 
-        Where Flask answers by itself (a slash that is missing, a method that is not allowed) no
-        rule is known, and the path may hold the secret all the same; it then shows as the rule.
+        Where Flask answers by itself (a slash that is missing, a method that is not allowed, an
+        end that is misspelt) no rule is known, and the path may hold the secret all the same.
         """
         if self._has_learnt:
             return
+        whole, beginnings = [], []
+        for rule in filter(self.hides_in, rules()):
+            whole.append(_Near(rule.rstrip("/"), _like(rule.rstrip("/"))))
+            secrets = (one.end() for one in _CONVERTER.finditer(rule) if one[1] in self._secret)
+            beginning = rule[: next(secrets)]
+            beginnings.append(_Near(beginning + "/…", _like(beginning)))
+        self._near = whole + beginnings
         self._has_learnt = True
-        for rule in rules():
-            if self.hides_in(rule):
-                parts = _CONVERTER.split(rule.rstrip("/"))
-                pattern = ".+?".join(re.escape(part) for part in parts[::2])
-                self._near.append(_Near(rule.rstrip("/"), re.compile(pattern + "/?")))
 
     def query(self, query_string: str) -> str:
         """Return "?..." of the allowed parameters, "" when there are none."""
@@ -157,7 +167,28 @@ class Redactor:
             elif type(value) is float and abs(value) < 1e308:
                 kept[name] = value
             else:
-                kept[name] = clean(value)
+                kept[name] = self._text(value)
+        return kept
+
+    def _text(self, value: Any) -> str:
+        try:
+            return clean(self._without_secrets(value, _DEEPEST))
+        except Exception:  # a foreign mapping may raise anything at all
+            return UNPRINTABLE
+
+    def _without_secrets(self, value: Any, depth: int) -> Any:
+        """Return what is in a value's place: in a form or a list, no value of a secret's name."""
+        if not isinstance(value, Mapping | list | tuple | set | frozenset):
+            return value if type(value) in _PLAIN else clean(value)
+        if not depth:
+            return "…"
+        if not isinstance(value, Mapping):
+            return [self._without_secrets(one, depth - 1) for one in islice(value, MAX_DATA_KEYS)]
+        kept = {}
+        for key in islice(value, MAX_DATA_KEYS):
+            name = clean(key, 64)
+            is_secret = name in self._secret
+            kept[name] = f"<{name}>" if is_secret else self._without_secrets(value[key], depth - 1)
         return kept
 
     def hides_in(self, rule: str) -> bool:
@@ -175,6 +206,15 @@ class Redactor:
         return clean(arguments.get(name, f"<{name}>"))
 
 
+def _like(rule: str) -> re.Pattern[str]:
+    """Return what matches every path like a rule's, in any case.
+
+    Made by fnmatch, whose expressions never go back far: strangers choose what is matched.
+    """
+    texts = (glob.escape(text) for text in _CONVERTER.split(rule)[::2])
+    return re.compile(fnmatch.translate("?*".join(texts)), re.IGNORECASE)
+
+
 class Exclusion:
     """Decides what is not recorded: patterns of endpoints, paths (``/...``) or agents."""
 
@@ -183,12 +223,6 @@ class Exclusion:
         paths = [fnmatch.translate(item) for item in items if item.startswith("/")]
         self._path = re.compile("|".join(paths)).match if paths else None
         self._names = Names(item for item in items if not item.startswith("/"))
-
-    def hides(self, endpoint: str | None, path: str, agent: str) -> bool:
-        """Tell whether a request is to be left out."""
-        if endpoint is not None and self.hides_name(endpoint):
-            return True
-        return (bool(agent) and self.hides_name(agent)) or self.hides_path(path)
 
     def hides_name(self, name: str) -> bool:
         """Tell whether an endpoint or an agent is to be left out."""

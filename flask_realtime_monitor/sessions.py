@@ -215,7 +215,7 @@ class Sessions:
                     if due_s is None and not self.ends_alone:
                         due_s = now_ms // 1000 + _LOOK_AGAIN_S
                     if due_s is None:
-                        self._end(key, row, now_ms)
+                        self._end(key, row, now_ms, self.partner(key, row))
                     else:
                         wheel.add(key, due_s)
                 most -= 1
@@ -254,7 +254,7 @@ class Sessions:
         for key in keys:
             row = self.rows.get(key)
             if row is not None:
-                self._end(key, row, now_ms)
+                self._end(key, row, now_ms, self.partner(key, row))
 
     def sign_out(self, record: Record, now_ms: int, generation: int) -> tuple[int, ...]:
         """End the session of who signed out, and the visitor's anonymous one, here as elsewhere.
@@ -274,18 +274,19 @@ class Sessions:
             self.key(visitor, record.user_id, record.user_name),
             self.anonymous_key(visitor),
         )
-        self.end(ended, now_ms)
+        for key in ended:
+            self._end_among(ended, key, now_ms)
         self._begin_generation(visitor, generation)
         return ended
 
     def sign_out_elsewhere(
-        self, visitor: int, keys: Iterable[int], generation: int, at_ms: int, now_ms: int
+        self, visitor: int, keys: Sequence[int], generation: int, at_ms: int, now_ms: int
     ) -> None:
         """End what another worker saw sign out at ``at_ms``, if it was not seen since."""
         for key in keys:
             row = self.rows.get(key)
             if row is not None and rows.last_ms_of(row) <= at_ms:
-                self._end(key, row, now_ms)
+                self._end_among(keys, key, now_ms)
         if self.generation.get(visitor, 0) < generation:
             self._begin_generation(visitor, generation)
 
@@ -334,9 +335,19 @@ class Sessions:
             self._ended.pop(key, None)
         return gone
 
-    def _end(self, key: int, row: bytes, now_ms: int) -> None:
+    def _end_among(self, keys: Sequence[int], key: int, now_ms: int) -> None:
+        """End one of several sessions that end together.
+
+        Once the first has ended, the visitor may have one user left, who is then joined with the
+        guest: that one goes on.
+        """
+        row = self.rows.get(key)
+        if row is not None:
+            joined = self.partner(key, row)
+            self._end(key, row, now_ms, joined if joined and joined[0] in keys else None)
+
+    def _end(self, key: int, row: bytes, now_ms: int, joined: tuple[int, bytes] | None) -> None:
         """End a session: this row and the one joined with it."""
-        joined = self.partner(key, row)
         if joined is not None and not HEAD.unpack_from(row)[5]:
             (key, row), joined = joined, (key, row)
         self.tell("ended", key, row, joined)

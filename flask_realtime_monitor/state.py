@@ -21,7 +21,7 @@ from .identity import Identify, Identity, Person
 from .ingest import Ingest, Raw
 from .models import Activity, User
 from .picture import Picture
-from .privacy import clean
+from .privacy import MAX_NAME, clean
 from .recorders import LoginRecorder, RequestRecorder
 from .records import ENDED, Notice
 from .sessions import MAX_AGENTS
@@ -116,6 +116,7 @@ class Live:
             self.ingest,
             guard,
             state.identity,
+            state.hooks,
             self.worker.record_us.add,
             self.worker.id,
         )
@@ -196,8 +197,8 @@ class Live:
             notice = notices.popleft()
             try:
                 self._tell(notice)
-            except Exception as error:  # a receiver of the app's
-                self.state.guard.failed("signal receiver", error)
+            except BaseException as error:  # a receiver of the app's
+                self.state.guard.caught("signal receiver", error)
 
     def _tell(self, notice: Notice) -> None:
         app = self.state.app
@@ -231,13 +232,15 @@ class Live:
         try:
             shown = None if user is None else {"id": user.id, "name": user.name}
             signal.send(self.state.app, user=shown, role=role)
-        except Exception as error:  # a receiver of the app's
-            self.state.guard.failed("signal receiver", error)
+        except BaseException as error:  # a receiver of the app's
+            self.state.guard.caught("signal receiver", error)
 
     # -- calls of the extension ----------------------------------------------------------------
 
     def track(self, name: Any, user: Person | None, data: dict[str, Any]) -> None:
         """Record a custom activity, of the request at hand where there is one."""
+        # As text now: a list that changes, or a text that looks at the request, is another later.
+        name, data = clean(name, MAX_NAME), self.ingest.plain(data)
         entry = self.requests.current()
         if entry is not None:
             self.requests.track(entry, name, user, data)

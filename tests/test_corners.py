@@ -40,13 +40,53 @@ def test_a_websocket_that_has_ended_is_no_error() -> None:
     assert monitor.get_activities()[0]["error"] is None
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/slash/SECRET"), ("POST", "/reset/SECRET")])
-def test_a_secret_in_a_path_is_hidden_where_flask_answers_by_itself(method: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/slash/SECRET", 308),
+        ("GET", "//slash/SECRET", 308),
+        ("GET", "/shop//slash/SECRET/", 308),
+        ("POST", "/reset/SECRET", 405),
+        ("GET", "/api/SECRET/user", 404),
+        ("GET", "/api/SECRET/users/7", 404),
+        ("GET", "/API/SECRET/users", 404),
+        ("GET", "/api/SECRET\n/user", 404),
+        ("GET", "/api/users\n/SECRET/users", 404),
+    ],
+)
+def test_a_secret_in_a_path_is_hidden_where_flask_answers_by_itself(
+    method: str, path: str, status: int
+) -> None:
     app, monitor = monitored()
-    app.add_url_rule("/slash/<token>/", "slash", lambda token: token)
-    app.add_url_rule("/reset/<token>", "reset", lambda token: token)
-    assert app.test_client().open(path, method=method).status_code in (308, 405)
+    for rule in ("/slash/<token>/", "/shop/slash/<token>/", "/reset/<token>", "/api/<key>/users"):
+        app.add_url_rule(rule, rule, lambda **_: "")
+    found = app.test_client().open("/", method=method, environ_overrides={"PATH_INFO": path})
+    assert found.status_code == status
     assert "SECRET" not in monitor.get_activities()[0]["path"]
+
+
+def test_a_secret_of_a_request_in_flight_is_hidden_before_any_has_ended() -> None:
+    app, _ = monitored()
+    app.add_url_rule("/reset/<token>", "reset", lambda token: token)
+    shown = app.extensions["realtime_monitor"].live.ingest.path_of("/reset/SECRET/", None, None)
+    assert shown == "/reset/<token>"
+
+
+def test_a_path_that_was_no_secret_with_one_method_is_one_with_another() -> None:
+    app, monitor = monitored()
+    app.add_url_rule("/a/<name>", "read", lambda name: name, methods=["GET"])
+    app.add_url_rule("/a/<token>", "write", lambda token: token, methods=["POST"])
+    client = app.test_client()
+    for method in ("GET", "POST"):
+        client.open("/a/b", method=method)
+    assert [one["path"] for one in monitor.get_activities()] == ["/a/<token>", "/a/b"]
+
+
+def test_a_path_made_to_be_compared_for_ever_is_not() -> None:
+    app, monitor = monitored()
+    app.add_url_rule("/a/<token>/<b>/<c>/<d>/end", "a", lambda **_: "")
+    app.test_client().get("/", environ_overrides={"PATH_INFO": "/a/" + "x/" * 4000 + "\n"})
+    assert monitor.get_activities()[0]["path"] == "/a/<token>/…"
 
 
 def test_stats_and_worker_agree_on_what_was_dropped(caplog: pytest.LogCaptureFixture) -> None:

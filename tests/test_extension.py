@@ -11,6 +11,7 @@ import flask_login
 import pytest
 from blinker import Signal
 from flask import Flask
+from werkzeug.local import LocalProxy
 
 from flask_realtime_monitor import ConfigError, RealtimeMonitor
 from flask_realtime_monitor.testing import strict
@@ -126,6 +127,33 @@ def test_what_is_tracked_and_annotated_in_a_request_is_its_visitor_s() -> None:
     assert custom["data"] == {"amount": 12, "card_token": "<card_token>"}
     assert custom["user"] == {"id": "ana", "name": None}
     assert custom["session"] == request["session"]
+
+
+def test_what_is_tracked_and_annotated_is_what_it_was_then() -> None:
+    house = House()
+
+    @house.app.get("/cart")
+    def cart() -> str:
+        items = ["tea"]
+        here = LocalProxy(lambda: flask.request.path)
+        house.monitor.annotate(here)  # type: ignore[arg-type]  # as of a lazy translation
+        house.monitor.track("put in", items=items, here=here)
+        items.clear()
+        return "cart"
+
+    house.visit("/cart")
+    custom, request = house.monitor.get_activities()
+    assert request["title"] == "/cart"
+    assert custom["data"] == {"items": "['tea']", "here": "/cart"}
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_none_wanted_is_an_empty_list(limit: int) -> None:
+    house = House()
+    house.visit("/", "ana")
+    monitor = house.monitor
+    calls = (monitor.get_active_users, monitor.get_active_sessions, monitor.get_activities)
+    assert [call(limit) for call in calls] == [[], [], []]
 
 
 def test_outside_a_request_something_is_tracked_of_a_user() -> None:

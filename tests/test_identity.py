@@ -3,12 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 from flask_login import LoginManager, UserMixin, login_user, logout_user
+from werkzeug.local import LocalProxy
 
 from flask_realtime_monitor import RealtimeMonitor, User
 from flask_realtime_monitor.testing import strict
 from flask_realtime_monitor.visitors import NotReadyError, Visitors
+
+from .support.apps import House
 
 
 def who_is(answer: Any) -> tuple[RealtimeMonitor, Flask]:
@@ -50,6 +53,40 @@ def test_a_hook_that_raises_leaves_a_guest() -> None:
     app.add_url_rule("/", "home", lambda: "home")
     assert app.test_client().get("/").text == "home"
     assert monitor.get_stats()["anonymous_sessions"] == 1
+
+
+def test_a_proxy_is_what_it_stands_for_while_the_request_is_there() -> None:
+    app = Flask("who")
+    monitor = RealtimeMonitor(app, identify=lambda: LocalProxy(lambda: request.args.get("who")))
+    strict(app)
+    app.add_url_rule("/", "home", lambda: "home")
+    app.test_client().get("/?who=ana")
+    assert [one["id"] for one in monitor.get_active_users()] == ["ana"]
+    app.test_client().get("/", headers={"User-Agent": "another"})
+    assert monitor.get_stats()["anonymous_sessions"] == 1
+
+
+def test_who_it_is_is_asked_once_for_each_request_that_is_recorded() -> None:
+    house = House(EXCLUDE=("static", "/healthz", "kube-probe*", "/bücher/*"))
+    asked: list[str] = []
+
+    def who() -> str:
+        asked.append(request.path)
+        return "ana"
+
+    def quiet_but_tracked() -> str:
+        house.monitor.track("asked for")
+        return "quiet"
+
+    house.monitor.identify(who)
+    house.app.add_url_rule("/exempt", view_func=house.monitor.exempt(lambda: "x"), endpoint="x")
+    house.app.add_url_rule("/healthz", "healthz", quiet_but_tracked)
+    for path in ("/", "/static/none", "/exempt", "/bücher/1", "/none", "/fail", "/healthz"):
+        house.client.get(path)
+    house.client.get("/", headers={"User-Agent": "kube-probe/1.31"})
+    assert asked == ["/", "/none", "/fail", "/healthz"]
+    assert house.monitor.get_stats()["requests_total"] == 3
+    assert house.monitor.get_activities(1)[0]["user"] == {"id": "ana", "name": None}
 
 
 class Person(UserMixin):
@@ -100,6 +137,23 @@ def test_flask_login_tells_who_it_is_and_when_they_come_and_go(
     client.get("/")
     (new,) = monitor.get_active_sessions()
     assert (new["user"], new["requests"]) == (None, 1)
+
+
+def test_who_takes_over_in_the_same_request_is_seen_to(shop: tuple[Flask, RealtimeMonitor]) -> None:
+    app, monitor = shop
+
+    @app.get("/as/<name>")
+    def take_over(name: str) -> str:
+        logout_user()
+        login_user(Person(name))
+        return name
+
+    client = app.test_client()
+    for path in ("/", "/in/ana", "/as/bob"):
+        client.get(path)
+    (bob,) = monitor.get_active_sessions()
+    assert (bob["user"], bob["requests"]) == ({"id": "bob", "name": None}, 1)
+    assert [one["id"] for one in monitor.get_active_users()] == ["bob"]
 
 
 def test_a_sign_out_of_nobody_is_none(shop: tuple[Flask, RealtimeMonitor]) -> None:

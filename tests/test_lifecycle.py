@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from werkzeug.test import Client, EnvironBuilder, run_wsgi_app
 
 from flask_realtime_monitor import RealtimeMonitor
@@ -119,6 +119,15 @@ def test_what_ends_a_worker_passes_and_is_recorded(
     assert activity["error"] == type(raised.value).__name__
 
 
+def test_the_name_of_an_exception_s_class_is_cut(app: Flask, monitor: RealtimeMonitor) -> None:
+    @app.get("/made-up")
+    def made_up() -> str:
+        raise type("E" * 10_000, (Exception,), {})
+
+    app.test_client().get("/made-up")
+    assert only(monitor)["error"] == "E" * 127 + "…"
+
+
 @pytest.mark.parametrize("path", ["/fail", "/nothing", "/before-fails"])
 def test_an_exception_that_flask_passes_on_is_recorded(
     app: Flask, monitor: RealtimeMonitor, path: str
@@ -194,6 +203,22 @@ def test_a_request_within_a_request_is_one_of_its_own(app: Flask, monitor: Realt
     assert monitor.get_stats()["requests_total"] == 2
     assert {one["path"] for one in monitor.get_activities()} == {"/", "/outer"}
     assert monitor.get_stats()["in_flight"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "status"), [("Awesome", None), ("299 Own", 299), ("²³ Odd", None)]
+)
+def test_a_status_line_of_the_app_s_own_is_recorded(
+    app: Flask, monitor: RealtimeMonitor, line: str, status: int | None
+) -> None:
+    @app.get("/own-line")
+    def own_line() -> Response:
+        return Response("x", status=line)
+
+    app.test_client().get("/own-line")
+    stats = monitor.get_stats()
+    assert (stats["requests_total"], stats["dropped"]["activities"]) == (1, 0)
+    assert monitor.get_activities()[0]["status"] == status
 
 
 def test_a_request_context_without_a_request_is_none(app: Flask, monitor: RealtimeMonitor) -> None:

@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from werkzeug.datastructures import ImmutableMultiDict
 
-from flask_realtime_monitor import Activity, rows
+from flask_realtime_monitor import Activity, User, rows
 from flask_realtime_monitor.privacy import Redactor, clean, masked, pack_ip, visitor_part
 from flask_realtime_monitor.testing import strict
 
@@ -91,6 +92,25 @@ def test_custom_data_is_bounded_and_plain() -> None:
     assert len(redactor.data({str(n): n for n in range(100)})) == 16
 
 
+def test_no_secret_of_a_form_or_a_list_is_kept() -> None:
+    class Hostile(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            raise LookupError
+
+    house = House()
+    house.visit("/", "ana")
+    form = ImmutableMultiDict({"password": "hunter2", "name": "ana"})
+    house.monitor.track(
+        "signed up", user="ana", form=form, steps=[{"api_key": "hunter2"}, ({"a": 1},)]
+    )
+    house.monitor.track("odd", user="ana", odd=Hostile(a=1), deep=[[[[[["hunter2"]]]]]])
+    odd, one = house.monitor.get_activities(2)
+    assert "hunter2" not in str(odd) + str(one)
+    assert one["data"]["form"] == "{'password': '<password>', 'name': 'ana'}"
+    assert one["data"]["steps"] == "[{'api_key': '<api_key>'}, [{'a': 1}]]"
+    assert odd["data"]["odd"] == "<unprintable>"
+
+
 @pytest.mark.parametrize("text", ["\ud800", "x" * 10_000, "a\0b", "\u202eevil"])
 def test_any_text_becomes_short_text_that_json_can_carry(text: str) -> None:
     kept = clean(text)
@@ -110,6 +130,23 @@ def test_before_record_may_edit() -> None:
     assert (one["path"], one["title"], one["user"]) == ("/hidden", "scrubbed", None)
     (session,) = house.monitor.get_active_sessions()
     assert (session["ip"], session["user"], session["path"]) == (None, None, "/hidden")
+
+
+def test_before_record_may_take_away_anything() -> None:
+    house = House()
+
+    @house.monitor.before_record
+    def scrub(activity: Activity) -> Activity:
+        emptied: dict[str, Any] = {"user": User(None), "agent": None, "method": None}  # type: ignore[arg-type]
+        return replace(activity, **emptied, endpoint=None, path=None, status=10**9)
+
+    house.visit("/item/secret", "ana")
+    (one,) = house.monitor.get_activities()
+    assert (one["user"], one["method"], one["path"]) == (None, None, None)
+    (session,) = house.monitor.get_active_sessions()
+    (listed,) = house.monitor.get_session(session["id"])["activities"]  # type: ignore[index]
+    assert session["agent"]["browser"] is None
+    assert listed["status"] == one["status"]
 
 
 def test_before_record_may_drop_which_counts_as_excluded() -> None:

@@ -91,7 +91,9 @@ def test_another_site_s_page_reads_nothing(path: str) -> None:
 
 
 def test_the_page_has_a_strict_policy() -> None:
-    policy = answer(House(), "/monitor/")[1]["Content-Security-Policy"]
+    headers = answer(House(), "/monitor/")[1]
+    policy = headers["Content-Security-Policy"]
+    assert headers["X-Frame-Options"] == "DENY"
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
     assert "default-src 'none'" in policy

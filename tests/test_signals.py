@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from flask_realtime_monitor import signals
+from flask_realtime_monitor import Activity, signals
 from flask_realtime_monitor.testing import strict
 
 from .support.apps import House
+from .support.waiting import wait_until
 
 NAMES = ("activity_recorded", "session_started", "session_ended", "viewer_connected")
 
@@ -75,6 +76,59 @@ def test_who_opens_the_page_is_told(
     assert (name, sent["user"], sent["role"]) == (
         *("viewer_connected", {"id": "boss", "name": None}, "reveal"),
     )
+
+
+class OfTheApp(BaseException):
+    """As gevent's Timeout: no Exception."""
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, OfTheApp])
+def test_the_loop_outlives_whatever_the_app_s_code_raises_in_it(
+    house: House, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    strict(house.app, False)
+    told: list[str] = []
+
+    def broken(sender: Any, **_: Any) -> None:
+        told.append("receiver")
+        if told.count("receiver") == 1:
+            raise error
+
+    @house.monitor.before_record
+    def scrub(activity: Activity) -> Activity:
+        told.append("hook")
+        if told.count("hook") == 1:
+            raise error
+        return activity
+
+    with signals.activity_recorded.connected_to(broken, house.app):
+        for number in (1, 2, 3):
+            house.visit("/")
+            wait_until(lambda number=number: told.count("hook") == number, "the loop to fold")
+        wait_until(lambda: told.count("receiver") == 2, "both to be told")
+    stats = house.monitor.get_stats()
+    assert (stats["requests_total"], stats["dropped"]["activities"]) == (2, 1)
+
+
+def test_an_exit_in_before_record_ends_the_reading_call_and_loses_nothing_else(
+    house: House,
+) -> None:
+    strict(house.app, False)
+
+    @house.monitor.before_record
+    def scrub(activity: Activity) -> Activity:
+        if activity.path == "/item/2":
+            raise SystemExit
+        return activity
+
+    live = house.app.extensions["realtime_monitor"].live
+    with live._beating:  # the loop is not to be first
+        for number in (1, 2, 3):
+            house.visit(f"/item/{number}")
+        with pytest.raises(SystemExit):
+            house.monitor.get_stats()
+        paths = [one["path"] for one in house.monitor.get_activities()]
+    assert paths == ["/item/3", "/item/1"]
 
 
 def test_a_receiver_that_raises_disturbs_nobody(

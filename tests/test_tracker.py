@@ -60,6 +60,25 @@ def test_a_sign_out_ends_the_session_and_the_visitor_begins_anew() -> None:
     assert (after["user"], after["requests"]) == (None, 1)
 
 
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_a_sign_out_leaves_another_user_behind_the_same_address(is_elsewhere: bool) -> None:
+    bench, here = Bench(), Bench()
+    for one in (bench, here):
+        for user in (None, "ana", "bob"):
+            one.visit(1, user)
+    bob = next(one for one in here.sessions() if one["user"] == {"id": "bob", "name": None})
+    if is_elsewhere:
+        bench.tracker.notes = []
+        bench.visit(1, "ana", kind="logout")
+        for note in bench.tracker.take_notes():
+            here.tracker.take_note(note)
+    else:
+        here.visit(1, "ana", kind="logout")
+    assert here.sessions() == [bob]
+    here.visit(1)
+    assert [one["user"] for one in here.sessions()] == [bob["user"]]  # joined: one user is left
+
+
 def test_sessions_end_when_idle_for_the_time_out_and_not_before() -> None:
     bench = Bench(session_timeout=100, active_window=10)
     bench.visit(1)

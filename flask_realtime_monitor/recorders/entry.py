@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..identity import Person
+from ..privacy import MAX_NAME, clean
 from ..records import InFlight
 
 if TYPE_CHECKING:
@@ -85,4 +86,4 @@ class Entry:
     def fail(self, error: BaseException) -> None:
         """Note the first exception of the request."""
         if self.extras.error is None:
-            self.extras.error = type(error).__name__
+            self.extras.error = clean(type(error).__name__, MAX_NAME)

@@ -22,7 +22,7 @@ from flask import Flask, Response
 from werkzeug.wsgi import ClosingIterator
 
 from ..guard import Guard
-from ..identity import Person
+from ..identity import Hooks, Person
 from ..ingest import QUEUE_SIZE, Ingest, Raw
 from ..records import InFlight
 from ..traffic import UNMATCHED
@@ -52,6 +52,7 @@ class RequestRecorder:
         ingest: where activities go.
         guard: keeps our own faults from the app.
         identify: returns who makes the request at hand.
+        hooks: tells whether that is a hook of the app's.
         spent: called with the microseconds that recording cost a request, for one in 16.
         worker_id: the prefix of the ids of requests in flight.
     """
@@ -63,6 +64,7 @@ class RequestRecorder:
         ingest: Ingest,
         guard: Guard,
         identify: Callable[[], Person | None],
+        hooks: Hooks,
         spent: Callable[[float], None],
         worker_id: str,
     ) -> None:
@@ -72,6 +74,7 @@ class RequestRecorder:
         self._queue = ingest.queue
         self._guard = guard
         self._identify = identify
+        self._hooks = hooks
         self._spent = spent
         self._worker_id = worker_id
         self._numbers = count(1)
@@ -110,14 +113,11 @@ class RequestRecorder:
             if self._open.pop(entry, _MISSING) is None:
                 self._record(entry)
             return body
-        if entry.request is None:
-            # A middleware answered and Flask saw nothing: this is no request of the app.
-            self._open.pop(entry, None)
-            return body
         wrapper = entry.environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
             self._follow_file(entry, body)
             return body
+        # Flask may not have seen the request yet: a middleware can be a generator itself.
         return _Body(body, entry, self.end)
 
     def _follow_file(self, entry: Entry, body: Any) -> None:
@@ -148,16 +148,31 @@ class RequestRecorder:
         entry.request = request
         if type(response.response) is list or not _is_streamed(response):
             entry.is_streamed = False
-        entry.user = self._identify()
+        if self._hooks.identify is None or self._is_wanted(entry, request):
+            entry.user = self._identify()
         if began_s:
             entry.cost_s += _stamp_s() - began_s
 
     def _look_late(self, entry: Entry) -> None:
         """The request's last moment: of use only where ``request_finished`` did not come."""
         request = flask.request._get_current_object()  # type: ignore[attr-defined]
-        if request.environ.get(self._key) is entry:
+        # Another app may have answered, called by a middleware of ours with our environ.
+        if request.environ.get(self._key) is entry and flask.current_app == self._app:
             entry.request = request
-            entry.user = self._identify()
+            if self._hooks.identify is None or self._is_wanted(entry, request):
+                entry.user = self._identify()
+
+    def _is_wanted(self, entry: Entry, request: Any) -> bool:
+        """Tell whether anything of a request will be recorded, so that its user is to be asked for.
+
+        A hook of the app's may ask a database, which a health check or an image is not to wait for.
+        """
+        if entry._extras and entry._extras.events:
+            return True
+        rule = request.url_rule
+        if rule is None:
+            return not self._ingest.leaves_out(entry.environ, None, None)
+        return not self._ingest.leaves_out(entry.environ, rule.endpoint, rule.rule)
 
     def current(self) -> Entry | None:
         """Return the entry of the request at hand, None outside a request that we follow."""
@@ -270,7 +285,10 @@ class RequestRecorder:
 
     def _is_exempt(self, endpoint: str) -> bool:
         view = self._app.view_functions.get(endpoint)
-        return bool(getattr(view, "_realtime_monitor_exempt", False))
+        return any(
+            getattr(one, "_realtime_monitor_exempt", False)
+            for one in (view, getattr(view, "view_class", None))
+        )
 
     def _rules(self) -> list[str]:
         return [rule.rule for rule in self._app.url_map.iter_rules()]
@@ -291,14 +309,10 @@ class RequestRecorder:
         if not environ:
             return None  # it has ended while we looked
         request = entry.request or environ.get("werkzeug.request")
-        rule = None if request is None else request.url_rule
-        endpoint = None if rule is None else rule.endpoint
+        route = None if request is None else request.url_rule
+        endpoint, rule = (None, None) if route is None else (route.endpoint, route.rule)
         agent = environ.get("HTTP_USER_AGENT", "")
         path = environ.get("PATH_INFO", "")
-        is_recorded = not (
-            (endpoint is not None and self._is_exempt(endpoint))
-            or self._ingest.hides(endpoint, path, agent)
-        )
         extras = entry.extras
         if extras.id is None:
             extras.id = f"{self._worker_id}-f{next(self._numbers)}"
@@ -307,12 +321,10 @@ class RequestRecorder:
             visitor=self._ingest.visitor(environ.get("REMOTE_ADDR") or "", agent),
             method=environ.get("REQUEST_METHOD"),
             endpoint=endpoint or UNMATCHED,
-            path=self._ingest.path_of(
-                path, None if rule is None else rule.rule, request and request.view_args
-            ),
+            path=self._ingest.path_of(path, rule, request and request.view_args),
             started_ms=int(entry.started_s * 1000),
-            is_recorded=is_recorded,
-            rule=None if rule is None else rule.rule,
+            is_recorded=not self._ingest.leaves_out(environ, endpoint, rule),
+            rule=rule,
         )
         if request is not None:
             extras.shown = shown  # routed: it stays as it is now

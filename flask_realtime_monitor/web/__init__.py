@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from flask import Blueprint, Flask, Response, g, request
+from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 
 from ..access import WALL, Verdict
-from ..state import current_state
+from ..state import ENTRY_KEY, current_state
 from . import answers, api, assets, ending, pages, stream, wall
 
 NAME = "realtime_monitor"
@@ -49,6 +49,7 @@ def blueprint(url_prefix: str) -> Blueprint:
     """Return the blueprint, to be registered on one app."""
     made = Blueprint(NAME, __package__)
     made.before_request(_gate)
+    made.url_defaults(_this_host)
 
     def add_rules(setup: BlueprintSetupState) -> None:
         app = cast(Flask, setup.app)  # an App of Flask's is a Flask, typed more loosely
@@ -65,16 +66,31 @@ def _add_rule(app: Flask, path: str, endpoint: str, view: _View) -> None:
     map_ = app.url_map
     options: dict[str, Any] = {"host": "<_host>"} if map_.host_matching else {}
     rule = app.url_rule_class(
-        path, endpoint=endpoint, methods=None, strict_slashes=False, **options
+        path,
+        endpoint=endpoint,
+        methods=None,
+        strict_slashes=False,
+        merge_slashes=False,
+        **options,
     )
     rule.provide_automatic_options = False  # type: ignore[attr-defined]
     map_.add(rule)
     app.view_functions[endpoint] = view
 
 
+def _this_host(_: str, values: dict[str, Any]) -> None:
+    """Where the app's rules are told apart by host, let our URLs be those of the host at hand."""
+    if current_app.url_map.host_matching and request:
+        values.setdefault("_host", request.host.lower())
+
+
 def _gate() -> Response | None:
     """Refuse whoever may not watch."""
     state, _ = current_state()
+    entry = request.environ.get(ENTRY_KEY)
+    if entry is not None:
+        # A middleware has moved us elsewhere: only here one can see that this is a page of ours.
+        entry.respond = answers.with_own_headers(request.environ, entry.respond)
     if request.environ.get("wsgi.multiprocess"):
         state.is_one_of_many = True
     if request.endpoint == f"{NAME}.metrics" and state.access.opens_metrics(
@@ -130,4 +146,5 @@ def _answering(view: _View) -> _View:
             current_state().state.guard.failed(f"view {request.endpoint}", error)
             return answers.error(500, "the monitor failed here; the app's log says why")
 
+    answer._realtime_monitor_exempt = True  # type: ignore[attr-defined]
     return answer

@@ -34,7 +34,8 @@ def html_answer(html: str, *, may_pack: bool = True) -> Response:
     Args:
         may_pack: whether it holds no secret, and may be compressed.
     """
-    set_headers(Content_Security_Policy=CONTENT_SECURITY_POLICY)
+    # What frame-ancestors says, for browsers and scanners that know the older header alone.
+    set_headers(Content_Security_Policy=CONTENT_SECURITY_POLICY, X_Frame_Options="DENY")
     answer = Response(html, mimetype="text/html")
     if may_pack:
         answer.vary.add("Accept-Encoding")
