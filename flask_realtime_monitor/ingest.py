@@ -116,7 +116,7 @@ class Ingest:
         self._exclusion = Exclusion(settings.exclude)
         #: Tells whether the view of an endpoint is never recorded.
         self.is_exempt: Callable[[str], bool] = lambda _: False
-        #: Returns the app's rules: a path that none was found for may be near one with a secret.
+        #: Returns the app's rules; a path that fits none may be near one with a secret.
         self.rules: Callable[[], list[str]] = list
         # Keyed by Python's own hash of address and agent, so that no full address is kept.
         self._who: dict[int, _Who] = {}
@@ -151,9 +151,19 @@ class Ingest:
             raise found.interruption
         return found.records[0] if found.records else None
 
-    def hides(self, endpoint: str | None, path: str, agent: str) -> bool:
-        """Tell whether a request is excluded by pattern."""
-        return self._exclusion.hides(endpoint, from_wire(path), clean(from_wire(agent)))
+    def leaves_out(
+        self, environ: Mapping[str, Any], endpoint: str | None, rule: str | None
+    ) -> bool:
+        """Tell whether a request is not recorded; what a fold has worked out is looked up."""
+        agent, path = environ.get("HTTP_USER_AGENT", ""), environ.get("PATH_INFO", "")
+        name = agent[:MAX_TEXT]
+        found: _Route | _Who | None = self._routes.get((endpoint, rule))
+        if (found or self._learn(endpoint, rule)).is_hidden:
+            return True
+        found = self._who.get(hash((environ.get("REMOTE_ADDR"), agent)))
+        if found.is_hidden if found else name and self._exclusion.hides_name(from_wire(name)):
+            return True
+        return path not in self._paths and self._exclusion.hides_path(from_wire(path))
 
     def plain(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return custom data as it may be kept."""

@@ -224,12 +224,6 @@ class Exclusion:
         self._path = re.compile("|".join(paths)).match if paths else None
         self._names = Names(item for item in items if not item.startswith("/"))
 
-    def hides(self, endpoint: str | None, path: str, agent: str) -> bool:
-        """Tell whether a request is to be left out."""
-        if endpoint is not None and self.hides_name(endpoint):
-            return True
-        return (bool(agent) and self.hides_name(agent)) or self.hides_path(path)
-
     def hides_name(self, name: str) -> bool:
         """Tell whether an endpoint or an agent is to be left out."""
         return name in self._names

@@ -167,15 +167,12 @@ class RequestRecorder:
 
         A hook of the app's may ask a database, which a health check or an image is not to wait for.
         """
+        if entry._extras and entry._extras.events:
+            return True
         rule = request.url_rule
-        return bool(entry._extras and entry._extras.events) or self._is_recorded(
-            None if rule is None else rule.endpoint, entry.environ
-        )
-
-    def _is_recorded(self, endpoint: str | None, environ: dict[str, Any]) -> bool:
-        is_exempt = endpoint is not None and self._is_exempt(endpoint)
-        path, agent = environ.get("PATH_INFO", ""), environ.get("HTTP_USER_AGENT", "")
-        return not is_exempt and not self._ingest.hides(endpoint, path, agent)
+        if rule is None:
+            return not self._ingest.leaves_out(entry.environ, None, None)
+        return not self._ingest.leaves_out(entry.environ, rule.endpoint, rule.rule)
 
     def current(self) -> Entry | None:
         """Return the entry of the request at hand, None outside a request that we follow."""
@@ -312,8 +309,8 @@ class RequestRecorder:
         if not environ:
             return None  # it has ended while we looked
         request = entry.request or environ.get("werkzeug.request")
-        rule = None if request is None else request.url_rule
-        endpoint = None if rule is None else rule.endpoint
+        route = None if request is None else request.url_rule
+        endpoint, rule = (None, None) if route is None else (route.endpoint, route.rule)
         agent = environ.get("HTTP_USER_AGENT", "")
         path = environ.get("PATH_INFO", "")
         extras = entry.extras
@@ -324,12 +321,10 @@ class RequestRecorder:
             visitor=self._ingest.visitor(environ.get("REMOTE_ADDR") or "", agent),
             method=environ.get("REQUEST_METHOD"),
             endpoint=endpoint or UNMATCHED,
-            path=self._ingest.path_of(
-                path, None if rule is None else rule.rule, request and request.view_args
-            ),
+            path=self._ingest.path_of(path, rule, request and request.view_args),
             started_ms=int(entry.started_s * 1000),
-            is_recorded=self._is_recorded(endpoint, environ),
-            rule=None if rule is None else rule.rule,
+            is_recorded=not self._ingest.leaves_out(environ, endpoint, rule),
+            rule=rule,
         )
         if request is not None:
             extras.shown = shown  # routed: it stays as it is now
