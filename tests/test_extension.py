@@ -65,6 +65,15 @@ def test_disabled_it_adds_no_route_and_no_hook() -> None:
     assert house.visit("/") == 200
     assert house.client.get("/monitor/").status_code == 404
     assert [rule.rule for rule in house.app.url_map.iter_rules() if "monitor" in rule.rule] == []
+    assert house.app.wsgi_app == Flask.wsgi_app.__get__(house.app)
+    assert not any(signal.has_receivers_for(house.app) for signal in signals_of_others())
+
+
+def test_init_app_opens_nothing() -> None:
+    before = threading.active_count()
+    house = House(STORE="auto")
+    assert house.app.extensions["realtime_monitor"].lives == {}
+    assert threading.active_count() == before
 
 
 def test_recording_can_be_switched_off_while_it_runs() -> None:

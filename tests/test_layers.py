@@ -91,6 +91,13 @@ def test_every_module_has_its_layer_and_reads_in_one_go() -> None:
         assert len(path.read_text().splitlines()) <= 440, path
 
 
+def test_what_others_wrote_is_parsed_never_run() -> None:
+    """Rows, beats and notes come out of a store that others write to."""
+    runs = re.compile(r"\b(pickle|marshal|shelve|yaml|dill)\b|(?<![\w.])(eval|exec)\(")
+    found = [str(path) for path in modules() if runs.search(path.read_text())]
+    assert found == []
+
+
 def test_nothing_names_a_place_on_a_machine() -> None:
     for path in modules():
         assert not re.search(r"/(home|root|work|tmp)/", path.read_text()), path

@@ -6,7 +6,8 @@ import logging
 from typing import Any
 
 import pytest
-from flask import Flask, Response
+from flask import Blueprint, Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from werkzeug.test import Client, EnvironBuilder, run_wsgi_app
 
 from flask_realtime_monitor import RealtimeMonitor
@@ -138,6 +139,88 @@ def test_an_exception_that_flask_passes_on_is_recorded(
     activity = only(monitor)
     assert activity["status"] is None
     assert activity["error"] == type(raised.value).__name__
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Breaks where it is told to."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if self.where == "none":
+            return None
+        if self.where == "open":
+            raise RuntimeError("no session today")
+        return super().open_session(app, request)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if self.where == "save":
+            raise RuntimeError("not kept")
+        super().save_session(app, session, response)
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "endpoint"),
+    [("open", 500, "(unmatched)"), ("save", 500, "plain"), ("none", 200, "plain")],
+)
+def test_a_session_of_the_app_s_that_breaks_is_only_its_own_trouble(
+    app: Flask, monitor: RealtimeMonitor, where: str, status: int, endpoint: str
+) -> None:
+    app.secret_key = "of the test"
+    app.session_interface = Sessions(where)
+    app.login_manager = object()  # type: ignore[attr-defined]  # so that the session is looked at
+    with app.test_client().get("/") as answer:
+        assert answer.status_code == status
+        answer.get_data()
+    activity = only(monitor)
+    assert activity["status"] == status
+    assert activity["endpoint"].startswith(endpoint)
+
+
+def test_a_client_that_keeps_its_contexts_counts_each_request_once(
+    app: Flask, monitor: RealtimeMonitor
+) -> None:
+    with app.test_client() as client:
+        client.get("/")
+        assert (request.path, monitor.get_stats()["requests_total"]) == ("/", 1)
+        client.get("/data")
+        monitor.track("seen in the test")
+        assert (request.path, monitor.get_stats()["requests_total"]) == ("/data", 2)
+    assert [one["path"] for one in monitor.get_activities()] == ["/data", "/data", "/"]
+    assert monitor.get_stats()["in_flight"] == 0
+
+
+def test_a_blueprint_within_another_is_recorded_under_each_of_its_names(
+    app: Flask, monitor: RealtimeMonitor
+) -> None:
+    inner, outer = Blueprint("inner", "inner"), Blueprint("outer", "outer")
+    inner.add_url_rule("/page", "page", lambda: "page")
+    outer.register_blueprint(inner, url_prefix="/inner")
+    app.register_blueprint(outer, url_prefix="/a")
+    app.register_blueprint(outer, url_prefix="/b", name="again")
+    for path in ("/a/inner/page", "/b/inner/page"):
+        app.test_client().get(path)
+    names = [one["endpoint"] for one in monitor.get_activities()]
+    assert names == ["again.inner.page", "outer.inner.page"]
+
+
+@pytest.mark.parametrize("is_passed", [True, False])
+def test_a_body_passed_through_and_what_is_called_on_its_close_stay_as_they_are(
+    app: Flask, monitor: RealtimeMonitor, is_passed: bool
+) -> None:
+    closed = []
+
+    @app.get("/through")
+    def through() -> Response:
+        answer = Response(iter([b"as it is"]), direct_passthrough=is_passed)
+        answer.call_on_close(lambda: closed.append(True))
+        return answer
+
+    with app.test_client().get("/through") as answer:
+        assert answer.get_data() == b"as it is"
+    assert closed == ([] if is_passed else [True])  # as Werkzeug does it
+    only(monitor)
 
 
 def test_a_stream_lasts_until_its_last_byte(app: Flask, monitor: RealtimeMonitor) -> None:

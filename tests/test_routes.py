@@ -62,6 +62,35 @@ def test_what_is_not_there_is_404(path: str) -> None:
     assert answer(House(), "/monitor" + path)[0] == "404 NOT FOUND"
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Original-URL": "/monitor/"},
+        {"X-Rewrite-URL": "/monitor/"},
+        {"X-Forwarded-Prefix": "/monitor"},
+        {"X-Script-Name": "/monitor"},
+    ],
+)
+def test_no_header_leads_to_our_pages(headers: dict[str, str]) -> None:
+    found = House().client.get("/", headers=headers)
+    assert (found.text, found.headers.get("Cache-Control")) == ("home", None)
+
+
+@pytest.mark.parametrize("path", ["//monitor/", "///monitor/stream", "/monitor/../monitor/x"])
+def test_a_way_round_meets_the_same_gate(path: str) -> None:
+    assert answer(House(is_open=False), path)[0] == "403 FORBIDDEN"
+    assert answer(House(is_open=False), "/monitor;a=b/")[0] == "404 NOT FOUND"
+
+
+@pytest.mark.parametrize("q", ["%00", "%ff%fe", "x" * 10_000, "%F0%9F%98%80", "limit=1", "*", "("])
+@pytest.mark.parametrize("name", ["users", "sessions", "activities", "endpoints", "in-flight"])
+def test_nothing_that_is_searched_for_is_a_fault(name: str, q: str) -> None:
+    house = House()
+    house.visit("/item/x", "ana")
+    found = house.get(f"{name}?q={q}")
+    assert (found.status_code, found.json["items"]) == (200, [])
+
+
 def test_every_answer_has_our_headers_whatever_the_app_s_hooks_do() -> None:
     house = House()
 
