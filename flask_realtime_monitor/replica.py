@@ -165,12 +165,13 @@ class Replica:
         """
         most = self._feed.size
         newest: list[tuple[int, int]] = []
-        for part in slices(self.rows, _SLICE):
-            newest += self._seen_since(newest[0][0] if len(newest) == most else 0, part)
+        table = dict(self.rows)  # in somebody else's turn a sign-out may be told of
+        for part in slices(table.items(), _SLICE):
+            newest += _seen_since(newest[0][0] if len(newest) == most else 0, part)
             newest = sorted(newest)[-most:]
         found: list[Line | Whole] = []
         for _, key in newest:
-            row = self.rows[key]
+            row = table[key]
             fields = _unpack(row)
             start = HEAD_SIZE + fields[8]
             self._feed_acts(key, fields, ACT.iter_unpack(row[start:]), found)
@@ -178,11 +179,6 @@ class Replica:
         fresh = [line for line in found if line[1:3] not in told]
         self._feed.add(sorted(fresh, key=_place)[-most:])
         self._is_complete = True
-
-    def _seen_since(self, ms: int, keys: Iterable[int]) -> list[tuple[int, int]]:
-        """Return some sessions, each behind when it was seen last, that were since a moment."""
-        table, times = self.rows, rows.unpack_times
-        return [(seen_ms, key) for key in keys if (seen_ms := sum(times(table[key]))) >= ms]
 
     def forget(self, user_id: str, until_ms: float = inf, but: Collection[int] = ()) -> list[int]:
         """Drop what is known of a person; return the keys.
@@ -393,3 +389,9 @@ def _loose(plain: list[Any]) -> Whole:
 
 def _place(line: Line | Whole) -> tuple[int, int]:
     return line[0], line[2]
+
+
+def _seen_since(ms: int, items: Iterable[tuple[int, bytes]]) -> list[tuple[int, int]]:
+    """Return some rows' keys, each behind when it was seen last, that were since a moment."""
+    times = rows.unpack_times
+    return [(seen_ms, key) for key, row in items if (seen_ms := sum(times(row))) >= ms]
