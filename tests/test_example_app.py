@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from socket import create_server
 from typing import Any
 
 import pytest
@@ -24,6 +23,8 @@ from werkzeug.serving import make_server
 import example_app
 from example_app import PEOPLE, PRODUCTS, Visitor, monitor
 from flask_realtime_monitor.testing import strict
+
+from .support.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_S = 30
@@ -232,11 +233,6 @@ def test_a_crowd_of_the_wrong_size_is_refused(
 
 
 # -- make run ---------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from .client import Client
+from .ports import free_port
 from .waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -38,8 +38,7 @@ class GunicornServer(Client):
         address: str = "127.0.0.1",
         **environ: str,
     ) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         #: How many workers it is told to run.
         self.worker_count = int(dict(pairwise(options)).get("--workers", 1))
         self.address = address

@@ -13,7 +13,8 @@ from pwd import getpwuid
 
 from .client import Client
 from .gunicorn_server import ROOT
-from .valkey import free_port, missing
+from .ports import free_port
+from .valkey import missing
 from .waiting import DEADLINE_S, wait_until
 
 

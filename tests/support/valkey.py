@@ -6,7 +6,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 
+from .ports import free_port
 from .waiting import DEADLINE_S, wait_until
 
 SLOTS = 16_384
@@ -51,12 +51,6 @@ def packaged(package: str, pattern: str) -> str | None:
             if os.access(path, os.X_OK):
                 return str(path)
     return None
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 class ValkeyServer:
