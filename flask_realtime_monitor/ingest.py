@@ -360,7 +360,7 @@ class Ingest:
         return kept
 
     def _shown(self, record: Record, hook: Callable[[Activity], Activity | None]) -> Record | None:
-        """Let ``before_record`` edit or drop an activity; what it breaks is recorded unedited."""
+        """Let ``before_record`` edit or drop an activity; where it fails, nothing is kept of it."""
         user = None if record.user_id is None else User(record.user_id, record.user_name)
         activity = Activity(
             kind=record.kind,
