@@ -12,20 +12,21 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from weakref import ref
 
 from . import sse
 from .channels import SIGHTS, Channel, channels
 from .config import Settings
 from .credentials import Credential, Credentials
-from .fanout import Fanout, Pace, most_descriptors
+from .fanout import LOOK_S, Fanout, Pace, most_descriptors
 from .guard import Guard
 from .packet import Packet
 from .picture import Picture
 from .viewers import DetachedViewer, HeldViewer, Viewer
 from .worker import Worker, is_told_to_stop, server_worker
 
-_POLL_S = 0.1  # how soon a stop of the worker is seen
+_HOUSEKEEPING_S = 0.5  # between two looks at gates, renewals and stuck connections
 _LONGEST_TICK_S = 5.0
 _RETRY_MS = (1000, 3500)
 _RESTART_MS = (200, 2700)
@@ -57,13 +58,13 @@ class Broadcaster:
         self._lock = threading.Lock()
         self._arriving: dict[Viewer, None] = {}
         self._channels = channels(picture, worker.id, settings.resync_interval)
-        self._fanout = Fanout(self._left)
+        self._wake = threading.Event()
+        self._fanout = Fanout(self._left, self._wake.set, is_told_to_stop)
         self.credentials = Credentials(
             settings.reauthorize_interval, self._refused, self._guard.failed
         )
         self._publisher: threading.Thread | None = None
-        self._wake = threading.Event()
-        self._renew_s = 0.0
+        self._renew_s = inf
         self._is_stopping = self._ends_at_exit = False
         self.interval_s = settings.update_interval
         self.events_dropped = 0
@@ -111,7 +112,8 @@ class Broadcaster:
             if isinstance(viewer, DetachedViewer):
                 self._fanout.adopt(viewer)
             age_s = self._settings.stream_max_age
-            viewer.ends_s = time.monotonic() + age_s * random.uniform(0.8, 1.2) if age_s else 0.0
+            viewer.ends_s = time.monotonic() + age_s * random.uniform(0.8, 1.2) if age_s else inf
+            self._renew_s = min(self._renew_s, viewer.ends_s)
             self._arriving.pop(viewer, None)
             channel.viewers[viewer] = None
             if channel.timeline.is_forgetting:
@@ -245,9 +247,10 @@ class Broadcaster:
     def _publish(self) -> None:
         next_s = time.monotonic() + self.interval_s
         while True:
-            self._wait(min(_POLL_S, next_s - time.monotonic()))
+            self._wait(next_s)
             with self._lock:
                 if not self.viewers:
+                    self._fanout.rest()
                     self._publisher = None
                     return
             try:
@@ -259,13 +262,14 @@ class Broadcaster:
                 self._guard.failed("publish", error)
                 next_s = time.monotonic() + self.interval_s
 
-    def _wait(self, timeout_s: float) -> None:
-        """Wait for the next tick, and see to the connections meanwhile."""
-        if len(self._fanout):
-            self._fanout.wait(timeout_s)
-        else:
-            self._wake.wait(max(0.0, timeout_s))
-            self._wake.clear()
+    def _wait(self, next_s: float) -> None:
+        """Wait for the next tick, or for somebody to leave, and see to the connections."""
+        # Where connections are ours, gevent's loop looks out for a stop, and wakes us.
+        is_watched = len(self._fanout) and not self._fanout.has_stuck
+        most_s = _HOUSEKEEPING_S if is_watched else LOOK_S
+        self._wake.wait(min(most_s, max(0.0, next_s - time.monotonic())))
+        self._wake.clear()
+        self._fanout.serve()
 
     def _round(self, next_s: float) -> float:
         now_s = time.monotonic()
@@ -295,10 +299,12 @@ class Broadcaster:
 
     def _renew(self, now_s: float) -> None:
         """Ask the browsers of old streams to come back with today's cookies."""
-        if self._settings.stream_max_age and now_s >= self._renew_s:
-            self._renew_s = now_s + _RENEW_S
-            for viewer in [one for one in self._everybody() if 0 < one.ends_s <= now_s]:
-                self._dismiss(viewer, self._bye("renew", random.randint(0, 1000)))
+        if now_s < self._renew_s:
+            return
+        for viewer in [one for one in self._everybody() if one.ends_s <= now_s]:
+            self._dismiss(viewer, self._bye("renew", random.randint(0, 1000)))
+        first_s = min((one.ends_s for one in self._everybody()), default=inf)
+        self._renew_s = max(first_s, now_s + _RENEW_S)
 
     def _send(
         self, channel: Channel, viewers: list[Viewer], packet: Packet | None, is_news: bool

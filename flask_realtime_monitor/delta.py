@@ -55,8 +55,9 @@ def update(before: Json, after: Json, rode: Json | None = None) -> Json | None:
     if removed:
         changed["removed"] = removed
     if before.get("activities") is not after.get("activities"):
-        known = {item["id"] for item in before["activities"]}
-        activities = [item for item in reversed(after["activities"]) if item["id"] not in known]
+        known = {item["id"] for item in _others(before["activities"], after["activities"])}
+        others = reversed(_others(after["activities"], before["activities"]))
+        activities = [item for item in others if item["id"] not in known]
         if activities:
             changed["activities"] = activities
     stats = _stats(before["stats"], after["stats"])
@@ -134,12 +135,10 @@ def _items(before: list[Json], after: list[Json], key: str) -> tuple[list[Json],
     """Return the changed items and the keys of those gone."""
     if before is after:
         return [], []
-    known = {item[key]: item for item in before}
+    known = {item[key]: item for item in _others(before, after)}
     changed = []
-    for item in after:
+    for item in _others(after, before):
         old = known.pop(item[key], None)
-        if old is item:
-            continue
         if old is None:
             changed.append(item)
             continue
@@ -147,6 +146,12 @@ def _items(before: list[Json], after: list[Json], key: str) -> tuple[list[Json],
         if fields:
             changed.append({key: item[key], **fields})
     return changed, list(known)
+
+
+def _others(items: list[Json], than: list[Json]) -> list[Json]:
+    """Return those that are not, as the very same objects, among others: by far the fewest."""
+    same = set(map(id, than))
+    return [item for item in items if id(item) not in same]
 
 
 def _fields(old: Json, new: Json, has_requests: bool) -> Json:

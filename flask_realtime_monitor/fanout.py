@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from math import ceil
 from os import write
 from typing import Any
 
@@ -26,6 +25,7 @@ from .packet import FORMS, IN_STEP, Packet
 from .viewers import DetachedViewer, Viewer
 
 SLICE_S = 0.002
+LOOK_S = 0.1
 STUCK_S = 15.0
 
 _NO_TIME_S = 1e-7  # not 0: gevent lets input and output in only where a timer is set
@@ -35,6 +35,7 @@ _MOST_SAID = 65_536
 _BATCH = 1_024
 _LOOK = 16  # at the clock, after so many writes
 _MOST_DESCRIPTORS = 1_048_576
+_READABLE = 1  # for gevent's loop
 _IN, _OUT = select.POLLIN, select.POLLOUT  # the same bits as EPOLLIN and EPOLLOUT
 
 
@@ -64,14 +65,24 @@ class Fanout:
 
     Args:
         gone: called with a viewer who has left or was let go.
+        ready: called, in gevent's loop, when there is something to ``serve``.
+        is_due: asked there ten times a second, while there are viewers; ``ready`` follows a yes.
     """
 
-    def __init__(self, gone: Callable[[DetachedViewer], None]) -> None:
+    def __init__(
+        self,
+        gone: Callable[[DetachedViewer], None],
+        ready: Callable[[], None],
+        is_due: Callable[[], bool],
+    ) -> None:
         self._gone = gone
+        self._ready = ready
+        self._is_due = is_due
         self._viewers: dict[int, DetachedViewer] = {}
         self._stuck: dict[DetachedViewer, None] = {}
         self._epoll: Any = None
-        self._poll: Any = None
+        self._heard: Any = None
+        self._timer: Any = None
 
     def __len__(self) -> int:
         return len(self._viewers)
@@ -86,17 +97,28 @@ class Fanout:
             self._open()
         self._epoll.register(viewer.fd, _IN)
         self._viewers[viewer.fd] = viewer
+        if not self._timer.active:
+            self._timer.start(self._look)
+            self._heard.start(self._hear)
 
     def _open(self) -> None:
         # Only a server that runs gevent hands us connections, so it is there.
-        from gevent import monkey
-        from gevent import select as waiting
+        from gevent import get_hub, monkey
 
         # gevent takes epoll away from those it cannot make wait; this one is only ever polled,
-        # and the loop waits for its descriptor.
+        # and the loop watches its descriptor. A greenlet of its own would cost more than that.
         self._epoll = monkey.get_original("select", "epoll")()
-        self._poll = waiting.poll()
-        self._poll.register(self._epoll.fileno(), _IN)
+        loop = get_hub().loop
+        self._heard = loop.io(self._epoll.fileno(), _READABLE)
+        self._timer = loop.timer(LOOK_S, LOOK_S)
+
+    def _hear(self) -> None:
+        self._heard.stop()  # or it would be called without end until somebody sees to it
+        self._ready()
+
+    def _look(self) -> None:
+        if self._is_due():
+            self._ready()
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -186,9 +208,20 @@ class Fanout:
 
     # -- listening -----------------------------------------------------------------------------
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until somebody leaves or has room again, and see to it."""
-        if not self._poll.poll(max(1, ceil(timeout_s * 1000))):
+    @property
+    def has_stuck(self) -> bool:
+        """Whether anybody has not taken all yet."""
+        return bool(self._stuck)
+
+    def rest(self) -> None:
+        """Watch nothing while there are no viewers."""
+        if self._timer is not None and not self._viewers:
+            self._timer.stop()
+            self._heard.stop()
+
+    def serve(self) -> None:
+        """See to who has left or has room again."""
+        if self._heard is None or self._heard.active:
             return
         pace = Pace()
         while True:
@@ -199,7 +232,9 @@ class Fanout:
                     self._serve(viewer, what)
                 pace.rest()
             if len(events) < _BATCH:
-                return
+                break
+        if self._viewers:
+            self._heard.start(self._hear)
 
     def _serve(self, viewer: DetachedViewer, what: int) -> None:
         try:

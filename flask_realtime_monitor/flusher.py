@@ -88,6 +88,11 @@ class Flusher:
         """How old what the others know of this worker is."""
         return max(0.0, time.monotonic() - self._written_s)
 
+    @property
+    def idle_s(self) -> float:
+        """How long ago it last wrote, or tried to."""
+        return time.monotonic() - self._last_s
+
     def flush(self, is_beat: bool = True) -> bool:
         """Write once; tell whether there is more to write at once. It never raises.
 

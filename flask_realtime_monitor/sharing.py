@@ -25,6 +25,7 @@ Json = dict[str, Any]
 
 _MOST_IN_FLIGHT = 200
 _HURRY_S = 0.05  # between two writes once the worker is told to stop
+_TOO_EARLY_S = 0.01
 
 
 def store_for(settings: Settings, worker_id: str, app_name: str) -> Store:
@@ -74,6 +75,7 @@ class Sharing:
         self._told = told
         self._serving = serving
         self._flusher: Flusher | None = None
+        self._is_more = False  # to write at once
         self._born = beats.born_at(worker.pid)
         self._began = threading.Lock()
         self._epoch = worker.id
@@ -172,12 +174,17 @@ class Sharing:
         self._replicas = None
         self.peers = Peers()
 
-    def _flush(self) -> bool:
-        """Write once; tell whether there is more to write at once."""
+    def _flush(self) -> float:
+        """Write, unless a reading call has just written; return how long (s) to wait then."""
+        interval_s = self._settings.flush_interval
         if self._flusher is None:
-            return False
+            return interval_s
+        early_s = interval_s - self._flusher.idle_s
+        if early_s > _TOO_EARLY_S and not (self._is_more or is_told_to_stop()):
+            return early_s
         with self._worker.own_work():
-            return self._flusher.flush()
+            self._is_more = self._flusher.flush()
+        return _HURRY_S if self._is_more or is_told_to_stop() else interval_s
 
     def tell(self) -> None:
         """Write what has changed, before it is shown here.
@@ -248,15 +255,13 @@ class Sharing:
             self._guard.failed("note", error)
 
 
-def _loop(find: WeakMethod[Callable[[], bool]], interval_s: float, never: threading.Event) -> None:
-    is_more = False
+def _loop(find: WeakMethod[Callable[[], float]], wait_s: float, never: threading.Event) -> None:
     while True:
-        hurry = is_more or is_told_to_stop()
-        never.wait(_HURRY_S if hurry else interval_s)
+        never.wait(wait_s)
         flush = find()
         if flush is None:
             return
-        is_more = flush()
+        wait_s = flush()
         del flush
 
 

@@ -106,8 +106,15 @@ def server_worker() -> Any:
     It owns the process's SIGTERM handler; where the app has put its own in place, a request's
     stack has shown it (``meet_server``).
     """
-    met = _Server.worker if _Server.pid == os.getpid() else None
-    return met or getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return _met() or _sigterm_s_owner()
+
+
+def _met() -> Any:
+    return _Server.worker if _Server.pid == os.getpid() else None
+
+
+def _sigterm_s_owner() -> Any:
+    return getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
 
 
 def meet_server(frame: FrameType | None) -> None:
@@ -140,8 +147,13 @@ def serving() -> dict[str, Any]:
 
 def is_told_to_stop() -> bool:
     """Tell whether the server has told this process to end."""
-    found = server_worker()
-    return getattr(found, "alive", True) is False or _has_got_sigterm(found)
+    met = _met()
+    if met is not None and met.alive is False:
+        return True
+    owner = _sigterm_s_owner()
+    if met is None or met is owner:  # its own handler tells it
+        return getattr(owner, "alive", True) is False
+    return _has_got_sigterm(met)
 
 
 def _has_got_sigterm(found: Any) -> bool:
@@ -150,7 +162,7 @@ def _has_got_sigterm(found: Any) -> bool:
     gunicorn has Python write the number of each signal into a pipe (``signal.set_wakeup_fd``) that
     its gevent worker never reads.
     """
-    if found is not None and type(found).__module__ == "gunicorn.workers.ggevent":
+    if type(found).__module__ == "gunicorn.workers.ggevent":
         with suppress(AttributeError, IndexError, TypeError, OSError):
             while numbers := os.read(found.PIPE[0], 4096):
                 if signal.SIGTERM in numbers:
