@@ -75,6 +75,7 @@ class Picture:
         self._index = Index(
             self._sources,
             tracker.sessions.anonymous_key,
+            tracker.sessions.generation,
             self._now_ms,
             int(settings.active_window * 1000),
             int(settings.session_timeout * 1000),

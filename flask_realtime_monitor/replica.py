@@ -46,7 +46,8 @@ class Replica:
         self._history = history
         self._agents: dict[int, str] = {}
         self._routes: dict[int, tuple[str, str | None]] = {}
-        self._people: dict[int, Person | None] = {}
+        self._user_ids: dict[int, str] = {}
+        self._user_names: dict[int, str] = {}
         self._paths: dict[int, tuple[int, str]] = {}
         self._rare: dict[tuple[int, int], Rare] = {}
         self._traffic = ReportedTraffic()
@@ -60,7 +61,12 @@ class Replica:
 
     def user(self, number: int) -> Person | None:
         """Return (id, name) of a user's number, None once it was given back."""
-        return self._people.get(number)
+        user_id = self._user_ids.get(number)
+        return None if user_id is None else (user_id, self._user_names.get(number))
+
+    def user_id(self, number: int) -> str | None:
+        """Return the id alone."""
+        return self._user_ids.get(number)
 
     def agent(self, number: int) -> str:
         """Return the User-Agent of a number."""
@@ -188,7 +194,7 @@ class Replica:
             but: buckets that are known from later.
         """
         until_ms -= self.offset_ms
-        numbers = {n for n, whose in self._people.items() if whose and whose[0] == user_id}
+        numbers = {n for n, whose in self._user_ids.items() if whose == user_id}
         heads = {key: HEAD.unpack_from(row) for key, row in self.rows.items()} if numbers else {}
         gone = {
             key for key, head in heads.items() if head[5] - 1 in numbers and head[1] <= until_ms
@@ -200,7 +206,8 @@ class Replica:
         for pair in [pair for pair in self._rare if pair[0] in gone]:
             del self._rare[pair]
         still = {head[5] - 1 for key, head in heads.items() if key not in gone}
-        self._people.update(dict.fromkeys(numbers - still))
+        for number in numbers - still:
+            self._name_user(number, None, None)
         self._feed.keep(
             lambda item: (
                 item.record.at_ms > until_ms or not (item.record.is_of(user_id) or item.key in gone)
@@ -236,7 +243,7 @@ class Replica:
             self._routes[number] = (str(endpoint), rule)
         for number, user_id, name in head.get("u", ()):
             if number & 0xFF not in skip:
-                self._people[number] = None if user_id is None else (user_id, name)
+                self._name_user(number, user_id, name)
         for slot, born_ms, path in head.get("p", ()):
             if slot & 0xFF not in skip:
                 self._paths[slot] = (born_ms, str(path))
@@ -247,13 +254,21 @@ class Replica:
         if "c" in head:
             self._traffic.take(head["c"])
 
+    def _name_user(self, number: int, user_id: str | None, name: str | None) -> None:
+        """Note whose a number is; two tables of texts are less to the garbage collector."""
+        for table, value in ((self._user_ids, user_id), (self._user_names, name)):
+            if value is None:
+                table.pop(number, None)
+            else:
+                table[number] = str(value)
+
     def _take_rows(self, taken: dict[int, bytes], fresh: list[Line | Whole] | None) -> None:
         """Put newest parts of rows before what is known, and their activities into the feed.
 
         As ``_take_row`` for each; what most of them are, one activity more of a session that is
         known or new, is written out: a tick of a busy site has thousands of them.
         """
-        table, people, routes, paths = self.rows, self._people, self._routes, self._paths
+        table, person, routes, paths = self.rows, self.user, self._routes, self._paths
         place, one_act, room = rows.unpack_place, HEAD_SIZE + ACT_SIZE, self._history - 1
         room *= ACT_SIZE
         for key, new in taken.items():
@@ -291,7 +306,7 @@ class Replica:
                     key,
                     ordinal,
                     visitor,
-                    people.get(user - 1) if user else None,
+                    person(user - 1) if user else None,
                     route,
                     path or route[1],
                     self._rare.get((key, ordinal)) if code & rows.RARE else None,
@@ -359,7 +374,7 @@ class Replica:
     ) -> None:
         """Append a row's activities, newest first, as lines of the feed."""
         visitor, base_ms, _, _, _, user, ordinal, _, _ = head
-        whose = self._people.get(user - 1) if user else None
+        whose = self.user(user - 1) if user else None
         for offset, number, slot, code, duration in acts:
             at_ms = base_ms + offset
             route = self._routes.get(number, _UNKNOWN)

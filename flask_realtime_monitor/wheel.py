@@ -7,7 +7,7 @@ then belongs to. So seeing a key costs nothing, and each costs one look per time
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _MOST_LOOKS = 256  # where a thousand keys share a second, the first that fits will do
 
@@ -28,11 +28,14 @@ class Wheel:
                 self._earliest_s = due_s
         keys.append(key)
 
-    def add_all(self, keys: list[int], due_s: int) -> None:
-        """Look at several keys when ``due_s`` comes."""
-        if keys:
-            self.add(keys[0], due_s)
-            self._keys[due_s].extend(keys[1:])
+    def add_all(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Look at each of some keys when its second comes; as ``add`` for each."""
+        keys = self._keys
+        for key, due_s in pairs:
+            if due_s in keys:
+                keys[due_s].append(key)
+            else:
+                self.add(key, due_s)
 
     def due(self, now_s: int) -> Iterator[int]:
         """Take out the keys whose second has come, earliest first."""

@@ -63,7 +63,13 @@ def test_what_a_row_tells_in_brief_is_what_it_tells_at_length(
     head = rows.head_of(row)
     requests = [act for act in rows.acts_of(row, head) if not act.code & rows.OTHER_KIND]
     route = requests[0].route if requests else 0
-    assert rows.brief_of(row) == (visitor, base_ms, head.last, head.user, route)
+    brief = (visitor, base_ms, head.last, head.user, route)
+    assert rows.brief_of(row)[:5] == brief
+    plain = packed[:-1] + b"\0" + rows.ACT.pack(0, 7, 0, 0, 0.0)
+    for some in ([row], [plain, row], [row, plain]):
+        found = rows.briefs_of(some)
+        assert found[some.index(row)][:5] == brief
+        assert found == [one for row in some for one in rows.briefs_of([row])]
     assert rows.last_request_of(row, head) == (requests[0] if requests else None)
     assert rows.unpack_place(row) == (base_ms, head.ordinal, ip_size)
 

@@ -1,0 +1,78 @@
+"""Session keys by what they have in common; by far the most have it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, KeysView, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from .listing import slices
+
+W = TypeVar("W", bound=Hashable)
+
+
+class Groups(Generic[W]):
+    """The keys of each of some users, or visitors.
+
+    A key that is alone is kept as itself: no object is made for it, and the garbage collector has
+    nothing to look into.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[W, int | tuple[int, ...]] = {}
+
+    def __contains__(self, whose: W) -> bool:
+        return whose in self._keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def whose(self) -> KeysView[W]:
+        """Return all who have a key."""
+        return self._keys.keys()
+
+    def of(self, whose: W) -> tuple[int, ...]:
+        """Return somebody's keys, in the order in which they came."""
+        found = self._keys.get(whose)
+        if found is None:
+            return ()
+        return found if isinstance(found, tuple) else (found,)
+
+    def is_only(self, key: int, whose: W) -> bool:
+        """Tell whether a key is the only one somebody has."""
+        return self._keys.get(whose) == key
+
+    def add(self, whose: W, key: int) -> None:
+        """Give somebody a key; one they have stays where it is."""
+        known = self._keys.setdefault(whose, key)
+        if known != key:
+            found = known if isinstance(known, tuple) else (known,)
+            if key not in found:
+                self._keys[whose] = (*found, key)
+
+    def add_all(self, pairs: Sequence[tuple[W, int]]) -> None:
+        """Give each of some a key; as ``add`` for each."""
+        fresh = dict(pairs)
+        if len(fresh) == len(pairs) and self._keys.keys().isdisjoint(fresh):
+            self._keys.update(fresh)
+            return
+        for whose, key in pairs:
+            self.add(whose, key)
+
+    def drop(self, whose: W, key: int) -> None:
+        """Take a key from somebody, who may not have it."""
+        left = tuple(one for one in self.of(whose) if one != key)
+        if len(left) > 1:
+            self._keys[whose] = left
+        elif left:
+            self._keys[whose] = left[0]
+        else:
+            self._keys.pop(whose, None)
+
+    def largest(self, values: Mapping[int, int]) -> dict[W, int]:
+        """Return for each the largest of their keys' values."""
+        find = values.__getitem__
+        return {
+            whose: max(map(find, keys)) if isinstance(keys, tuple) else find(keys)
+            for part in slices(list(self._keys.items()))
+            for whose, keys in part
+        }

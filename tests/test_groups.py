@@ -1,0 +1,51 @@
+"""Against the plain way: a list of keys for each."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_realtime_monitor.groups import Groups
+
+WHOSE = st.sampled_from("abcde")
+KEYS = st.integers(0, 9)
+STEPS = st.lists(
+    st.tuples(st.just("add"), WHOSE, KEYS)
+    | st.tuples(st.just("drop"), WHOSE, KEYS)
+    | st.tuples(st.just("add_all"), st.lists(st.tuples(WHOSE, KEYS), max_size=4)),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_it_is_a_list_of_keys_for_each(steps: list[tuple]) -> None:  # type: ignore[type-arg]
+    one: Groups[str] = Groups()
+    known: dict[str, list[int]] = {}
+
+    def add(whose: str, key: int) -> None:
+        keys = known.setdefault(whose, [])
+        if key not in keys:
+            keys.append(key)
+
+    for name, *said in steps:
+        getattr(one, name)(*said)
+        if name == "add":
+            add(*said)
+        elif name == "add_all":
+            for pair in said[0]:
+                add(*pair)
+        else:
+            whose, key = said
+            known[whose] = [one for one in known.get(whose, []) if one != key]
+            if not known[whose]:
+                del known[whose]
+        assert {whose: list(one.of(whose)) for whose in one.whose()} == known
+        assert len(one) == len(known)
+        assert all((whose in one) == (whose in known) for whose in "abcde")
+        for whose in "abcde":
+            for key in range(10):
+                assert one.is_only(key, whose) == (known.get(whose) == [key])
+        values = {key: key * 7 % 10 for key in range(10)}
+        assert one.largest(values) == {
+            whose: max(values[key] for key in keys) for whose, keys in known.items()
+        }
