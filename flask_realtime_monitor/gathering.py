@@ -64,23 +64,28 @@ class Gathering:
         """Put what a source has of some sessions to what is known of them."""
         find = table.rows.get
         for part in slices(keys, _SLICE):
-            self._take(table, {key: row for key in part if (row := find(key)) is not None})
+            rows = list(map(find, part))
+            if None in rows:
+                there = [(key, row) for key, row in zip(part, rows, strict=True) if row is not None]
+                self._take(table, [key for key, _ in there], [row for _, row in there])
+            else:
+                self._take(table, part, rows)  # type: ignore[arg-type]  # there is no None
 
-    def _take(self, table: Table, rows: Mapping[int, bytes]) -> None:
+    def _take(self, table: Table, keys: list[int], rows: list[bytes]) -> None:
         source, _, offset_ms, endpoint_of = table
-        briefs = briefs_of(rows.values())
+        briefs = briefs_of(rows)
         moments = [
             base_ms + offset_ms + last << 16 | endpoint_of[route]
             for _, base_ms, last, _, route, _ in briefs
         ]
-        fresh, known = dict(zip(rows, moments, strict=True)), self.values
+        fresh, known = dict(zip(keys, moments, strict=True)), self.values
         for key in known.keys() & fresh.keys():
             if known[key] >> 16 >= fresh[key] >> 16:
                 fresh[key] = known[key]
         known.update(fresh)
         apart = [
             (key, brief[0], brief[3])
-            for key, brief in zip(rows, briefs, strict=True)
+            for key, brief in zip(keys, briefs, strict=True)
             if brief[0] != key or brief[3]
         ]
         find_user, users, visitors = source.user_id, self.users, self.visitors

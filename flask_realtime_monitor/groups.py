@@ -72,7 +72,7 @@ class Groups(Generic[W]):
         """Return for each the largest of their keys' values."""
         find = values.__getitem__
         return {
-            whose: max(map(find, keys)) if isinstance(keys, tuple) else find(keys)
+            whose: max(map(find, keys)) if isinstance(keys, tuple) else values[keys]
             for part in slices(list(self._keys.items()))
             for whose, keys in part
         }

@@ -114,8 +114,12 @@ class Index:
             self._of_user.add_all([(user_id, key) for key, user_id in users])
         self.sessions.fill(values)
         self.users.fill(self._of_user.largest(values))
-        for part in slices(list(values.items())):
-            self._due.add_all([(key, self._due_s(value)) for key, value in part])
+        timeout_ms = self._timeout_ms
+        for part in slices(values.items()):
+            self._due.add_all(
+                [key for key, _ in part],
+                [((value >> 16) + timeout_ms) // 1000 + 1 for _, value in part],
+            )
         both = of_visitor.whose() & values.keys() | of_visitor.whose() & self._generations.keys()
         for visitor in chain.from_iterable(slices(both)):
             self._arrange(visitor)

@@ -178,8 +178,8 @@ class Recency(Generic[K]):
                 begin = second * _SECOND
                 break
         found: list[K] = []
-        for part in slices(values, _SLICE):
-            found += [key for key in part if values[key] >= begin]
+        for part in slices(values.items(), _SLICE):
+            found += [key for key, value in part if value >= begin]
         floor = _floor([values[key] for key in found], most)
         return [key for key in found if values[key] >= floor], floor
 

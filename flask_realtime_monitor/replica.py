@@ -47,6 +47,8 @@ class Replica:
         self._agents: dict[int, str] = {}
         self._routes: dict[int, tuple[str, str | None]] = {}
         self._user_ids: dict[int, str] = {}
+        #: Returns the id alone of a user's number.
+        self.user_id = self._user_ids.get
         self._user_names: dict[int, str] = {}
         self._paths: dict[int, tuple[int, str]] = {}
         self._rare: dict[tuple[int, int], Rare] = {}
@@ -63,10 +65,6 @@ class Replica:
         """Return (id, name) of a user's number, None once it was given back."""
         user_id = self._user_ids.get(number)
         return None if user_id is None else (user_id, self._user_names.get(number))
-
-    def user_id(self, number: int) -> str | None:
-        """Return the id alone."""
-        return self._user_ids.get(number)
 
     def agent(self, number: int) -> str:
         """Return the User-Agent of a number."""
@@ -170,11 +168,16 @@ class Replica:
         Not before the log: a snapshot's rows may have numbers whose meaning the log alone tells.
         """
         most = self._feed.size
+        # What is older than all of a full feed has no place in it.
+        least_ms = self._feed.oldest_ms if len(self._feed) == most else 0
         newest: list[tuple[int, int]] = []
         table = dict(self.rows)  # in somebody else's turn a sign-out may be told of
-        for part in slices(table.items(), _SLICE):
-            newest += _seen_since(newest[0][0] if len(newest) == most else 0, part)
-            newest = sorted(newest)[-most:]
+        for part in slices(reversed(table.items()), _SLICE):  # what came last is new, mostly
+            newest += _seen_since(least_ms, part)
+            if len(newest) > 2 * most:
+                newest = sorted(newest)[-most:]
+                least_ms = newest[0][0]
+        newest = sorted(newest)[-most:]
         found: list[Line | Whole] = []
         for _, key in newest:
             row = table[key]
@@ -206,8 +209,7 @@ class Replica:
         for pair in [pair for pair in self._rare if pair[0] in gone]:
             del self._rare[pair]
         still = {head[5] - 1 for key, head in heads.items() if key not in gone}
-        for number in numbers - still:
-            self._name_user(number, None, None)
+        self._name_users([(number, None, None) for number in numbers - still])
         self._feed.keep(
             lambda item: (
                 item.record.at_ms > until_ms or not (item.record.is_of(user_id) or item.key in gone)
@@ -241,9 +243,7 @@ class Replica:
             self._agents[number] = str(agent)
         for number, (endpoint, rule) in head.get("r", ()):
             self._routes[number] = (str(endpoint), rule)
-        for number, user_id, name in head.get("u", ()):
-            if number & 0xFF not in skip:
-                self._name_user(number, user_id, name)
+        self._name_users([one for one in head.get("u", ()) if one[0] & 0xFF not in skip])
         for slot, born_ms, path in head.get("p", ()):
             if slot & 0xFF not in skip:
                 self._paths[slot] = (born_ms, str(path))
@@ -254,13 +254,18 @@ class Replica:
         if "c" in head:
             self._traffic.take(head["c"])
 
-    def _name_user(self, number: int, user_id: str | None, name: str | None) -> None:
-        """Note whose a number is; two tables of texts are less to the garbage collector."""
-        for table, value in ((self._user_ids, user_id), (self._user_names, name)):
-            if value is None:
-                table.pop(number, None)
-            else:
-                table[number] = str(value)
+    def _name_users(self, users: list[tuple[int, str | None, str | None]]) -> None:
+        """Note whose some numbers are, with an id of None nobody's.
+
+        Ids and names are tables of texts alone, which the garbage collector need not look into.
+        """
+        ids = {number: str(user_id) for number, user_id, _ in users if user_id is not None}
+        names = {number: str(name) for number, _, name in users if name is not None}
+        for table, told in ((self._user_ids, ids), (self._user_names, names)):
+            if len(told) != len(users):
+                for number, _, _ in users:
+                    table.pop(number, None)
+            table.update(told)
 
     def _take_rows(self, taken: dict[int, bytes], fresh: list[Line | Whole] | None) -> None:
         """Put newest parts of rows before what is known, and their activities into the feed.
@@ -268,6 +273,9 @@ class Replica:
         As ``_take_row`` for each; what most of them are, one activity more of a session that is
         known or new, is written out: a tick of a busy site has thousands of them.
         """
+        if fresh is None and self.rows.keys().isdisjoint(taken):
+            self.rows.update(taken)
+            return
         table, person, routes, paths = self.rows, self.user, self._routes, self._paths
         place, one_act, room = rows.unpack_place, HEAD_SIZE + ACT_SIZE, self._history - 1
         room *= ACT_SIZE
@@ -406,7 +414,12 @@ def _place(line: Line | Whole) -> tuple[int, int]:
     return line[0], line[2]
 
 
-def _seen_since(ms: int, items: Iterable[tuple[int, bytes]]) -> list[tuple[int, int]]:
+def _seen_since(ms: int, items: list[tuple[int, bytes]]) -> list[tuple[int, int]]:
     """Return some rows' keys, each behind when it was seen last, that were since a moment."""
     times = rows.unpack_times
-    return [(seen_ms, key) for key, row in items if (seen_ms := sum(times(row))) >= ms]
+    return [
+        (seen_ms, key)
+        for key, row in items
+        for base_ms, last in (times(row),)
+        if (seen_ms := base_ms + last) >= ms
+    ]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -121,9 +121,9 @@ def brief_of(row: bytes) -> Brief:
     return head.visitor, head.base_ms, head.last, head.user, last_request(row), 0
 
 
-def briefs_of(some: Iterable[bytes]) -> list[Brief]:
+def briefs_of(rows: Sequence[bytes]) -> list[Brief]:
     """Return what an index asks of some rows; as ``brief_of`` for each."""
-    rows, unpack_of, ip_at = list(some), _unpack_brief, HEAD_SIZE - 1
+    unpack_of, ip_at = _unpack_brief, HEAD_SIZE - 1
     try:
         found = [unpack_of[row[ip_at]](row) for row in rows]
     except (KeyError, struct.error):  # an address of a size of its own, or no activity

@@ -28,14 +28,14 @@ class Wheel:
                 self._earliest_s = due_s
         keys.append(key)
 
-    def add_all(self, pairs: Iterable[tuple[int, int]]) -> None:
+    def add_all(self, keys: Iterable[int], due_s: Iterable[int]) -> None:
         """Look at each of some keys when its second comes; as ``add`` for each."""
-        keys = self._keys
-        for key, due_s in pairs:
-            if due_s in keys:
-                keys[due_s].append(key)
+        table = self._keys
+        for key, second in zip(keys, due_s, strict=True):
+            if second in table:
+                table[second].append(key)
             else:
-                self.add(key, due_s)
+                self.add(key, second)
 
     def due(self, now_s: int) -> Iterator[int]:
         """Take out the keys whose second has come, earliest first."""
