@@ -7,15 +7,17 @@ few hundred rows each, which call nothing that is written in Python.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import compress
 from typing import NamedTuple
 
 from .interner import Interner
-from .listing import slices
+from .listing import pairs, slices
 from .rows import briefs_of
 from .source import Source
 
-#: Fewer than the 700 new objects after which Python's garbage collector comes.
-_SLICE = 500
+#: So few that Python's garbage collector, which comes after 700 new objects, does not.
+_SLICE = 300
+_NUMBERS = 10_000  # are looked through quickly
 
 
 class Endpoints(dict[int, int]):
@@ -55,6 +57,8 @@ class Gathering:
         self.values: dict[int, int] = {}
         #: Whose it is, of those that are a user's.
         self.users: dict[int, str] = {}
+        #: When and where each user was last seen.
+        self.newest: dict[str, int] = {}
         #: The visitor, of those whose key is not the visitor's.
         self.visitors: dict[int, int] = {}
         #: Keys that are to be looked at one by one: they ended, or went while this looked.
@@ -80,31 +84,37 @@ class Gathering:
         ]
         fresh, known = dict(zip(keys, moments, strict=True)), self.values
         for key in known.keys() & fresh.keys():
-            if known[key] >> 16 >= fresh[key] >> 16:
-                fresh[key] = known[key]
+            fresh[key] = max(fresh[key], known[key])
         known.update(fresh)
         apart = [
-            (key, brief[0], brief[3])
-            for key, brief in zip(keys, briefs, strict=True)
+            (key, brief[0], brief[3], moment)
+            for key, brief, moment in zip(keys, briefs, moments, strict=True)
             if brief[0] != key or brief[3]
         ]
-        find_user, users, visitors = source.user_id, self.users, self.visitors
-        for key, visitor, user in apart:
+        find_user, users, visitors, newest = source.user_id, self.users, self.visitors, self.newest
+        for key, visitor, user, moment in apart:
             visitors[key] = visitor
             if user:
                 user_id = find_user(user - 1)
                 if user_id is None:
                     self.missed.add(key)
-                else:
-                    users[key] = user_id
+                    continue
+                users[key] = user_id
+                if user_id not in newest or moment > newest[user_id]:
+                    newest[user_id] = moment
 
     def leave_out(self, busy: Collection[int], timed_out_ms: int) -> None:
         """Let go, as missed, of all that has ended; the session of a busy visitor has not."""
-        ends, visitors = (timed_out_ms << 16) + 0xFFFF, self.visitors
-        for part in slices(list(self.values.items()), 10 * _SLICE):
-            self.missed.update(
-                key for key, value in part if value <= ends and visitors.get(key, key) not in busy
-            )
+        ended, visitors = (timed_out_ms << 16) + 0xFFFF, self.visitors
+        for keys, values in pairs(self.values, self.values.values(), _NUMBERS):
+            ends = compress(keys, map(ended.__ge__, values))
+            self.missed.update(key for key in ends if visitors.get(key, key) not in busy)
+        gone = {self.users[key] for key in self.missed if key in self.users}
         for key in self.missed:
             for table in (self.values, self.users, self.visitors):
                 table.pop(key, None)
+        for user_id in gone:
+            del self.newest[user_id]
+        for key, user_id in self.users.items() if gone else ():
+            if user_id in gone:  # there is another session of the same user
+                self.newest[user_id] = max(self.values[key], self.newest.get(user_id, 0))

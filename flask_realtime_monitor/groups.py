@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, KeysView, Mapping, Sequence
+from collections.abc import Hashable, KeysView, Sequence
 from typing import Generic, TypeVar
-
-from .listing import slices
 
 W = TypeVar("W", bound=Hashable)
 
@@ -49,14 +47,14 @@ class Groups(Generic[W]):
             if key not in found:
                 self._keys[whose] = (*found, key)
 
-    def add_all(self, pairs: Sequence[tuple[W, int]]) -> None:
+    def add_all(self, whose: Sequence[W], keys: Sequence[int]) -> None:
         """Give each of some a key; as ``add`` for each."""
-        fresh = dict(pairs)
-        if len(fresh) == len(pairs) and self._keys.keys().isdisjoint(fresh):
+        fresh = dict(zip(whose, keys, strict=True))
+        if len(fresh) == len(keys) and self._keys.keys().isdisjoint(fresh):
             self._keys.update(fresh)
             return
-        for whose, key in pairs:
-            self.add(whose, key)
+        for one, key in zip(whose, keys, strict=True):
+            self.add(one, key)
 
     def drop(self, whose: W, key: int) -> None:
         """Take a key from somebody, who may not have it."""
@@ -67,12 +65,3 @@ class Groups(Generic[W]):
             self._keys[whose] = left[0]
         else:
             self._keys.pop(whose, None)
-
-    def largest(self, values: Mapping[int, int]) -> dict[W, int]:
-        """Return for each the largest of their keys' values."""
-        find = values.__getitem__
-        return {
-            whose: max(map(find, keys)) if isinstance(keys, tuple) else values[keys]
-            for part in slices(list(self._keys.items()))
-            for whose, keys in part
-        }

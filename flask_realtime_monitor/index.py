@@ -15,7 +15,7 @@ from .departures import Departures
 from .gathering import Gathering, Table
 from .groups import Groups
 from .interner import Interner
-from .listing import slices
+from .listing import pairs, slices
 from .recency import Recency
 from .rows import begun_ms_of
 from .source import Source
@@ -107,19 +107,16 @@ class Index:
 
     def _show_all(self, found: Gathering) -> None:
         """Show all that was gathered; nothing has been shown before."""
-        values, of_visitor = found.values, self._of_visitor
+        values, of_visitor, of_user = found.values, self._of_visitor, self._of_user
         self._user_of, self._visitor_of = found.users, found.visitors
-        for users in slices(found.users.items()):
-            of_visitor.add_all([(found.visitors[key], key) for key, _ in users])
-            self._of_user.add_all([(user_id, key) for key, user_id in users])
+        for keys, ids in pairs(found.users, found.users.values()):
+            of_visitor.add_all(list(map(found.visitors.__getitem__, keys)), keys)
+            of_user.add_all(ids, keys)
         self.sessions.fill(values)
-        self.users.fill(self._of_user.largest(values))
+        self.users.fill(found.newest)
         timeout_ms = self._timeout_ms
-        for part in slices(values.items()):
-            self._due.add_all(
-                [key for key, _ in part],
-                [((value >> 16) + timeout_ms) // 1000 + 1 for _, value in part],
-            )
+        for keys, moments in pairs(values, values.values()):
+            self._due.add_all(keys, [((one >> 16) + timeout_ms) // 1000 + 1 for one in moments])
         both = of_visitor.whose() & values.keys() | of_visitor.whose() & self._generations.keys()
         for visitor in chain.from_iterable(slices(both)):
             self._arrange(visitor)
@@ -348,7 +345,7 @@ class Index:
         self.joined[key] = guest_key
         self._parts[key], self._parts[guest_key] = own, guest
         self._hide(guest_key)
-        self._show(key, guest if guest >> 16 > own >> 16 else own)
+        self._show(key, max(own, guest))
 
     def _show_alone(self, key: int) -> None:
         self.joined.pop(key, None)

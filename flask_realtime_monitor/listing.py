@@ -40,6 +40,15 @@ def slices(items: Iterable[T], size: int = _SLICE) -> Iterator[list[T]]:
             turns()
 
 
+def pairs(
+    keys: Iterable[K], values: Iterable[T], size: int = _SLICE
+) -> Iterator[tuple[list[K], list[T]]]:
+    """Return keys and their values in parts; as ``slices``, and no pair is made for each."""
+    left = iter(values)
+    for part in slices(keys, size):
+        yield part, list(islice(left, len(part)))
+
+
 def rendered(keys: Iterable[K], render: Callable[[K], Json | None], most: int) -> Iterator[Json]:
     """Yield the first items of some keys; what has no item any more is passed over."""
     found = 0

@@ -10,11 +10,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from itertools import repeat
+from itertools import compress, repeat
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
-from .listing import slices
+from .listing import pairs, slices
 
 K = TypeVar("K", bound=Hashable)
 
@@ -178,8 +178,8 @@ class Recency(Generic[K]):
                 begin = second * _SECOND
                 break
         found: list[K] = []
-        for part in slices(values.items(), _SLICE):
-            found += [key for key, value in part if value >= begin]
+        for part, moments in pairs(values, values.values(), _SLICE):
+            found += compress(part, map(begin.__le__, moments))
         floor = _floor([values[key] for key in found], most)
         return [key for key in found if values[key] >= floor], floor
 

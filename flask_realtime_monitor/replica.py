@@ -10,7 +10,7 @@ from typing import Any
 from . import rows
 from .feed import Feed, Line, Whole, whole
 from .frames import Frame, FrameError, Head
-from .listing import slices
+from .listing import pairs
 from .records import FeedItem, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .source import Person
@@ -172,8 +172,9 @@ class Replica:
         least_ms = self._feed.oldest_ms if len(self._feed) == most else 0
         newest: list[tuple[int, int]] = []
         table = dict(self.rows)  # in somebody else's turn a sign-out may be told of
-        for part in slices(reversed(table.items()), _SLICE):  # what came last is new, mostly
-            newest += _seen_since(least_ms, part)
+        latest_first = reversed(table), reversed(table.values())
+        for keys, some in pairs(*latest_first, _SLICE):
+            newest += _seen_since(least_ms, keys, some)
             if len(newest) > 2 * most:
                 newest = sorted(newest)[-most:]
                 least_ms = newest[0][0]
@@ -414,12 +415,11 @@ def _place(line: Line | Whole) -> tuple[int, int]:
     return line[0], line[2]
 
 
-def _seen_since(ms: int, items: list[tuple[int, bytes]]) -> list[tuple[int, int]]:
+def _seen_since(ms: int, keys: list[int], some: list[bytes]) -> list[tuple[int, int]]:
     """Return some rows' keys, each behind when it was seen last, that were since a moment."""
-    times = rows.unpack_times
+    times = map(rows.unpack_times, some)
     return [
-        (seen_ms, key)
-        for key, row in items
-        for base_ms, last in (times(row),)
-        if (seen_ms := base_ms + last) >= ms
+        (base_ms + last, key)
+        for key, (base_ms, last) in zip(keys, times, strict=True)
+        if base_ms + last >= ms
     ]
