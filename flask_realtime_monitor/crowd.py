@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _SMALLEST = 1024  # hashes that are kept
 _HASHES = 2.0**64
@@ -30,14 +30,18 @@ class Crowd:
         """Whether more were seen than are kept."""
         return bool(self._cut)
 
-    def update(self, values: Iterable[int]) -> None:
+    def update(self, values: Collection[int]) -> None:
         """See some people."""
-        cut = self._cut
         self._count = None
         self.changes += 1
-        self.hashes.update((one for one in values if one < cut) if cut else values)
+        self.hashes.update(self.among(values))
         if len(self.hashes) >= 2 * _SMALLEST:
             self.shrink()
+
+    def among(self, values: Collection[int]) -> Collection[int]:
+        """Return those of some people who may be among the smallest."""
+        cut = self._cut
+        return [one for one in values if one < cut] if cut else values
 
     def discard(self, value: int) -> None:
         """Take back somebody who was seen."""
@@ -46,9 +50,9 @@ class Crowd:
         self.changes += 1
 
     def shrink(self) -> None:
-        """Keep only the 1,024 smallest hashes."""
-        if len(self.hashes) > _SMALLEST:
-            smallest = sorted(self.hashes)[:_SMALLEST]
+        """Keep only the smallest hashes: one more than 1,024, as a sign that there were others."""
+        if len(self.hashes) > _SMALLEST + 1:
+            smallest = sorted(self.hashes)[: _SMALLEST + 1]
             self._cut = smallest[-1] + 1
             self.hashes = set(smallest)
 

@@ -250,7 +250,8 @@ class Traffic:
 
         Every number is absolute, so that a report may be read twice, or after a later one of the
         same moment: ``t`` totals, ``e`` endpoints, ``s`` seconds, ``l`` latencies by slot and
-        cell, ``m`` minutes with the hashes of those seen, which are to be united.
+        cell, ``m`` minutes with the hashes of those seen, which are to be united: of a busy minute
+        only those that may be among the smallest.
         """
         seconds = minutes = None
         cells: dict[int, set[int]] | None = None  # by slot
@@ -291,11 +292,12 @@ class Traffic:
                     one.at,
                     one.requests,
                     one.errors,
-                    list(one.users.hashes if minutes is None else minutes[one.at][0]),
-                    list(one.sessions.hashes if minutes is None else minutes[one.at][1]),
+                    list(one.users.among(one.users.hashes if seen is None else seen[0])),
+                    list(one.sessions.among(one.sessions.hashes if seen is None else seen[1])),
                 ]
                 for one in self.minutes
                 if minutes is None or one.at in minutes
+                for seen in (None if minutes is None else minutes[one.at],)
             ],
         }
 

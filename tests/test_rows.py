@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_realtime_monitor import crowd as crowd_module
 from flask_realtime_monitor import rows
 from flask_realtime_monitor.agents import describe
 from flask_realtime_monitor.clock import Clock
@@ -127,6 +128,30 @@ def test_a_crowd_is_exact_up_to_1024_and_close_above() -> None:
             assert crowd.count() == 1024
     crowd.shrink()
     assert crowd.count() == pytest.approx(20_000, rel=0.1)
+
+
+HASHES = st.lists(
+    st.sets(st.integers(0, 2**64 - 1) | st.integers(0, 2**40), max_size=9), max_size=9
+)
+
+
+@given(HASHES, st.integers(0, 9))
+def test_who_is_told_of_the_smallest_alone_counts_as_many(
+    batches: list[set[int]], joins_at: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crowd_module, "_SMALLEST", 4)
+        crowd, there, late = Crowd(), Crowd(), Crowd()
+        for number, batch in enumerate(batches):
+            crowd.update(batch)
+            if number == joins_at:
+                late.update(crowd.among(crowd.hashes))
+            for one in (there, late) if number >= joins_at else (there,):
+                one.update(crowd.among(batch))
+            assert there.count() == crowd.count()
+            assert number < joins_at or late.count() == crowd.count()
+        crowd.shrink()
+        assert there.count() == crowd.count()
 
 
 def test_a_wall_clock_that_is_set_moves_what_is_shown_and_no_age() -> None:
