@@ -6,7 +6,7 @@ few hundred rows each, which call nothing that is written in Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import NamedTuple
 
@@ -64,44 +64,64 @@ class Gathering:
         #: Keys that are to be looked at one by one: they ended, or went while this looked.
         self.missed: set[int] = set()
 
-    def gather(self, table: Table, keys: Iterable[int]) -> None:
-        """Put what a source has of some sessions to what is known of them."""
-        find = table.rows.get
-        for part in slices(keys, _SLICE):
-            rows = list(map(find, part))
-            if None in rows:
-                there = [(key, row) for key, row in zip(part, rows, strict=True) if row is not None]
-                self._take(table, [key for key, _ in there], [row for _, row in there])
-            else:
-                self._take(table, part, rows)  # type: ignore[arg-type]  # there is no None
+    def gather(self, table: Table) -> None:
+        """Put all that a source has to what is known of its sessions."""
+        # Two lists made at once: in somebody else's turn the table may change.
+        for keys, rows in pairs(list(table.rows), list(table.rows.values()), _SLICE):
+            self._take(table, keys, rows)
 
-    def _take(self, table: Table, keys: list[int], rows: list[bytes]) -> None:
+    def gather_some(self, table: Table, keys: Iterable[int]) -> None:
+        """Put what a source has of some sessions to what is known of them."""
+        for part in slices(keys, _SLICE):
+            found = [(key, row) for key in part if (row := table.rows.get(key)) is not None]
+            if found:
+                self._take(table, *zip(*found, strict=True))
+
+    def _take(self, table: Table, keys: Sequence[int], rows: Sequence[bytes]) -> None:
         source, _, offset_ms, endpoint_of = table
         briefs = briefs_of(rows)
         moments = [
             base_ms + offset_ms + last << 16 | endpoint_of[route]
             for _, base_ms, last, _, route, _ in briefs
         ]
-        fresh, known = dict(zip(keys, moments, strict=True)), self.values
-        for key in known.keys() & fresh.keys():
-            fresh[key] = max(fresh[key], known[key])
-        known.update(fresh)
+        known = self.values
+        if not known.keys().isdisjoint(keys):
+            moments = [
+                max(moment, known.get(key, 0)) for key, moment in zip(keys, moments, strict=True)
+            ]
+        known.update(zip(keys, moments, strict=True))
         apart = [
             (key, brief[0], brief[3], moment)
             for key, brief, moment in zip(keys, briefs, moments, strict=True)
             if brief[0] != key or brief[3]
         ]
-        find_user, users, visitors, newest = source.user_id, self.users, self.visitors, self.newest
-        for key, visitor, user, moment in apart:
-            visitors[key] = visitor
-            if user:
-                user_id = find_user(user - 1)
-                if user_id is None:
+        if apart:
+            self._take_apart(source, *zip(*apart, strict=True))
+
+    def _take_apart(
+        self,
+        source: Source,
+        keys: Sequence[int],
+        visitors: Sequence[int],
+        numbers: Sequence[int],
+        moments: Sequence[int],
+    ) -> None:
+        """Take in whose the sessions are of which the key alone does not tell it."""
+        self.visitors.update(zip(keys, visitors, strict=True))
+        newest = self.newest
+        find = source.user_id
+        ids = [find(number - 1) if number else None for number in numbers]
+        if None in ids:  # guests, after a sign-out, or somebody who went while this looked
+            for key, number, user_id in zip(keys, numbers, ids, strict=True):
+                if user_id is not None:
+                    self.users[key] = user_id
+                elif number:
                     self.missed.add(key)
-                    continue
-                users[key] = user_id
-                if user_id not in newest or moment > newest[user_id]:
-                    newest[user_id] = moment
+        else:
+            self.users.update(zip(keys, ids, strict=True))  # type: ignore[arg-type]  # no None
+        for user_id, moment in zip(ids, moments, strict=True):
+            if user_id is not None and moment > newest.get(user_id, 0):
+                newest[user_id] = moment
 
     def leave_out(self, busy: Collection[int], timed_out_ms: int) -> None:
         """Let go, as missed, of all that has ended; the session of a busy visitor has not."""

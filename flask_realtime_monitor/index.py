@@ -8,7 +8,7 @@ alone, so that the order in which they came makes no difference.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, compress
 from operator import itemgetter
 
 from .departures import Departures
@@ -22,6 +22,8 @@ from .source import Source
 from .wheel import Wheel
 
 MAX_ENDPOINTS = 0xFFFF
+_AHEAD_MS = 60_000
+_NUMBERS = 10_000  # are looked through quickly
 
 
 class Index:
@@ -71,7 +73,8 @@ class Index:
         self._visitor_of: dict[int, int] = {}  # where the key is not the visitor's
         self._of_visitor: Groups[int] = Groups()  # keys of the visitor's users
         self._of_user: Groups[str] = Groups()
-        self._due = Wheel()
+        self._due = Wheel()  # who may end before the next look ahead
+        self._foreseen_ms = 0
         self._offsets: list[tuple[str, int]] = []
         self._tables: list[Table] = []
         self._busy: Collection[int] = ()
@@ -90,7 +93,7 @@ class Index:
         self.users.settle(now_ms)
         found = Gathering()
         for table in self._tables:
-            found.gather(table, list(table.rows))
+            found.gather(table)
         found.leave_out(busy, now_ms - self._timeout_ms)
         self._show_all(found)
         left_out = self._gathered(found.missed)
@@ -114,9 +117,6 @@ class Index:
             of_user.add_all(ids, keys)
         self.sessions.fill(values)
         self.users.fill(found.newest)
-        timeout_ms = self._timeout_ms
-        for keys, moments in pairs(values, values.values()):
-            self._due.add_all(keys, [((one >> 16) + timeout_ms) // 1000 + 1 for one in moments])
         both = of_visitor.whose() & values.keys() | of_visitor.whose() & self._generations.keys()
         for visitor in chain.from_iterable(slices(both)):
             self._arrange(visitor)
@@ -143,6 +143,7 @@ class Index:
         found = self._gathered(changed)
         for key in chain.from_iterable(slices(self._look_shortly(changed, found, now_ms))):
             self._look_at(key, found, now_ms)
+        self._look_ahead(now_ms)
         due = list(filter(self._is_known, self._due.due(now_ms // 1000)))
         has_moved |= bool(due)
         found = self._gathered(due)
@@ -150,7 +151,7 @@ class Index:
             self._look_at(key, found, now_ms)
             still = self._own(key)
             if still is not None:
-                self._due.add(key, max(self._due_s(still), now_ms // 1000 + 1))
+                self._foresee(key, still, now_ms // 1000 + 1)
         has_moved |= self.sessions.settle(now_ms)
         has_moved |= self.users.settle(now_ms)
         return has_moved
@@ -202,7 +203,7 @@ class Index:
     def _gathered(self, keys: Collection[int]) -> Gathering:
         found = Gathering()
         for table in self._tables if keys else ():
-            found.gather(table, keys)
+            found.gather_some(table, keys)
         return found
 
     def _look_shortly(self, changed: Iterable[int], found: Gathering, now_ms: int) -> list[int]:
@@ -259,7 +260,7 @@ class Index:
 
     def _begin(self, key: int, found: Gathering) -> None:
         visitor, user_id = found.visitors.get(key, key), found.users.get(key)
-        self._due.add(key, self._due_s(found.values[key]))
+        self._foresee(key, found.values[key])
         self.departures.undo_ends((key,))
         if visitor != key:
             self._visitor_of[key] = visitor
@@ -371,9 +372,26 @@ class Index:
         newest = max(values[key] for key in self._of_user.of(user_id) if key in values)
         self.users.put(user_id, newest >> 16, newest & 0xFFFF)
 
-    def _due_s(self, value: int) -> int:
-        """Return the second in which a session that was last seen then is to be looked at."""
-        return ((value >> 16) + self._timeout_ms) // 1000 + 1
+    def _look_ahead(self, now_ms: int) -> None:
+        """Find out, once a minute, who may end in the next one.
+
+        That is one look at all of them by a loop in C. To note of each when it ends, as they come,
+        would be more than all else that is noted.
+        """
+        if now_ms < self._foreseen_ms:
+            return
+        self._foreseen_ms = now_ms + min(_AHEAD_MS, self._timeout_ms)
+        latest = (self._foreseen_ms - self._timeout_ms << 16) + 0xFFFF
+        for table in (self.sessions.values, self._parts):
+            for keys, values in pairs(table, table.values(), _NUMBERS):
+                for key in compress(keys, map(latest.__ge__, values)):
+                    self._foresee(key, table[key])
+
+    def _foresee(self, key: int, value: int, least_s: int = 0) -> None:
+        """Note when a session that was last seen then may end, if that is before the next look."""
+        end_ms = (value >> 16) + self._timeout_ms
+        if end_ms <= self._foreseen_ms:
+            self._due.add(key, max(end_ms // 1000 + 1, least_s))
 
     def _seen_offsets(self) -> list[tuple[str, int]]:
         return [(source.worker_id, source.offset_ms) for source in self._sources]

@@ -58,6 +58,7 @@ class Replica:
         self._sequence = 0
         self._loose_sequence = 0
         self._is_complete = True  # whether the feed has what the snapshots told
+        self._log_from_ms = inf  # what came later is told by frames of the log
 
     # -- as a source ---------------------------------------------------------------------------
 
@@ -129,6 +130,7 @@ class Replica:
             return ()  # it was written twice
         rows.check_all(frame.rows.values())
         self._sequence = sequence
+        self._log_from_ms = min(self._log_from_ms, float(frame.head.get("at", inf)))
         newer = {n for n, of in self._bucket_sequences.items() if of >= sequence}
         if not newer:
             self._bucket_sequences = {}
@@ -170,6 +172,9 @@ class Replica:
         most = self._feed.size
         # What is older than all of a full feed has no place in it.
         least_ms = self._feed.oldest_ms if len(self._feed) == most else 0
+        if least_ms >= self._log_from_ms:
+            self._is_complete = True
+            return
         newest: list[tuple[int, int]] = []
         table = dict(self.rows)  # in somebody else's turn a sign-out may be told of
         latest_first = reversed(table), reversed(table.values())

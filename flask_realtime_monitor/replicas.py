@@ -191,7 +191,8 @@ class Replicas(Peers):
         later: Counter[str] = Counter()  # of each worker, rows; each has an activity or more
         are_shown, turns = [], Turns()
         for entry in reversed(entries):
-            is_shown = later[entry.worker] < self._settings.history_size
+            # Twice as many as the feed holds: some rows are known from a snapshot already.
+            is_shown = later[entry.worker] < 2 * self._settings.history_size
             are_shown.append(is_shown)
             if is_shown:
                 later[entry.worker] += count_rows(entry.data)

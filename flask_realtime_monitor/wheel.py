@@ -7,7 +7,7 @@ then belongs to. So seeing a key costs nothing, and each costs one look per time
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 _MOST_LOOKS = 256  # where a thousand keys share a second, the first that fits will do
 
@@ -27,15 +27,6 @@ class Wheel:
             if due_s < self._earliest_s or len(self._keys) == 1:
                 self._earliest_s = due_s
         keys.append(key)
-
-    def add_all(self, keys: Iterable[int], due_s: Iterable[int]) -> None:
-        """Look at each of some keys when its second comes; as ``add`` for each."""
-        table = self._keys
-        for key, second in zip(keys, due_s, strict=True):
-            if second in table:
-                table[second].append(key)
-            else:
-                self.add(key, second)
 
     def due(self, now_s: int) -> Iterator[int]:
         """Take out the keys whose second has come, earliest first."""
