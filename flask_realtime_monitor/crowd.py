@@ -15,12 +15,13 @@ class Crowd:
     (k minimum values; Bar-Yossef et al., RANDOM 2002). Sets of several workers can be united.
     """
 
-    __slots__ = ("_count", "_cut", "changes", "hashes", "united")
+    __slots__ = ("_count", "changes", "cut", "hashes", "united")
 
     def __init__(self) -> None:
         self.hashes: set[int] = set()
         self._count: int | None = 0
-        self._cut = 0  # above it nobody is among the smallest
+        #: From it on nobody is among the smallest; 0 where all are.
+        self.cut = 0
         self.changes = 0
         #: With whom this crowd was united last, each with its changes then, and the number.
         self.united: tuple[list[tuple[Crowd, int]], int] | None = None
@@ -28,7 +29,7 @@ class Crowd:
     @property
     def is_cut(self) -> bool:
         """Whether more were seen than are kept."""
-        return bool(self._cut)
+        return bool(self.cut)
 
     def update(self, values: Collection[int]) -> None:
         """See some people."""
@@ -40,7 +41,7 @@ class Crowd:
 
     def among(self, values: Collection[int]) -> Collection[int]:
         """Return those of some people who may be among the smallest."""
-        cut = self._cut
+        cut = self.cut
         return [one for one in values if one < cut] if cut else values
 
     def discard(self, value: int) -> None:
@@ -53,7 +54,7 @@ class Crowd:
         """Keep only the smallest hashes: one more than 1,024, as a sign that there were others."""
         if len(self.hashes) > _SMALLEST + 1:
             smallest = sorted(self.hashes)[: _SMALLEST + 1]
-            self._cut = smallest[-1] + 1
+            self.cut = smallest[-1] + 1
             self.hashes = set(smallest)
 
     def count(self) -> int:
@@ -72,8 +73,11 @@ def united(crowds: Iterable[Crowd]) -> int:
         return first.count()
     seal = [(one, one.changes) for one in (first, *others)]
     if first.united is None or first.united[0] != seal:
+        cuts = [one.cut for one in (first, *others) if one.cut]
+        is_cut = bool(cuts)
         hashes = first.hashes.union(*(one.hashes for one in others))
-        is_cut = first.is_cut or any(one.is_cut for one in others)
+        if is_cut:  # the smallest of all are below the cut of each
+            hashes = set(filter(min(cuts).__gt__, hashes))
         first.united = seal, _distinct(hashes, is_cut)
     return first.united[1]
 
