@@ -72,10 +72,13 @@ class Gathering:
 
     def gather_some(self, table: Table, keys: Iterable[int]) -> None:
         """Put what a source has of some sessions to what is known of them."""
+        if not table.rows:
+            return
         for part in slices(keys, _SLICE):
-            found = [(key, row) for key in part if (row := table.rows.get(key)) is not None]
-            if found:
-                self._take(table, *zip(*found, strict=True))
+            rows = list(map(table.rows.get, part))
+            there = [row is not None for row in rows]
+            if any(there):
+                self._take(table, list(compress(part, there)), list(compress(rows, there)))  # type: ignore[arg-type]  # no None
 
     def _take(self, table: Table, keys: Sequence[int], rows: Sequence[bytes]) -> None:
         source, _, offset_ms, endpoint_of = table

@@ -13,10 +13,14 @@ class Groups(Generic[W]):
 
     A key that is alone is kept as itself: no object is made for it, and the garbage collector has
     nothing to look into.
+
+    Args:
+        tied: to this are added keys that have come to be of somebody who has others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tied: set[int]) -> None:
         self._keys: dict[W, int | tuple[int, ...]] = {}
+        self._tied = tied
 
     def __contains__(self, whose: W) -> bool:
         return whose in self._keys
@@ -35,17 +39,14 @@ class Groups(Generic[W]):
             return ()
         return found if isinstance(found, tuple) else (found,)
 
-    def is_only(self, key: int, whose: W) -> bool:
-        """Tell whether a key is the only one somebody has."""
-        return self._keys.get(whose) == key
-
     def add(self, whose: W, key: int) -> None:
         """Give somebody a key; one they have stays where it is."""
         known = self._keys.setdefault(whose, key)
         if known != key:
             found = known if isinstance(known, tuple) else (known,)
             if key not in found:
-                self._keys[whose] = (*found, key)
+                self._keys[whose] = found = (*found, key)
+                self._tied.update(found)
 
     def add_all(self, whose: Sequence[W], keys: Sequence[int]) -> None:
         """Give each of some a key; as ``add`` for each."""

@@ -71,8 +71,10 @@ class Index:
         self._parts: dict[int, int] = {}
         self._user_of: dict[int, str] = {}
         self._visitor_of: dict[int, int] = {}  # where the key is not the visitor's
-        self._of_visitor: Groups[int] = Groups()  # keys of the visitor's users
-        self._of_user: Groups[str] = Groups()
+        #: Sessions whose user or visitor has others, or had; the looks at these are long.
+        self._tied: set[int] = set()
+        self._of_visitor: Groups[int] = Groups(self._tied)  # keys of the visitor's users
+        self._of_user: Groups[str] = Groups(self._tied)
         self._due = Wheel()  # who may end before the next look ahead
         self._foreseen_ms = 0
         self._offsets: list[tuple[str, int]] = []
@@ -211,26 +213,17 @@ class Index:
 
         By far the most were nobody's, or the one session of a user without a guest part, and are.
         """
-        known, of_visitor, of_user = self.sessions.values, self._of_visitor, self._of_user
+        known, tied, signed_out = self.sessions.values, self._tied, self._generations
         ended = (now_ms - self._timeout_ms << 16) + 0xFFFF
-        sessions: dict[int, int] = {}
-        users: dict[str, int] = {}
-        for key, value in found.values.items():
-            if value <= ended or key not in known:
-                continue
-            visitor, user_id = found.visitors.get(key, key), found.users.get(key)
-            if user_id is None:
-                if visitor != key or visitor in of_visitor:
-                    continue
-            elif (
-                of_user.is_only(key, user_id)
-                and of_visitor.is_only(key, visitor)
-                and not self._is_known(self._anonymous_key(visitor))
-            ):
-                users[user_id] = value
-            else:
-                continue
-            sessions[key] = value
+        sessions = {
+            key: value
+            for key, value in found.values.items()
+            if value > ended and key in known and key not in tied
+        }
+        for key, visitor in found.visitors.items():
+            if key not in found.users or visitor in signed_out:
+                sessions.pop(key, None)
+        users = {user_id: sessions[key] for key, user_id in found.users.items() if key in sessions}
         self.sessions.put_all(sessions)
         self.users.put_all(users)
         return [key for key in changed if key not in sessions]
@@ -253,7 +246,7 @@ class Index:
             if was_part:
                 self._arrange(visitor)
             self._show_alone(key)
-        elif visitor not in users or (users.is_only(key, visitor) and not self._is_known(guest)):
+        elif visitor not in users or (users.of(visitor) == (key,) and not self._is_known(guest)):
             self._show_alone(key)
         else:
             self._arrange(visitor)
@@ -275,6 +268,7 @@ class Index:
             own = self._parts.get(key, last)
             self.departures.end(key, min(now_ms, (own >> 16) + self._timeout_ms))
         self._hide(key)
+        self._tied.discard(key)
         self._parts.pop(key, None)
         self.joined.pop(key, None)
         visitor, user_id = self._visitor_of.pop(key, key), self._user_of.pop(key, None)
@@ -331,6 +325,8 @@ class Index:
         """Show the sessions of a visitor who is, or was, a user: joined, or each by itself."""
         users, guest_key = self._of_visitor.of(visitor), self._anonymous_key(visitor)
         guest = self._own(guest_key)
+        if guest is not None:
+            self._tied.update(users, (guest_key,))
         if guest is not None and len(users) == 1 and self._is_joined(users[0], guest):
             self._join(users[0], guest_key, guest)
             return
