@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from itertools import chain
 
 _SMALLEST = 1024  # hashes that are kept
 _HASHES = 2.0**64
@@ -66,19 +67,16 @@ class Crowd:
 
 def united(crowds: Iterable[Crowd]) -> int:
     """Return how many distinct people several workers saw in the same minute."""
-    first, *others = [crowd for crowd in crowds if crowd.hashes] or (None,)
-    if first is None:
-        return 0
-    if not others:
-        return first.count()
-    seal = [(one, one.changes) for one in (first, *others)]
+    known = [crowd for crowd in crowds if crowd.hashes]
+    if len(known) < 2:
+        return known[0].count() if known else 0
+    first, seal = known[0], [(one, one.changes) for one in known]
     if first.united is None or first.united[0] != seal:
-        cuts = [one.cut for one in (first, *others) if one.cut]
-        is_cut = bool(cuts)
-        hashes = first.hashes.union(*(one.hashes for one in others))
-        if is_cut:  # the smallest of all are below the cut of each
-            hashes = set(filter(min(cuts).__gt__, hashes))
-        first.united = seal, _distinct(hashes, is_cut)
+        cut = min((one.cut for one in known if one.cut), default=0)
+        # Where some were cut, the smallest of all are below the cut of each.
+        below = [filter(cut.__gt__, one.hashes) if cut else one.hashes for one in known]
+        hashes = set(chain(*below))
+        first.united = seal, _distinct(hashes, bool(cut))
     return first.united[1]
 
 

@@ -12,7 +12,7 @@ from flask_realtime_monitor import crowd as crowd_module
 from flask_realtime_monitor import rows
 from flask_realtime_monitor.agents import describe
 from flask_realtime_monitor.clock import Clock
-from flask_realtime_monitor.crowd import Crowd
+from flask_realtime_monitor.crowd import Crowd, united
 from flask_realtime_monitor.histogram import Histogram
 from flask_realtime_monitor.interner import Interner, PathTable
 from flask_realtime_monitor.privacy import masked, pack_ip
@@ -152,6 +152,17 @@ def test_who_is_told_of_the_smallest_alone_counts_as_many(
             assert number < joins_at or late.count() == crowd.count()
         crowd.shrink()
         assert there.count() == crowd.count()
+
+
+@given(HASHES)
+def test_several_workers_that_cut_count_as_one_that_saw_all(batches: list[set[int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crowd_module, "_SMALLEST", 4)
+        crowds, everybody = [Crowd(), Crowd(), Crowd()], Crowd()
+        for number, batch in enumerate(batches):
+            crowds[number % 3].update(batch)
+            everybody.update(batch)
+            assert united(crowds) == everybody.count()
 
 
 def test_a_wall_clock_that_is_set_moves_what_is_shown_and_no_age() -> None:
