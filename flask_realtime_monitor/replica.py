@@ -172,7 +172,7 @@ class Replica:
         most = self._feed.size
         # What is older than all of a full feed has no place in it.
         least_ms = self._feed.oldest_ms if len(self._feed) == most else 0
-        if least_ms >= self._log_from_ms:
+        if least_ms > self._log_from_ms:  # the log has told of all that is newer
             self._is_complete = True
             return
         newest: list[tuple[int, int]] = []
