@@ -81,7 +81,7 @@ class Picture:
         self._firsts: dict[tuple[str, int], list[Json]] = {}
         self._stamp: tuple[Any, ...] = ()
         self._begun = 0
-        #: All that the last reading depended on, and the numbers made since it has been so.
+        #: What the last reading depended on, and the numbers made since.
         self._mark: tuple[Any, ...] = ()
         self._known_stats: tuple[Any, Json] = None, {}
         self._in_flight: list[There] = []
@@ -324,12 +324,12 @@ class Picture:
 
     def _marks(self) -> tuple[Any, ...]:
         """Return what differs whenever a reading may find something that no row tells."""
-        now_ms, common, peers = self._now_ms(), self._common, self._peers
+        now_ms, common, peers, own = self._now_ms(), self._common, self._peers, self._tracker
         return (
             *(common.moved, common.begun, self._index.is_loaded),
-            *(peers, peers.looks, self._around.cursor(), self._tracker.feed_number),
+            *(peers, peers.looks, self._around.cursor(), own.feed_number),
             *(self._own.offset_ms, now_ms // 1000, (now_ms - self._active_ms) // 1000),
-            *(self._tracker.traffic.excluded, tuple(self._around.in_flight())),
+            *(own.traffic.moves, own.traffic.excluded, tuple(self._around.in_flight())),
         )
 
     def _forget_cached(self) -> None:
