@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import chain
 
 _SMALLEST = 1024  # hashes that are kept
 _HASHES = 2.0**64
@@ -15,12 +16,13 @@ class Crowd:
     (k minimum values; Bar-Yossef et al., RANDOM 2002). Sets of several workers can be united.
     """
 
-    __slots__ = ("_count", "_cut", "changes", "hashes", "united")
+    __slots__ = ("_count", "changes", "cut", "hashes", "united")
 
     def __init__(self) -> None:
         self.hashes: set[int] = set()
         self._count: int | None = 0
-        self._cut = 0  # above it nobody is among the smallest
+        #: From it on nobody is among the smallest; 0 where all are.
+        self.cut = 0
         self.changes = 0
         #: With whom this crowd was united last, each with its changes then, and the number.
         self.united: tuple[list[tuple[Crowd, int]], int] | None = None
@@ -28,16 +30,20 @@ class Crowd:
     @property
     def is_cut(self) -> bool:
         """Whether more were seen than are kept."""
-        return bool(self._cut)
+        return bool(self.cut)
 
-    def update(self, values: Iterable[int]) -> None:
+    def update(self, values: Collection[int]) -> None:
         """See some people."""
-        cut = self._cut
         self._count = None
         self.changes += 1
-        self.hashes.update((one for one in values if one < cut) if cut else values)
+        self.hashes.update(self.among(values))
         if len(self.hashes) >= 2 * _SMALLEST:
             self.shrink()
+
+    def among(self, values: Collection[int]) -> Collection[int]:
+        """Return those of some people who may be among the smallest."""
+        cut = self.cut
+        return [one for one in values if one < cut] if cut else values
 
     def discard(self, value: int) -> None:
         """Take back somebody who was seen."""
@@ -46,10 +52,10 @@ class Crowd:
         self.changes += 1
 
     def shrink(self) -> None:
-        """Keep only the 1,024 smallest hashes."""
-        if len(self.hashes) > _SMALLEST:
-            smallest = sorted(self.hashes)[:_SMALLEST]
-            self._cut = smallest[-1] + 1
+        """Keep only the smallest hashes: one more than 1,024, as a sign that there were others."""
+        if len(self.hashes) > _SMALLEST + 1:
+            smallest = sorted(self.hashes)[: _SMALLEST + 1]
+            self.cut = smallest[-1] + 1
             self.hashes = set(smallest)
 
     def count(self) -> int:
@@ -61,16 +67,16 @@ class Crowd:
 
 def united(crowds: Iterable[Crowd]) -> int:
     """Return how many distinct people several workers saw in the same minute."""
-    first, *others = [crowd for crowd in crowds if crowd.hashes] or (None,)
-    if first is None:
-        return 0
-    if not others:
-        return first.count()
-    seal = [(one, one.changes) for one in (first, *others)]
+    known = [crowd for crowd in crowds if crowd.hashes]
+    if len(known) < 2:
+        return known[0].count() if known else 0
+    first, seal = known[0], [(one, one.changes) for one in known]
     if first.united is None or first.united[0] != seal:
-        hashes = first.hashes.union(*(one.hashes for one in others))
-        is_cut = first.is_cut or any(one.is_cut for one in others)
-        first.united = seal, _distinct(hashes, is_cut)
+        cut = min((one.cut for one in known if one.cut), default=0)
+        # Where some were cut, the smallest of all are below the cut of each.
+        below = [filter(cut.__gt__, one.hashes) if cut else one.hashes for one in known]
+        hashes = set(chain(*below))
+        first.united = seal, _distinct(hashes, bool(cut))
     return first.united[1]
 
 

@@ -68,6 +68,11 @@ class Feed(Sequence[FeedItem]):
         """Yield the newest first."""
         return map(self.__getitem__, range(len(self) - 1, -1, -1))
 
+    @property
+    def oldest_ms(self) -> int:
+        """When the oldest was, by the rows' clock; there is one."""
+        return _time_of(self._entries[0])
+
     def told(self) -> set[tuple[int | None, int]]:
         """Return (session key, ordinal) of all."""
         return {_name(entry) for entry in self._entries}

@@ -1,23 +1,35 @@
-"""All sessions of some workers put together at once: what a first read waits for.
+"""What the rows of many sessions tell, found out at once.
 
-As an index does for each session that changes, but written out, in long loops over plain tables.
-In between it is somebody else's turn.
+Both a first read, of all there is, and a tick, of what has changed, go this way: in loops over a
+few hundred rows each, which call nothing that is written in Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 from .interner import Interner
-from .listing import slices
-from .rows import brief_of
+from .listing import pairs, slices
+from .rows import briefs_of
 from .source import Source
 
-#: All parts of one session (but for its guest part): visitor, user id, when first and last seen
-#: (ms since the epoch), endpoint. A plain tuple, which the garbage collector need not look into.
-Merged = tuple[int, str | None, int, int, int]
+#: So few that Python's garbage collector, which comes after 700 new objects, does not.
+_SLICE = 300
+_NUMBERS = 10_000  # are looked through quickly
+
+
+class Endpoints(dict[int, int]):
+    """The index's numbers of endpoints, by a source's numbers of routes."""
+
+    def __init__(self, number: Callable[[str], int], source: Source) -> None:
+        self._number = number
+        self._source = source
+
+    def __missing__(self, route: int) -> int:
+        found = self[route] = self._number(self._source.route(route)[0])
+        return found
 
 
 class Table(NamedTuple):
@@ -26,104 +38,106 @@ class Table(NamedTuple):
     source: Source
     rows: Mapping[int, bytes]
     offset_ms: int
-    endpoint_of: dict[int, int]  # a route's number: its endpoint's in the index
+    endpoint_of: Endpoints
+
+    @classmethod
+    def of(cls, source: Source, endpoints: Interner[str]) -> Table:
+        """Return the table of a source."""
+        return cls(source, source.rows, source.offset_ms, Endpoints(endpoints.number, source))
 
 
 class Gathering:
-    """Sessions, and what an index knows of them, before guests and users are joined.
+    """Some sessions, each of all its rows, before guests and users are joined.
 
-    Args:
-        endpoints: gives endpoints the index's numbers.
-        timeout_ms: how long after its last request a session ends.
+    Numbers and texts alone, in plain dicts: of these the garbage collector keeps away.
     """
 
-    def __init__(self, endpoints: Interner[str], timeout_ms: int) -> None:
-        self._endpoints = endpoints
-        self._timeout_ms = timeout_ms
-        self.merged: dict[int, Merged] = {}
-        self.of_visitor: dict[int, tuple[int, ...]] = {}
-        self.of_user: dict[str, tuple[int, ...]] = {}
-        #: Values of sessions and users by when and where they were last seen (``Recency``).
-        self.sessions: dict[int, int] = {}
-        self.users: dict[str, int] = {}
-        self.anonymous = 0
-        #: By the second in which they are to be looked at.
-        self.due: dict[int, list[int]] = {}
-        #: Keys that are not among the sessions: their time is over, or they went meanwhile.
-        self.missed: list[int] = []
+    def __init__(self) -> None:
+        #: When and where each was last seen (``Recency``).
+        self.values: dict[int, int] = {}
+        #: Whose it is, of those that are a user's.
+        self.users: dict[int, str] = {}
+        #: When and where each user was last seen.
+        self.newest: dict[str, int] = {}
+        #: The visitor, of those whose key is not the visitor's.
+        self.visitors: dict[int, int] = {}
+        #: Keys that are to be looked at one by one: they ended, or went while this looked.
+        self.missed: set[int] = set()
 
-    def gather(self, tables: Sequence[Table], busy: Collection[int], now_ms: int) -> None:
-        """Put together the rows of some sources.
+    def gather(self, table: Table) -> None:
+        """Put all that a source has to what is known of its sessions."""
+        # Two lists made at once: in somebody else's turn the table may change.
+        for keys, rows in pairs(list(table.rows), list(table.rows.values()), _SLICE):
+            self._take(table, keys, rows)
 
-        Args:
-            busy: visitors with a request in flight; their sessions do not end.
-        """
-        for table in tables:
-            self._take(table)
+    def gather_some(self, table: Table, keys: Iterable[int]) -> None:
+        """Put what a source has of some sessions to what is known of them."""
+        if not table.rows:
+            return
+        for part in slices(keys, _SLICE):
+            rows = list(map(table.rows.get, part))
+            there = [row is not None for row in rows]
+            if any(there):
+                self._take(table, list(compress(part, there)), list(compress(rows, there)))  # type: ignore[arg-type]  # no None
+
+    def _take(self, table: Table, keys: Sequence[int], rows: Sequence[bytes]) -> None:
+        source, _, offset_ms, endpoint_of = table
+        briefs = briefs_of(rows)
+        moments = [
+            base_ms + offset_ms + last << 16 | endpoint_of[route]
+            for _, base_ms, last, _, route, _ in briefs
+        ]
+        known = self.values
+        if not known.keys().isdisjoint(keys):
+            moments = [
+                max(moment, known.get(key, 0)) for key, moment in zip(keys, moments, strict=True)
+            ]
+        known.update(zip(keys, moments, strict=True))
+        apart = [
+            (key, brief[0], brief[3], moment)
+            for key, brief, moment in zip(keys, briefs, moments, strict=True)
+            if brief[0] != key or brief[3]
+        ]
+        if apart:
+            self._take_apart(source, *zip(*apart, strict=True))
+
+    def _take_apart(
+        self,
+        source: Source,
+        keys: Sequence[int],
+        visitors: Sequence[int],
+        numbers: Sequence[int],
+        moments: Sequence[int],
+    ) -> None:
+        """Take in whose the sessions are of which the key alone does not tell it."""
+        self.visitors.update(zip(keys, visitors, strict=True))
+        newest = self.newest
+        find = source.user_id
+        ids = [find(number - 1) if number else None for number in numbers]
+        if None in ids:  # guests, after a sign-out, or somebody who went while this looked
+            for key, number, user_id in zip(keys, numbers, ids, strict=True):
+                if user_id is not None:
+                    self.users[key] = user_id
+                elif number:
+                    self.missed.add(key)
+        else:
+            self.users.update(zip(keys, ids, strict=True))  # type: ignore[arg-type]  # no None
+        for user_id, moment in zip(ids, moments, strict=True):
+            if user_id is not None and moment > newest.get(user_id, 0):
+                newest[user_id] = moment
+
+    def leave_out(self, busy: Collection[int], timed_out_ms: int) -> None:
+        """Let go, as missed, of all that has ended; the session of a busy visitor has not."""
+        ended, visitors = (timed_out_ms << 16) + 0xFFFF, self.visitors
+        for keys, values in pairs(self.values, self.values.values(), _NUMBERS):
+            ends = compress(keys, map(ended.__ge__, values))
+            self.missed.update(key for key in ends if visitors.get(key, key) not in busy)
+        gone = {self.users[key] for key in self.missed if key in self.users}
         for key in self.missed:
-            self.merged.pop(key, None)
-        self._show(busy, now_ms - self._timeout_ms)
-
-    def _take(self, table: Table) -> None:
-        """Put one source's rows to what is known of their sessions."""
-        merged, number_of = self.merged, self._endpoints.number
-        source, table_rows, offset_ms, endpoint_of = table
-        people: dict[int, str] = {}
-        for key, row in chain.from_iterable(slices(dict(table_rows).items())):
-            visitor, first_ms, last, user, route = brief_of(row)
-            first_ms += offset_ms
-            last_ms = first_ms + last
-            user_id = None
-            if user:
-                user_id = people.get(user)
-                if user_id is None:
-                    person = source.user(user - 1)
-                    if person is None:
-                        self.missed.append(key)
-                        continue
-                    user_id = people[user] = person[0]
-            known = merged.get(key)
-            if known is not None:
-                user_id = known[1] or user_id
-                first_ms = min(first_ms, known[2])
-                if last_ms <= known[3]:
-                    merged[key] = (visitor, user_id, first_ms, known[3], known[4])
-                    continue
-            endpoint = endpoint_of.get(route, -1)
-            if endpoint < 0:
-                endpoint = endpoint_of[route] = number_of(source.route(route)[0])
-            merged[key] = (visitor, user_id, first_ms, last_ms, endpoint)
-
-    def _show(self, busy: Collection[int], timed_out_ms: int) -> None:
-        """Find out of all that was put together what an index shows; take out what has ended."""
-        of_visitor, of_user, due = self.of_visitor, self.of_user, self.due
-        sessions, newest, after_ms = self.sessions, self.users, self._timeout_ms + 1000
-        ended, users = [], 0
-        for key, one in chain.from_iterable(slices(self.merged.items())):
-            visitor, user_id, _, last_ms, endpoint = one
-            if last_ms <= timed_out_ms and visitor not in busy:
-                ended.append(key)
-                continue
-            due_s = (last_ms + after_ms) // 1000
-            if due_s in due:
-                due[due_s].append(key)
-            else:
-                due[due_s] = [key]
-            value = sessions[key] = last_ms << 16 | endpoint
-            if user_id is None:
-                continue
-            users += 1
-            if visitor in of_visitor:
-                of_visitor[visitor] += (key,)
-            else:
-                of_visitor[visitor] = (key,)
-            if user_id in of_user:
-                of_user[user_id] += (key,)
-                newest[user_id] = max(newest[user_id], value)
-            else:
-                of_user[user_id] = (key,)
-                newest[user_id] = value
-        for key in ended:
-            del self.merged[key]
-        self.missed += ended
-        self.anonymous = len(sessions) - users
+            for table in (self.values, self.users, self.visitors):
+                table.pop(key, None)
+        for user_id in gone:
+            del self.newest[user_id]
+        for key, user_id in self.users.items() if gone else ():
+            if user_id in gone:  # there is another session of the same user
+                self.newest[user_id] = max(self.values[key], self.newest.get(user_id, 0))

@@ -7,28 +7,35 @@ alone, so that the order in which they came makes no difference.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain, compress
+from operator import itemgetter
 
 from .departures import Departures
-from .gathering import Gathering, Merged, Table
+from .gathering import Gathering, Table
+from .groups import Groups
 from .interner import Interner
-from .listing import TURN_S, slices
+from .listing import pairs, slices
 from .recency import Recency
-from .rows import brief_of
+from .rows import begun_ms_of
 from .source import Source
 from .wheel import Wheel
 
 MAX_ENDPOINTS = 0xFFFF
+_AHEAD_MS = 60_000
+_NUMBERS = 10_000  # are looked through quickly
 
 
 class Index:
     """Sessions as they are shown: guest and user of one session are one entry, the user's.
 
+    It keeps numbers and texts alone, and of a session only what a row cannot tell when it is
+    asked, or has gone: 100,000 of them must not be 100,000 objects to the garbage collector.
+
     Args:
         sources: whose rows are indexed; may grow and shrink between calls.
         anonymous_key: returns the key of a visitor's present anonymous session.
+        generations: all visitors for whom that is not the visitor's own number.
         now_ms: the present moment in ms since the epoch.
         active_ms: how long after its last request a session is active.
         timeout_ms: how long after its last request a session ends.
@@ -38,12 +45,14 @@ class Index:
         self,
         sources: Sequence[Source],
         anonymous_key: Callable[[int], int],
+        generations: Mapping[int, int],
         now_ms: Callable[[], int],
         active_ms: int,
         timeout_ms: int,
     ) -> None:
         self._sources = sources
         self._anonymous_key = anonymous_key
+        self._generations = generations
         self._now_ms = now_ms
         self._active_ms = active_ms
         self._timeout_ms = timeout_ms
@@ -57,51 +66,63 @@ class Index:
     def _clear(self) -> None:
         self.sessions: Recency[int] = Recency(self._active_ms)
         self.users: Recency[str] = Recency(self._active_ms)
-        self.anonymous = 0
         self.joined: dict[int, int] = {}  # a user's session -> its guest part
-        self._merged: dict[int, Merged] = {}
-        self._of_visitor: dict[int, tuple[int, ...]] = {}  # keys of the visitor's users
-        self._of_user: dict[str, tuple[int, ...]] = {}
-        self._due = Wheel()
+        #: When and where both of these were last seen themselves; shown is what both were.
+        self._parts: dict[int, int] = {}
+        self._user_of: dict[int, str] = {}
+        self._visitor_of: dict[int, int] = {}  # where the key is not the visitor's
+        #: Sessions whose user or visitor has others, or had; the looks at these are long.
+        self._tied: set[int] = set()
+        self._of_visitor: Groups[int] = Groups(self._tied)  # keys of the visitor's users
+        self._of_user: Groups[str] = Groups(self._tied)
+        self._due = Wheel()  # who may end before the next look ahead
+        self._foreseen_ms = 0
         self._offsets: list[tuple[str, int]] = []
         self._tables: list[Table] = []
         self._busy: Collection[int] = ()
 
     def load(self, busy: Collection[int]) -> None:
         """Build the index from all rows; ``busy`` as in ``catch_up``."""
-        before: list[int | str] = [*self.sessions.values, *self.users.values]
+        before = self.sessions.values, self.users.values
         self._clear()
         self._busy = busy
         self._offsets = self._seen_offsets()
-        self._tables = [Table(one, one.rows, one.offset_ms, {}) for one in self._sources]
+        self._tables = [Table.of(source, self.endpoints) for source in self._sources]
         now_ms = self._now_ms()
         if not self.is_loaded:
             self.departures.begin(now_ms)
         self.sessions.settle(now_ms)
         self.users.settle(now_ms)
-        gathering = Gathering(self.endpoints, self._timeout_ms)
-        gathering.gather(self._tables, busy, now_ms)
-        self._show_all(gathering)
-        for _ in range(2):  # some are kept, maybe, by the other part of their session
-            for key in gathering.missed:
-                self.look_at(key, now_ms)
-        self.departures.compare(before, now_ms, self.sessions.values, self.users.values)
+        found = Gathering()
+        for table in self._tables:
+            found.gather(table)
+        found.leave_out(busy, now_ms - self._timeout_ms)
+        self._show_all(found)
+        left_out = self._gathered(found.missed)
+        # Some are kept by the other part of their session. Of several users of a visitor it is the
+        # one who was seen last: when the others ended, they were not the only one.
+        newest_first = sorted(left_out.values.items(), key=itemgetter(1, 0), reverse=True)
+        for key, _ in chain.from_iterable(slices(newest_first)):
+            self._look_at(key, left_out, now_ms)
+        for key in before[0].keys() - self.sessions.values.keys():
+            self.departures.note(key, now_ms)
+        for user_id in before[1].keys() - self.users.values.keys():
+            self.departures.note(user_id, now_ms)
         self.is_loaded = True
 
-    def _show_all(self, gathering: Gathering) -> None:
-        """Show all that was gathered."""
-        self._merged, self.anonymous = gathering.merged, gathering.anonymous
-        self._of_visitor, self._of_user = gathering.of_visitor, gathering.of_user
-        for due_s, keys in gathering.due.items():
-            self._due.add_all(keys, due_s)
-        self.sessions.fill(gathering.sessions)
-        time.sleep(TURN_S)
-        self.users.fill(gathering.users)
-        time.sleep(TURN_S)
-        for visitor, found in chain.from_iterable(slices(self._of_visitor.items())):
-            if self._anonymous_key(visitor) in self._merged:
-                self._arrange(visitor, found)
-        self.departures.undo_ends(self._merged)
+    def _show_all(self, found: Gathering) -> None:
+        """Show all that was gathered; nothing has been shown before."""
+        values, of_visitor, of_user = found.values, self._of_visitor, self._of_user
+        self._user_of, self._visitor_of = found.users, found.visitors
+        for keys, ids in pairs(found.users, found.users.values()):
+            of_visitor.add_all(list(map(found.visitors.__getitem__, keys)), keys)
+            of_user.add_all(ids, keys)
+        self.sessions.fill(values)
+        self.users.fill(found.newest)
+        both = of_visitor.whose() & values.keys() | of_visitor.whose() & self._generations.keys()
+        for visitor in chain.from_iterable(slices(both)):
+            self._arrange(visitor)
+        self.departures.undo_ends(values)
 
     def unload(self) -> None:
         """Drop the index."""
@@ -121,230 +142,252 @@ class Index:
             has_moved = True
         now_ms = self._now_ms()
         self._busy = busy
-        others = self._look_shortly(changed, now_ms)
-        for key in chain.from_iterable(slices(others)):
-            self.look_at(key, now_ms)
-        for key in self._due.due(now_ms // 1000):
-            if key in self._merged:
-                self.look_at(key, now_ms)
-                has_moved = True
-                still = self._merged.get(key)
-                if still is not None:
-                    due_s = (still[3] + self._timeout_ms) // 1000 + 1
-                    self._due.add(key, max(due_s, now_ms // 1000 + 1))
+        found = self._gathered(changed)
+        for key in chain.from_iterable(slices(self._look_shortly(changed, found, now_ms))):
+            self._look_at(key, found, now_ms)
+        self._look_ahead(now_ms)
+        due = list(filter(self._is_known, self._due.due(now_ms // 1000)))
+        has_moved |= bool(due)
+        found = self._gathered(due)
+        for key in chain.from_iterable(slices(due)):
+            self._look_at(key, found, now_ms)
+            still = self._own(key)
+            if still is not None:
+                self._foresee(key, still, now_ms // 1000 + 1)
         has_moved |= self.sessions.settle(now_ms)
         has_moved |= self.users.settle(now_ms)
         return has_moved
 
     # -- asking --------------------------------------------------------------------------------
 
+    @property
+    def anonymous(self) -> int:
+        """How many sessions are nobody's."""
+        return len(self.sessions) - len(self._user_of)
+
     def keys_of(self, user_id: str) -> tuple[int, ...]:
         """Return the sessions of a user."""
-        return self._of_user.get(user_id, ())
+        return self._of_user.of(user_id)
 
     def user_of(self, key: int) -> str | None:
         """Return the id of the user whose session this is."""
-        merged = self._merged.get(key)
-        return None if merged is None else merged[1]
+        return self._user_of.get(key)
 
     def shown(self, key: int) -> int:
         """Return the key a session is shown under: a guest part's is that of its user."""
-        merged = self._merged.get(key)
-        if merged is not None and merged[1] is None:
-            for user_key in self._of_visitor.get(merged[0], ()):
+        if key in self._parts:
+            for user_key in self._of_visitor.of(self._visitor(key)):
                 if self.joined.get(user_key) == key:
                     return user_key
         return key
 
     def session_of_visitor(self, visitor: int) -> int | None:
         """Return the session a visitor's request in flight belongs to, as far as one can know."""
-        users = self._of_visitor.get(visitor, ())
+        users = self._of_visitor.of(visitor)
         if len(users) > 1:
             return None
         key = users[0] if users else self._anonymous_key(visitor)
         return key if key in self.sessions else None
 
+    def _is_known(self, key: int) -> bool:
+        return key in self.sessions.values or key in self._parts
+
+    def _own(self, key: int) -> int | None:
+        """Return when and where a session was last seen itself, not its other part."""
+        own = self._parts.get(key)
+        return self.sessions.values.get(key) if own is None else own
+
+    def _visitor(self, key: int) -> int:
+        return self._visitor_of.get(key, key)
+
     # -- keeping -------------------------------------------------------------------------------
 
-    def _look_shortly(self, changed: Iterable[int], now_ms: int) -> list[int]:
-        """Look at those that were only seen again; return the others, which ``look_at`` is for.
+    def _gathered(self, keys: Collection[int]) -> Gathering:
+        found = Gathering()
+        for table in self._tables if keys else ():
+            found.gather_some(table, keys)
+        return found
+
+    def _look_shortly(self, changed: Iterable[int], found: Gathering, now_ms: int) -> list[int]:
+        """Look at those that were only seen again; return the others, to be looked at singly.
 
         By far the most were nobody's, or the one session of a user without a guest part, and are.
         """
-        known, of_visitor, of_user = self._merged, self._of_visitor, self._of_user
-        shown, joined, others = self.sessions.values, self.joined, []
-        sessions: dict[int, int] = {}
-        users: dict[str, int] = {}
-        for key in chain.from_iterable(slices(changed)):
-            before, merged = known.get(key), self._merge(key, now_ms)
-            if before is not None and merged is not None and key in shown and key not in joined:
-                visitor, user_id, _, last_ms, endpoint = merged
-                if user_id is None:
-                    is_alone = visitor not in of_visitor
-                else:
-                    is_alone = (
-                        of_user.get(user_id) == of_visitor.get(visitor) == (key,)
-                        and self._anonymous_key(visitor) not in known
-                    )
-                if is_alone and before[0] == visitor and before[1] == user_id:
-                    known[key] = merged
-                    sessions[key] = value = last_ms << 16 | endpoint
-                    if user_id is not None:
-                        users[user_id] = value
-                    continue
-            others.append(key)
+        known, tied, signed_out = self.sessions.values, self._tied, self._generations
+        ended = (now_ms - self._timeout_ms << 16) + 0xFFFF
+        sessions = {
+            key: value
+            for key, value in found.values.items()
+            if value > ended and key in known and key not in tied
+        }
+        for key, visitor in found.visitors.items():
+            if key not in found.users or visitor in signed_out:
+                sessions.pop(key, None)
+        users = {user_id: sessions[key] for key, user_id in found.users.items() if key in sessions}
         self.sessions.put_all(sessions)
         self.users.put_all(users)
-        return others
+        return [key for key in changed if key not in sessions]
 
-    def look_at(self, key: int, now_ms: int) -> None:
+    def _look_at(self, key: int, found: Gathering, now_ms: int) -> None:
         """Bring one session up to date: new, changed, joined, parted or gone."""
-        before = self._merged.get(key)
-        merged = self._merge(key, now_ms)
-        if merged is None:
-            if before is None:
-                return
-            self._end(key, before, now_ms)
-            visitor = before[0]
-        else:
-            self._merged[key] = merged
-            visitor, user_id, _, last_ms, endpoint = merged
-            if before is None:
-                self._due.add(key, (last_ms + self._timeout_ms) // 1000 + 1)
-                self.departures.undo_ends((key,))
-                if user_id is not None:
-                    self._of_visitor[visitor] = (*self._of_visitor.get(visitor, ()), key)
-        users = self._of_visitor.get(visitor)
-        if merged is None or (
-            users is not None and (users != (key,) or self._anonymous_key(visitor) in self._merged)
-        ):
-            self._arrange(visitor, users or ())
+        is_known, was_part = self._is_known(key), key in self._parts
+        if not self._lives(key, found, now_ms):
+            if is_known:
+                visitor = self._visitor(key)
+                self._end(key, now_ms)
+                self._arrange(visitor)
             return
+        if not is_known:
+            self._begin(key, found)
+        self._parts[key] = found.values[key]
+        visitor, users = self._visitor(key), self._of_visitor
+        guest = self._anonymous_key(visitor)
+        if key != guest and key not in self._user_of:  # a guest of before a sign-out
+            if was_part:
+                self._arrange(visitor)
+            self._show_alone(key)
+        elif visitor not in users or (users.of(visitor) == (key,) and not self._is_known(guest)):
+            self._show_alone(key)
+        else:
+            self._arrange(visitor)
+
+    def _begin(self, key: int, found: Gathering) -> None:
+        visitor, user_id = found.visitors.get(key, key), found.users.get(key)
+        self._foresee(key, found.values[key])
+        self.departures.undo_ends((key,))
+        if visitor != key:
+            self._visitor_of[key] = visitor
+        if user_id is not None:
+            self._user_of[key] = user_id
+            self._of_visitor.add(visitor, key)
+            self._of_user.add(user_id, key)
+
+    def _end(self, key: int, now_ms: int) -> None:
+        last = self.sessions.values.get(key)
+        if last is not None:
+            own = self._parts.get(key, last)
+            self.departures.end(key, min(now_ms, (own >> 16) + self._timeout_ms))
+        self._hide(key)
+        self._tied.discard(key)
+        self._parts.pop(key, None)
         self.joined.pop(key, None)
-        self._show(key, user_id, last_ms, endpoint)
+        visitor, user_id = self._visitor_of.pop(key, key), self._user_of.pop(key, None)
+        if user_id is None:
+            return
+        self._of_visitor.drop(visitor, key)
+        self._of_user.drop(user_id, key)
+        if user_id in self._of_user:
+            self._see_user(user_id)
+        else:
+            self.users.drop(user_id)
+            self.departures.note(user_id, self._now_ms())
 
-    def _end(self, key: int, merged: Merged, now_ms: int) -> None:
-        visitor, user_id, _, last_ms, _ = merged
-        del self._merged[key]
-        if user_id is not None:
-            left = tuple(one for one in self._of_visitor[visitor] if one != key)
-            if left:
-                self._of_visitor[visitor] = left
-            else:
-                del self._of_visitor[visitor]
-        if key in self.sessions:
-            self.departures.end(key, min(now_ms, last_ms + self._timeout_ms))
-        self._hide(key, user_id)
-
-    def _merge(self, key: int, now_ms: int) -> Merged | None:
-        """Put the parts of a session together; None where there are none or it has ended."""
-        last_ms = first_ms = endpoint = -1
-        visitor, user_id = 0, None
-        for source, table, offset_ms, endpoint_of in self._tables:
-            row = table.get(key)
-            if row is None:
-                continue
-            visitor, base_ms, last, user, route = brief_of(row)
-            base_ms += offset_ms
-            if base_ms + last > last_ms:
-                last_ms = base_ms + last
-                endpoint = endpoint_of.get(route, -1)
-                if endpoint < 0:
-                    endpoint = endpoint_of[route] = self.endpoints.number(source.route(route)[0])
-            if first_ms < 0 or base_ms < first_ms:
-                first_ms = base_ms
-            if user and user_id is None:
-                person = source.user(user - 1)
-                if person is None:
-                    return None  # the row went while we looked
-                user_id = person[0]
-        if endpoint < 0:
-            return None
+    def _lives(self, key: int, found: Gathering, now_ms: int) -> bool:
+        """Tell whether a session, of which this was found, is there and has not ended."""
+        value = found.values.get(key)
+        if value is None or key in found.missed:
+            return False
         timed_out_ms = now_ms - self._timeout_ms
-        if (
-            last_ms <= timed_out_ms
-            and visitor not in self._busy
-            and self._last_of_other_part(visitor, user_id, first_ms, last_ms) <= timed_out_ms
-        ):
-            return None
-        return visitor, user_id, first_ms, last_ms, endpoint
+        visitor = found.visitors.get(key, key)
+        return (
+            value >> 16 > timed_out_ms
+            or visitor in self._busy
+            or self._last_of_other_part(key, visitor, key in found.users, value) > timed_out_ms
+        )
 
-    def _last_of_other_part(
-        self, visitor: int, user_id: str | None, first_ms: int, last_ms: int
-    ) -> int:
+    def _last_of_other_part(self, key: int, visitor: int, is_user: bool, value: int) -> int:
         """Return when the guest or user that is one session with this was last seen, else 0."""
-        users = self._of_visitor.get(visitor, ())
-        if user_id is not None:
-            guest = self._merged.get(self._anonymous_key(visitor)) if len(users) <= 1 else None
-            if guest is None:
-                return 0
-            return guest[3] if guest[3] >= first_ms - self._active_ms else 0
+        users = {*self._of_visitor.of(visitor), *((key,) if is_user else ())}
         if len(users) != 1:
             return 0
-        user = self._merged[users[0]]
-        return user[3] if last_ms >= user[2] - self._active_ms else 0
+        (user,) = users
+        other = self._own(self._anonymous_key(visitor) if is_user else user)
+        if other is None or not self._is_joined(user, other if is_user else value):
+            return 0
+        return other >> 16
 
-    def _arrange(self, visitor: int, users: tuple[int, ...]) -> None:
-        """Show the sessions of a visitor who is, or was, a user.
+    def _is_joined(self, user: int, guest: int) -> bool:
+        """Tell whether a visitor's only user and the guest, last seen then, are one session.
 
-        Guest and user are one where the visitor has exactly one user, and the guest was active
-        within the active window before the user's session began, or since.
+        They are where the guest was active within the active window before the user's session
+        began, or since. What its rows do not tell any more is as it was.
         """
-        merged = self._merged
-        guest_key = self._anonymous_key(visitor)
-        guest = merged.get(guest_key)
+        begun_ms = [
+            begun_ms_of(row) + table.offset_ms
+            for table in self._tables
+            if (row := table.rows.get(user)) is not None
+        ]
+        if not begun_ms:
+            return user in self.joined
+        return guest >> 16 >= min(begun_ms) - self._active_ms
+
+    def _arrange(self, visitor: int) -> None:
+        """Show the sessions of a visitor who is, or was, a user: joined, or each by itself."""
+        users, guest_key = self._of_visitor.of(visitor), self._anonymous_key(visitor)
+        guest = self._own(guest_key)
+        if guest is not None:
+            self._tied.update(users, (guest_key,))
+        if guest is not None and len(users) == 1 and self._is_joined(users[0], guest):
+            self._join(users[0], guest_key, guest)
+            return
         for key in users:
-            _, user_id, first_ms, last_ms, endpoint = merged[key]
-            self.joined.pop(key, None)
-            is_alone = len(users) == 1
-            if guest and is_alone and guest[3] >= first_ms - self._active_ms:
-                self.joined[key] = guest_key
-                if guest[3] > last_ms:
-                    last_ms, endpoint = guest[3:]
-                guest = None
-                self._hide(guest_key, None)
-            self._show(key, user_id, last_ms, endpoint)
+            self._show_alone(key)
         if guest is not None:
             if guest_key not in self.sessions:
                 self.parted_ms = self._now_ms()
-            self._show(guest_key, None, *guest[3:])
+            self._show_alone(guest_key)
 
-    def _show(self, key: int, user_id: str | None, last_ms: int, endpoint: int) -> None:
-        if user_id is None:
-            self.anonymous += key not in self.sessions
-            self.sessions.put(key, last_ms, endpoint)
-            return
-        self.sessions.put(key, last_ms, endpoint)
-        keys = self._of_user.get(user_id)
-        if keys is None:
-            self._of_user[user_id] = (key,)
-        elif key not in keys:
-            self._of_user[user_id] = (*keys, key)
-        self._see_user(user_id)
+    def _join(self, key: int, guest_key: int, guest: int) -> None:
+        own = self._own(key) or 0
+        self.joined[key] = guest_key
+        self._parts[key], self._parts[guest_key] = own, guest
+        self._hide(guest_key)
+        self._show(key, max(own, guest))
 
-    def _hide(self, key: int, user_id: str | None) -> None:
-        if key not in self.sessions:
-            return
-        self.sessions.drop(key)
+    def _show_alone(self, key: int) -> None:
         self.joined.pop(key, None)
-        now_ms = self._now_ms()
-        self.departures.note(key, now_ms)
-        if user_id is None:
-            self.anonymous -= 1
-            return
-        keys = tuple(one for one in self._of_user[user_id] if one != key)
-        if keys:
-            self._of_user[user_id] = keys
+        value = self._own(key) or 0
+        self._parts.pop(key, None)
+        self._show(key, value)
+
+    def _show(self, key: int, value: int) -> None:
+        """List a session as it was last seen, and its user."""
+        self.sessions.put(key, value >> 16, value & 0xFFFF)
+        user_id = self._user_of.get(key)
+        if user_id is not None:
             self._see_user(user_id)
-        else:
-            del self._of_user[user_id]
-            self.users.drop(user_id)
-            self.departures.note(user_id, now_ms)
+
+    def _hide(self, key: int) -> None:
+        """Take a session off the list, and note it, if it was there."""
+        if key in self.sessions:
+            self.sessions.drop(key)
+            self.departures.note(key, self._now_ms())
 
     def _see_user(self, user_id: str) -> None:
         values = self.sessions.values
-        newest = max(values[key] for key in self._of_user[user_id])
+        newest = max(values[key] for key in self._of_user.of(user_id) if key in values)
         self.users.put(user_id, newest >> 16, newest & 0xFFFF)
+
+    def _look_ahead(self, now_ms: int) -> None:
+        """Find out, once a minute, who may end in the next one.
+
+        That is one look at all of them by a loop in C. To note of each when it ends, as they come,
+        would be more than all else that is noted.
+        """
+        if now_ms < self._foreseen_ms:
+            return
+        self._foreseen_ms = now_ms + min(_AHEAD_MS, self._timeout_ms)
+        latest = (self._foreseen_ms - self._timeout_ms << 16) + 0xFFFF
+        for table in (self.sessions.values, self._parts):
+            for keys, values in pairs(table, table.values(), _NUMBERS):
+                for key in compress(keys, map(latest.__ge__, values)):
+                    self._foresee(key, table[key])
+
+    def _foresee(self, key: int, value: int, least_s: int = 0) -> None:
+        """Note when a session that was last seen then may end, if that is before the next look."""
+        end_ms = (value >> 16) + self._timeout_ms
+        if end_ms <= self._foreseen_ms:
+            self._due.add(key, max(end_ms // 1000 + 1, least_s))
 
     def _seen_offsets(self) -> list[tuple[str, int]]:
         return [(source.worker_id, source.offset_ms) for source in self._sources]

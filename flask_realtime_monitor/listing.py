@@ -32,12 +32,21 @@ class Turns:
 
 
 def slices(items: Iterable[T], size: int = _SLICE) -> Iterator[list[T]]:
-    """Return items in parts; between two of them it is somebody else's turn."""
-    left = iter(items)
+    """Return items in parts; between two of them it is somebody else's turn, if it is time."""
+    left, turns = iter(items), Turns()
     while part := list(islice(left, size)):
         yield part
         if len(part) == size:
-            time.sleep(TURN_S)
+            turns()
+
+
+def pairs(
+    keys: Iterable[K], values: Iterable[T], size: int = _SLICE
+) -> Iterator[tuple[list[K], list[T]]]:
+    """Return keys and their values in parts; as ``slices``, and no pair is made for each."""
+    left = iter(values)
+    for part in slices(keys, size):
+        yield part, list(islice(left, len(part)))
 
 
 def rendered(keys: Iterable[K], render: Callable[[K], Json | None], most: int) -> Iterator[Json]:

@@ -120,6 +120,7 @@ def unshared(stats: Json) -> Json:
     return {
         **stats,
         "latency_ms": {**stats["latency_ms"]},
+        "dropped": {**stats["dropped"]},
         "history": [{**minute} for minute in stats["history"]],
     }
 

@@ -56,6 +56,8 @@ class Peers:
 
     #: Their rows.
     sources: Sequence[Source] = ()
+    #: Grows whenever what is known of them may have changed, but for what is read.
+    looks = 0
 
     def read(self) -> Changes:
         """Take in what they have written since."""

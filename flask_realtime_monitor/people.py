@@ -63,9 +63,13 @@ class People:
         """Return the number of a user who has one."""
         return self._numbers.get(user_id)
 
+    def id(self, number: int) -> str | None:
+        """Return the id of a number, None once it was given back."""
+        return self._ids[number] if number < len(self._ids) else None
+
     def user(self, number: int) -> tuple[str, str | None] | None:
         """Return (id, name) of a number, None once it was given back."""
-        user_id = self._ids[number] if number < len(self._ids) else None
+        user_id = self.id(number)
         return None if user_id is None else (user_id, self._names[number])
 
     def hash(self, number: int) -> int:

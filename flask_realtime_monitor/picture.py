@@ -8,6 +8,7 @@ dropped a minute after the last.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -20,7 +21,7 @@ from .endings import Ending
 from .filters import Filter
 from .index import Index
 from .listing import active, rendered
-from .peers import Peers, There
+from .peers import Changes, Peers, There
 from .records import FeedItem, Notice
 from .rendering import Renderer
 from .resumption import Place
@@ -28,22 +29,14 @@ from .selection import Selection
 from .shapes import Part
 from .sights import REVEALED, Masked
 from .source import OwnSource, Source
-from .surroundings import Surroundings
-from .tracker import Tracker
+from .surroundings import Common, Surroundings
+from .tracker import Change, Tracker
 from .traffic import Summary
 
 _IDLE_AFTER_S = 60.0
 _MOST_OF_USER = 100
 
 Json = dict[str, Any]
-
-
-class _Common:
-    """What all sights of a picture have read together."""
-
-    read_at_s = 0.0  # by the monotonic clock
-    begun = 0  # grows whenever everything is to be rendered anew
-    moved = 0  # grows with every reading that has found something new
 
 
 class Picture:
@@ -70,13 +63,15 @@ class Picture:
         self._own = OwnSource(tracker, worker_id, host)
         self._began_at = self._clock.now_at()
         self._lock = threading.Lock()
-        self._common = _Common()
+        self._common = Common()
         self._sources: list[Source] = [self._own]
+        self._active_ms = int(settings.active_window * 1000)
         self._index = Index(
             self._sources,
             tracker.sessions.anonymous_key,
+            tracker.sessions.generation,
             self._now_ms,
-            int(settings.active_window * 1000),
+            self._active_ms,
             int(settings.session_timeout * 1000),
         )
         self._counted = numbers.Counted()
@@ -86,6 +81,9 @@ class Picture:
         self._firsts: dict[tuple[str, int], list[Json]] = {}
         self._stamp: tuple[Any, ...] = ()
         self._begun = 0
+        #: What the last reading depended on, and the numbers made since.
+        self._mark: tuple[Any, ...] = ()
+        self._known_stats: tuple[Any, Json] = None, {}
         self._in_flight: list[There] = []
         self._busy: dict[int, int] = {}  # session key -> requests in flight
         #: The same as the role "view" is shown it: what is kept of it in common is one.
@@ -233,11 +231,9 @@ class Picture:
             return {
                 "as_of": self._clock.now_at(),
                 "stats": self._stats(),
-                "users": self._first("users", limit, lambda: list(self._user_items(limit))),
-                "sessions": self._first(
-                    "sessions", limit, lambda: list(self._session_items(limit))
-                ),
-                "activities": self._first("activities", limit, lambda: self._feed(limit)),
+                "users": self._first("users", limit, self._user_items),
+                "sessions": self._first("sessions", limit, self._session_items),
+                "activities": self._first("activities", limit, self._feed),
                 "endpoints": self._endpoint_items()[:limit],
                 "in_flight": self._in_flight_items(1000)[:limit],
                 "workers": self._worker_items()[:limit],
@@ -246,14 +242,9 @@ class Picture:
     def resumed(self, place: Place, base: Json, base_cursor: int) -> Json | None:
         """Return the update from another worker's place to a snapshot, see ``resumption``."""
         with self._lock:
+            active_s, sight = self._settings.active_window, self._render.sight
             return resumption.update(
-                place,
-                base,
-                base_cursor,
-                self._index,
-                self._peers,
-                self._settings.active_window,
-                self._render.sight,
+                place, base, base_cursor, self._index, self._peers, active_s, sight
             )
 
     def describe(self, notice: Notice) -> Json:
@@ -287,42 +278,59 @@ class Picture:
         """One read: everything this process has seen before it is in the picture."""
         self._around.fold()
         self._around.tell()
-        common = self._common
         with self._lock:
-            common.read_at_s = self._clock.monotonic()
-            if not self._index.is_loaded:
-                self._tracker.watch()
-            theirs = self._peers.read()
-            self._sources[1:] = self._peers.sources
-            own = self._tracker.changes()
-            self._look_around()
-            busy = {there.request.visitor for there in self._in_flight}
-            if own.forgotten or theirs.is_new_picture or not self._index.is_loaded:
-                common.begun += 1
-                self._index.load(busy)
-            common.moved += self._index.catch_up(own.sessions | dict.fromkeys(theirs.keys), busy)
-            if self._begun != common.begun:
-                self._begun = common.begun
-                self._forget_cached()
-            self._busy = {}
-            for there in self._in_flight:
-                key = self._index.session_of_visitor(there.request.visitor)
-                if key is not None:
-                    self._busy[key] = self._busy.get(key, 0) + 1
-            self._render.begin(self._busy)
-            stamp = (common.moved, self._around.cursor(), self._tracker.feed_number, self._busy)
-            if stamp != self._stamp:
-                self._stamp = stamp
-                self._firsts = {}
+            self._common.read_at_s = self._clock.monotonic()
+            try:
+                self._read()
+            except BaseException:  # a time-out of the app's: what has changed is not told again
+                self._index.unload()
+                self._peers.rest()
+                raise
             yield
 
-    def _look_around(self) -> None:
+    def _read(self) -> None:
+        """Take in what there is; by far the most who ask find nothing new."""
+        if not self._index.is_loaded:
+            self._tracker.watch()
+        theirs, own = self._peers.read(), self._tracker.changes()
+        has_news = own.sessions or own.forgotten or theirs.keys or theirs.is_new_picture
+        if has_news or self._mark != self._marks():
+            self._catch_up(own, theirs)
+            self._mark = self._marks()
+
+    def _catch_up(self, own: Change, theirs: Changes) -> None:
+        """Bring everything up to date with what this worker and the others have told."""
+        common = self._common
+        self._sources[1:] = self._peers.sources
         offset_ms, me = self._clock.offset_ms, self._own
-        self._in_flight = [
-            There(one, one.started_ms + offset_ms, me.worker_id, me.host)
-            for one in self._around.in_flight()
-        ]
+        flying = [(one, one.started_ms + offset_ms) for one in self._around.in_flight()]
+        self._in_flight = [There(*one, me.worker_id, me.host) for one in flying]
         self._in_flight += self._peers.in_flight()
+        busy = {there.request.visitor for there in self._in_flight}
+        if own.forgotten or theirs.is_new_picture or not self._index.is_loaded:
+            common.begun += 1
+            self._index.load(busy)
+        common.moved += self._index.catch_up(own.sessions | dict.fromkeys(theirs.keys), busy)
+        if self._begun != common.begun:
+            self._begun = common.begun
+            self._forget_cached()
+        keys = [self._index.session_of_visitor(one.request.visitor) for one in self._in_flight]
+        self._busy = Counter(key for key in keys if key is not None)
+        self._render.begin(self._busy)
+        stamp = (common.moved, self._around.cursor(), self._tracker.feed_number, self._busy)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._firsts = {}
+
+    def _marks(self) -> tuple[Any, ...]:
+        """Return what differs whenever a reading may find something that no row tells."""
+        now_ms, common, peers, own = self._now_ms(), self._common, self._peers, self._tracker
+        return (
+            *(common.moved, common.begun, self._index.is_loaded),
+            *(peers, peers.looks, self._around.cursor(), own.feed_number),
+            *(self._own.offset_ms, now_ms // 1000, (now_ms - self._active_ms) // 1000),
+            *(own.traffic.moves, own.traffic.excluded, tuple(self._around.in_flight())),
+        )
 
     def _forget_cached(self) -> None:
         self._render.forget()
@@ -358,11 +366,11 @@ class Picture:
             ids = self._index.users.ordered(ids, self._render.sight.user_id)
         return rendered(ids, self._render.user, most)
 
-    def _first(self, name: str, limit: int, items: Callable[[], list[Json]]) -> list[Json]:
+    def _first(self, name: str, limit: int, items: Callable[[int], Iterable[Json]]) -> list[Json]:
         """Return a list of the snapshot; the same as last time if nothing has changed."""
         found = self._firsts.get((name, limit))
         if found is None:
-            found = self._firsts[name, limit] = items()
+            found = self._firsts[name, limit] = list(items(limit))
         return found
 
     def _select(self, q: str, only: Filter | None) -> Selection:
@@ -383,13 +391,10 @@ class Picture:
         moved = self._common.begun, self._common.moved
         return self._counted.endpoints(self._summaries(), self._index, moved)
 
-    def _workers(self) -> list[Json]:
+    def _worker_items(self) -> list[Json]:
         """Return all workers; a shell that only reads is none."""
         own = [self._around.worker()] if self._around.is_worker() else []
-        return [*own, *self._peers.workers()]
-
-    def _worker_items(self) -> list[Json]:
-        items = self._workers()
+        items = [*own, *self._peers.workers()]
         items.sort(key=lambda one: (one.get("started_at", 0), one["id"]))
         return items
 
@@ -406,16 +411,25 @@ class Picture:
 
     def _stats(self) -> Json:
         around, peers, now_at = self._around, self._peers, self._clock.now_at()
-        idle_busy = [key for key in self._busy if not self._index.sessions.is_active(key)]
-        own_host = self._own.host if around.is_worker() else None
+        own = [around.worker()] if around.is_worker() else []
+        host = self._own.host if own else None
+        mark = self._mark, [(one.get("viewers"), one.get("dropped")) for one in own]
+        if mark != self._known_stats[0]:
+            idle_busy = [key for key in self._busy if not self._index.sessions.is_active(key)]
+            self._known_stats = (
+                mark,
+                {
+                    "since_at": self.since_at,
+                    **numbers.people(self._index, idle_busy),
+                    **self._counted.traffic(self._summaries(), now_at),
+                    "in_flight": len(around.in_flight()) + peers.in_flight_count(),
+                    **numbers.monitor([*own, *peers.workers()], peers.dropped_by_retired()),
+                },
+            )
         return {
             "as_of": now_at,
-            "since_at": self.since_at,
-            **numbers.people(self._index, idle_busy),
-            **self._counted.traffic(self._summaries(), now_at),
-            "in_flight": len(around.in_flight()) + peers.in_flight_count(),
-            **numbers.monitor(self._workers(), peers.dropped_by_retired()),
-            "coverage": numbers.coverage(peers.coverage(), own_host, around.is_whole()),
+            **self._known_stats[1],
+            "coverage": numbers.coverage(peers.coverage(), host, around.is_whole()),
         }
 
     def _page(self, items: Callable[[int], Iterator[Json]], limit: int, total: int, q: str) -> Json:

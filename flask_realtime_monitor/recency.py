@@ -10,11 +10,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from itertools import repeat
+from itertools import compress, repeat
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
-from .listing import slices
+from .listing import pairs, slices
 
 K = TypeVar("K", bound=Hashable)
 
@@ -60,7 +60,7 @@ class Recency(Generic[K]):
             return
         self.values[key] = value
         if value >= self._floor or old >= self._floor:
-            self._move(key)
+            self._move((key,))
         second, old_second = value // _SECOND, old // _SECOND
         if second == old_second and not (value ^ old) & 0xFFFF:
             return
@@ -85,9 +85,11 @@ class Recency(Generic[K]):
             if len(values) >= _KEPT:  # these alone are enough: what is older falls behind
                 self._raise_floor(self._order, _floor(list(values.values()), _KEPT))
             floor = self._floor
-            for (key, value), before in zip(values.items(), old, strict=True):
-                if value >= floor or before >= floor:
-                    self._move(key)
+            self._move(
+                key
+                for (key, value), before in zip(values.items(), old, strict=True)
+                if value >= floor or before >= floor
+            )
         self._count(old, -1)
         self._count(values.values(), 1)
 
@@ -116,7 +118,7 @@ class Recency(Generic[K]):
         if value is not None:
             self._uncount(value)
             if value >= self._floor:
-                self._move(key)
+                self._move((key,))
 
     def is_active(self, key: K) -> bool:
         """Tell whether a key was seen within the window."""
@@ -178,8 +180,8 @@ class Recency(Generic[K]):
                 begin = second * _SECOND
                 break
         found: list[K] = []
-        for part in slices(values, _SLICE):
-            found += [key for key in part if values[key] >= begin]
+        for part, moments in pairs(values, values.values(), _SLICE):
+            found += compress(part, map(begin.__le__, moments))
         floor = _floor([values[key] for key in found], most)
         return [key for key in found if values[key] >= floor], floor
 
@@ -216,9 +218,9 @@ class Recency(Generic[K]):
             self._floor = floor
             del order[bisect_right(order, -(floor >> 16), key=itemgetter(0)) :]
 
-    def _move(self, key: K) -> None:
+    def _move(self, keys: Iterable[K]) -> None:
         if self._order is not None:
-            self._moved.add(key)
+            self._moved.update(keys)
             if len(self._moved) > _MOST_KEPT:
                 self._forget_order()
 

@@ -10,7 +10,7 @@ from typing import Any
 from . import rows
 from .feed import Feed, Line, Whole, whole
 from .frames import Frame, FrameError, Head
-from .listing import slices
+from .listing import pairs
 from .records import FeedItem, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .source import Person
@@ -46,7 +46,10 @@ class Replica:
         self._history = history
         self._agents: dict[int, str] = {}
         self._routes: dict[int, tuple[str, str | None]] = {}
-        self._people: dict[int, Person | None] = {}
+        self._user_ids: dict[int, str] = {}
+        #: Returns the id alone of a user's number.
+        self.user_id = self._user_ids.get
+        self._user_names: dict[int, str] = {}
         self._paths: dict[int, tuple[int, str]] = {}
         self._rare: dict[tuple[int, int], Rare] = {}
         self._traffic = ReportedTraffic()
@@ -55,12 +58,14 @@ class Replica:
         self._sequence = 0
         self._loose_sequence = 0
         self._is_complete = True  # whether the feed has what the snapshots told
+        self._log_from_ms = inf  # what came later is told by frames of the log
 
     # -- as a source ---------------------------------------------------------------------------
 
     def user(self, number: int) -> Person | None:
         """Return (id, name) of a user's number, None once it was given back."""
-        return self._people.get(number)
+        user_id = self._user_ids.get(number)
+        return None if user_id is None else (user_id, self._user_names.get(number))
 
     def agent(self, number: int) -> str:
         """Return the User-Agent of a number."""
@@ -125,6 +130,7 @@ class Replica:
             return ()  # it was written twice
         rows.check_all(frame.rows.values())
         self._sequence = sequence
+        self._log_from_ms = min(self._log_from_ms, float(frame.head.get("at", inf)))
         newer = {n for n, of in self._bucket_sequences.items() if of >= sequence}
         if not newer:
             self._bucket_sequences = {}
@@ -164,11 +170,20 @@ class Replica:
         Not before the log: a snapshot's rows may have numbers whose meaning the log alone tells.
         """
         most = self._feed.size
+        # What is older than all of a full feed has no place in it.
+        least_ms = self._feed.oldest_ms if len(self._feed) == most else 0
+        if least_ms > self._log_from_ms:  # the log has told of all that is newer
+            self._is_complete = True
+            return
         newest: list[tuple[int, int]] = []
         table = dict(self.rows)  # in somebody else's turn a sign-out may be told of
-        for part in slices(table.items(), _SLICE):
-            newest += _seen_since(newest[0][0] if len(newest) == most else 0, part)
-            newest = sorted(newest)[-most:]
+        latest_first = reversed(table), reversed(table.values())
+        for keys, some in pairs(*latest_first, _SLICE):
+            newest += _seen_since(least_ms, keys, some)
+            if len(newest) > 2 * most:
+                newest = sorted(newest)[-most:]
+                least_ms = newest[0][0]
+        newest = sorted(newest)[-most:]
         found: list[Line | Whole] = []
         for _, key in newest:
             row = table[key]
@@ -188,7 +203,7 @@ class Replica:
             but: buckets that are known from later.
         """
         until_ms -= self.offset_ms
-        numbers = {n for n, whose in self._people.items() if whose and whose[0] == user_id}
+        numbers = {n for n, whose in self._user_ids.items() if whose == user_id}
         heads = {key: HEAD.unpack_from(row) for key, row in self.rows.items()} if numbers else {}
         gone = {
             key for key, head in heads.items() if head[5] - 1 in numbers and head[1] <= until_ms
@@ -200,7 +215,7 @@ class Replica:
         for pair in [pair for pair in self._rare if pair[0] in gone]:
             del self._rare[pair]
         still = {head[5] - 1 for key, head in heads.items() if key not in gone}
-        self._people.update(dict.fromkeys(numbers - still))
+        self._name_users([(number, None, None) for number in numbers - still])
         self._feed.keep(
             lambda item: (
                 item.record.at_ms > until_ms or not (item.record.is_of(user_id) or item.key in gone)
@@ -234,9 +249,7 @@ class Replica:
             self._agents[number] = str(agent)
         for number, (endpoint, rule) in head.get("r", ()):
             self._routes[number] = (str(endpoint), rule)
-        for number, user_id, name in head.get("u", ()):
-            if number & 0xFF not in skip:
-                self._people[number] = None if user_id is None else (user_id, name)
+        self._name_users([one for one in head.get("u", ()) if one[0] & 0xFF not in skip])
         for slot, born_ms, path in head.get("p", ()):
             if slot & 0xFF not in skip:
                 self._paths[slot] = (born_ms, str(path))
@@ -247,13 +260,29 @@ class Replica:
         if "c" in head:
             self._traffic.take(head["c"])
 
+    def _name_users(self, users: list[tuple[int, str | None, str | None]]) -> None:
+        """Note whose some numbers are, with an id of None nobody's.
+
+        Ids and names are tables of texts alone, which the garbage collector need not look into.
+        """
+        ids = {number: str(user_id) for number, user_id, _ in users if user_id is not None}
+        names = {number: str(name) for number, _, name in users if name is not None}
+        for table, told in ((self._user_ids, ids), (self._user_names, names)):
+            if len(told) != len(users):
+                for number, _, _ in users:
+                    table.pop(number, None)
+            table.update(told)
+
     def _take_rows(self, taken: dict[int, bytes], fresh: list[Line | Whole] | None) -> None:
         """Put newest parts of rows before what is known, and their activities into the feed.
 
         As ``_take_row`` for each; what most of them are, one activity more of a session that is
         known or new, is written out: a tick of a busy site has thousands of them.
         """
-        table, people, routes, paths = self.rows, self._people, self._routes, self._paths
+        if fresh is None and self.rows.keys().isdisjoint(taken):
+            self.rows.update(taken)
+            return
+        table, person, routes, paths = self.rows, self.user, self._routes, self._paths
         place, one_act, room = rows.unpack_place, HEAD_SIZE + ACT_SIZE, self._history - 1
         room *= ACT_SIZE
         for key, new in taken.items():
@@ -291,7 +320,7 @@ class Replica:
                     key,
                     ordinal,
                     visitor,
-                    people.get(user - 1) if user else None,
+                    person(user - 1) if user else None,
                     route,
                     path or route[1],
                     self._rare.get((key, ordinal)) if code & rows.RARE else None,
@@ -359,7 +388,7 @@ class Replica:
     ) -> None:
         """Append a row's activities, newest first, as lines of the feed."""
         visitor, base_ms, _, _, _, user, ordinal, _, _ = head
-        whose = self._people.get(user - 1) if user else None
+        whose = self.user(user - 1) if user else None
         for offset, number, slot, code, duration in acts:
             at_ms = base_ms + offset
             route = self._routes.get(number, _UNKNOWN)
@@ -391,7 +420,11 @@ def _place(line: Line | Whole) -> tuple[int, int]:
     return line[0], line[2]
 
 
-def _seen_since(ms: int, items: Iterable[tuple[int, bytes]]) -> list[tuple[int, int]]:
+def _seen_since(ms: int, keys: list[int], some: list[bytes]) -> list[tuple[int, int]]:
     """Return some rows' keys, each behind when it was seen last, that were since a moment."""
-    times = rows.unpack_times
-    return [(seen_ms, key) for key, row in items if (seen_ms := sum(times(row))) >= ms]
+    times = map(rows.unpack_times, some)
+    return [
+        (base_ms + last, key)
+        for key, (base_ms, last) in zip(keys, times, strict=True)
+        if base_ms + last >= ms
+    ]

@@ -63,6 +63,7 @@ class Replicas(Peers):
         self._alive: list[tuple[str, Json, Beat]] = []
         self._alive_at_s = 0.0
         self._flying: list[There] = []
+        self._covered: tuple[Any, Coverage | None] = (), None
         #: The last summaries, and what they were made of.
         self._summed: tuple[Any, dict[str, Summary], list[Summary]] = (None, {}, [])
         self._dropped_by_retired: Json = {}
@@ -191,7 +192,8 @@ class Replicas(Peers):
         later: Counter[str] = Counter()  # of each worker, rows; each has an activity or more
         are_shown, turns = [], Turns()
         for entry in reversed(entries):
-            is_shown = later[entry.worker] < self._settings.history_size
+            # Twice as many as the feed holds: some rows are known from a snapshot already.
+            is_shown = later[entry.worker] < 2 * self._settings.history_size
             are_shown.append(is_shown)
             if is_shown:
                 later[entry.worker] += count_rows(entry.data)
@@ -281,6 +283,7 @@ class Replicas(Peers):
             if worker != self._worker_id
         }
         self._roster_at_s = now_s
+        self.looks += 1
         self._is_roster_due = False
         self._alive_at_s = 0.0
         self._clock.agree(self._roster.now)
@@ -394,9 +397,21 @@ class Replicas(Peers):
         return self._dropped_by_retired
 
     def coverage(self) -> Coverage:
-        """Return who has reported."""
+        """Return who has reported; until the living are looked up again only their age grows."""
         living = self._living()
-        ages = [self._age_s(row) for _, _, row in living]
+        now_s, (before, known) = time.monotonic(), self._covered
+        waits = bool(self._awaited) and now_s < self._awaited_until_s
+        made_of = self._alive_at_s, self.failed_at_s, self.epoch, waits
+        if known is None or made_of != before:
+            known = self._coverage(living)
+            self._covered = made_of, known
+        age_s = now_s - self._alive_at_s if living else 0.0
+        return known._replace(oldest_report_s=round(known.oldest_report_s + age_s, 3))
+
+    def _coverage(self, living: list[tuple[str, Json, Beat]]) -> Coverage:
+        """Return who had reported when the living were looked up."""
+        since_s = time.monotonic() - self._alive_at_s
+        ages = [max(0.0, self._age_s(row) - since_s) for _, _, row in living]
         silent = tuple(
             f"{beat.get('host')}:{beat.get('pid')}"
             for (_, beat, _), age_s in zip(living, ages, strict=True)
@@ -406,7 +421,7 @@ class Replicas(Peers):
             workers=len(living),
             reporting=len(living) - len(silent),
             hosts=frozenset(str(beat.get("host", "")) for _, beat, _ in living),
-            oldest_report_s=round(max(ages, default=0.0), 3),
+            oldest_report_s=max(ages, default=0.0),
             silent=silent,
             is_readable=self.failed_at_s is None,
             is_whole=self._is_whole(living),

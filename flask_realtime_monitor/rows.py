@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 HEAD = struct.Struct("<QqIIIIIHB")
@@ -26,7 +27,11 @@ _HALF = struct.Struct("<e")
 unpack_times = struct.Struct("<8xqI").unpack_from
 #: Unpacks of a row's head when it began, the ordinal, and how long the ip is.
 unpack_place = struct.Struct("<8xq16xI2xB").unpack_from
-#: By the size of the ip: visitor, base, last, user, route and code of a row with an activity.
+#: What an index asks of a row: visitor, base, last, user, route of the last request, and a code
+#: that means nothing.
+Brief = tuple[int, int, int, int, int, int]
+_code = itemgetter(5)
+#: By the size of the ip: the same of a row with an activity, and that one's route and code.
 _unpack_brief = {
     size: struct.Struct(f"<QqI8xI7x{size}x4xH2xH").unpack_from for size in (0, 4, 6, 16)
 }
@@ -110,23 +115,36 @@ def head_of(row: bytes) -> Head:
     return _new(Head, HEAD.unpack_from(row))
 
 
-def brief_of(row: bytes) -> tuple[int, int, int, int, int]:
-    """Return what an index asks of a row: visitor, base, last, user, route of the last request."""
-    ip_size = row[HEAD_SIZE - 1]
-    unpack = _unpack_brief.get(ip_size)
-    if unpack is None or len(row) == HEAD_SIZE + ip_size:
-        head = head_of(row)
-        return head.visitor, head.base_ms, head.last, head.user, last_request(row)
-    visitor, base_ms, last, user, route, code = unpack(row)
-    if code & OTHER_KIND:
-        route = last_request(row)
-    return visitor, base_ms, last, user, route
+def brief_of(row: bytes) -> Brief:
+    """Return what an index asks of a row."""
+    head = head_of(row)
+    return head.visitor, head.base_ms, head.last, head.user, last_request(row), 0
+
+
+def briefs_of(rows: Sequence[bytes]) -> list[Brief]:
+    """Return what an index asks of some rows; as ``brief_of`` for each."""
+    unpack_of, ip_at = _unpack_brief, HEAD_SIZE - 1
+    try:
+        found = [unpack_of[row[ip_at]](row) for row in rows]
+    except (KeyError, struct.error):  # an address of a size of its own, or no activity
+        return [brief_of(row) for row in rows]
+    if max(map(_code, found), default=0) >= OTHER_KIND:
+        return [
+            brief_of(row) if brief[5] >= OTHER_KIND else brief
+            for row, brief in zip(rows, found, strict=True)
+        ]
+    return found
 
 
 def last_ms_of(row: bytes) -> int:
     """Return when a row's session made its last request."""
     base_ms, last = unpack_times(row)
     return int(base_ms + last)
+
+
+def begun_ms_of(row: bytes) -> int:
+    """Return when a row's session began."""
+    return int(unpack_times(row)[0])
 
 
 def last_request(row: bytes) -> int:

@@ -35,6 +35,9 @@ class Source(Protocol):
     def user(self, number: int) -> Person | None:
         """Return (id, name) of a user's number, None once it was given back."""
 
+    def user_id(self, number: int) -> str | None:
+        """Return the id alone."""
+
     def agent(self, number: int) -> str:
         """Return the User-Agent of a number."""
 
@@ -60,6 +63,7 @@ class OwnSource:
         self._tracker = tracker
         self.rows = tracker.sessions.rows
         self.user = tracker.sessions.people.user
+        self.user_id = tracker.sessions.people.id
         self.agent = tracker.sessions.agents.value
         self.route = tracker.routes.value
         self.path = tracker.paths.path

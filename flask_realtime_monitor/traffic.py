@@ -148,7 +148,8 @@ class Traffic:
         self.fresh: list[Batch] | None = None
         self._seconds: deque[list[int]] = deque()  # [second, requests, errors]
         self._slots: deque[tuple[int, dict[int, int]]] = deque()  # (slot, {endpoint|bucket: n})
-        self._moves = 0  # grows after everything that changes what is counted
+        #: Grows after everything that changes what is counted, but for what is excluded.
+        self.moves = 0
         #: The last summary, by moves, excluded and second; in one, since threads may ask at once.
         self._summed: tuple[tuple[int, int, int], Summary | None] = (-1, -1, -1), None
 
@@ -195,7 +196,7 @@ class Traffic:
         minute.errors += errors
         minute.sessions.update(batch.sessions)
         minute.users.update(batch.users)
-        self._moves += 1
+        self.moves += 1
 
     def minute(self, at: float) -> Minute:
         """Return the minute of a time, starting it if it is new."""
@@ -220,7 +221,7 @@ class Traffic:
 
         The same object for as long as nothing has changed.
         """
-        mark = self._moves, self.excluded, now_ms // 1000
+        mark = self.moves, self.excluded, now_ms // 1000
         before, known = self._summed
         if known is None or before[:2] != mark[:2]:
             known = self._sum(*self.rates(now_ms))
@@ -250,7 +251,8 @@ class Traffic:
 
         Every number is absolute, so that a report may be read twice, or after a later one of the
         same moment: ``t`` totals, ``e`` endpoints, ``s`` seconds, ``l`` latencies by slot and
-        cell, ``m`` minutes with the hashes of those seen, which are to be united.
+        cell, ``m`` minutes with the hashes of those seen, which are to be united: of a busy minute
+        only those that may be among the smallest.
         """
         seconds = minutes = None
         cells: dict[int, set[int]] | None = None  # by slot
@@ -291,11 +293,12 @@ class Traffic:
                     one.at,
                     one.requests,
                     one.errors,
-                    list(one.users.hashes if minutes is None else minutes[one.at][0]),
-                    list(one.sessions.hashes if minutes is None else minutes[one.at][1]),
+                    list(one.users.among(one.users.hashes if seen is None else seen[0])),
+                    list(one.sessions.among(one.sessions.hashes if seen is None else seen[1])),
                 ]
                 for one in self.minutes
                 if minutes is None or one.at in minutes
+                for seen in (None if minutes is None else minutes[one.at],)
             ],
         }
 
@@ -325,7 +328,7 @@ class Traffic:
                 one.timed -= n
                 _take(self.latency, bucket, n)
                 self.timed -= n
-            self._moves += 1
+            self.moves += 1
 
 
 class ReportedTraffic:

@@ -28,12 +28,6 @@ class Wheel:
                 self._earliest_s = due_s
         keys.append(key)
 
-    def add_all(self, keys: list[int], due_s: int) -> None:
-        """Look at several keys when ``due_s`` comes."""
-        if keys:
-            self.add(keys[0], due_s)
-            self._keys[due_s].extend(keys[1:])
-
     def due(self, now_s: int) -> Iterator[int]:
         """Take out the keys whose second has come, earliest first."""
         while self._keys:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_realtime_monitor import numbers
+from flask_realtime_monitor.records import InFlight
 from flask_realtime_monitor.traffic import ReportedTraffic, Summary, Traffic
 
 from .support.records import Bench
@@ -73,6 +74,23 @@ def test_kept_numbers_are_those_that_would_be_made_anew(
         assert summaries == anew
         assert kept.traffic(summaries, now_at) == numbers.traffic(anew, now_at)
         assert kept.endpoints(summaries, index, None) == numbers.endpoints(anew, index)
+
+
+@settings(max_examples=100, deadline=None)
+@given(MOVES)
+def test_a_call_with_nothing_new_tells_what_one_does_that_looks_at_everything(
+    moves: list[tuple[str, int, float]],
+) -> None:
+    counting = Counting()
+    bench = counting.bench
+    for number, move in enumerate(moves):
+        counting.move(*move)
+        flying = InFlight(f"f{number}", 1, "GET", "home", "/", bench.tracker.clock.now_ms(), True)
+        bench.in_flight = [flying] if move[2] < 1 else []
+        bench.picture.stats()
+        found = bench.picture.stats()
+        bench.picture._mark, bench.picture._known_stats = (), (None, {})
+        assert bench.picture.stats() == found
 
 
 def test_counters_that_have_not_changed_are_the_same_object() -> None:

@@ -244,6 +244,46 @@ def test_the_short_way_of_a_row_leads_where_the_long_one_does(
     assert list(reversed(fast.feed())) == list(fast.feed())[::-1]
 
 
+class Thorough(Replica):
+    """Looks through all rows for its feed."""
+
+    def complete_feed(self) -> None:
+        self._log_from_ms = float("inf")
+        super().complete_feed()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.sampled_from(["", "frame", "snapshot"])), max_size=60),
+    st.integers(1, 9),
+    st.randoms(use_true_random=False),
+)
+def test_a_feed_that_the_log_has_filled_is_that_of_all_rows(
+    steps: list[tuple[int, str]], size: int, random: Any
+) -> None:
+    pair = Pair()
+    quick, thorough = Replica("there", HISTORY, size), Thorough("there", HISTORY, size)
+    log: list[Frame] = []
+    buckets: dict[int, Frame] = {}
+    for number, (visitor, then) in enumerate(steps):
+        pair.visit(visitor, path=f"/{number}")
+        if then == "frame":
+            log.append(pair.frame())
+        elif then == "snapshot":
+            buckets.update(one for one in pair.snapshots() if random.random() < 0.5)
+            if random.random() < 0.5 and len(buckets) > BUCKETS // 2:
+                buckets.update(pair.snapshots())
+                log.clear()
+    for one in (quick, thorough):
+        for bucket, frame in buckets.items():
+            one.take_snapshot(bucket, frame)
+        for frame in log:
+            one.take(frame)
+        one.complete_feed()
+    # But for the numbers, which tell what came when.
+    assert [item[1:] for item in quick.feed()] == [item[1:] for item in thorough.feed()]
+
+
 GARBAGE = [
     {"q": "x"},
     {"q": 1, "u": 1},

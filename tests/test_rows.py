@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_realtime_monitor import crowd as crowd_module
 from flask_realtime_monitor import rows
 from flask_realtime_monitor.agents import describe
 from flask_realtime_monitor.clock import Clock
-from flask_realtime_monitor.crowd import Crowd
+from flask_realtime_monitor.crowd import Crowd, united
 from flask_realtime_monitor.histogram import Histogram
 from flask_realtime_monitor.interner import Interner, PathTable
 from flask_realtime_monitor.privacy import masked, pack_ip
@@ -63,7 +64,13 @@ def test_what_a_row_tells_in_brief_is_what_it_tells_at_length(
     head = rows.head_of(row)
     requests = [act for act in rows.acts_of(row, head) if not act.code & rows.OTHER_KIND]
     route = requests[0].route if requests else 0
-    assert rows.brief_of(row) == (visitor, base_ms, head.last, head.user, route)
+    brief = (visitor, base_ms, head.last, head.user, route)
+    assert rows.brief_of(row)[:5] == brief
+    plain = packed[:-1] + b"\0" + rows.ACT.pack(0, 7, 0, 0, 0.0)
+    for some in ([row], [plain, row], [row, plain]):
+        found = rows.briefs_of(some)
+        assert found[some.index(row)][:5] == brief
+        assert found == [one for row in some for one in rows.briefs_of([row])]
     assert rows.last_request_of(row, head) == (requests[0] if requests else None)
     assert rows.unpack_place(row) == (base_ms, head.ordinal, ip_size)
 
@@ -121,6 +128,41 @@ def test_a_crowd_is_exact_up_to_1024_and_close_above() -> None:
             assert crowd.count() == 1024
     crowd.shrink()
     assert crowd.count() == pytest.approx(20_000, rel=0.1)
+
+
+HASHES = st.lists(
+    st.sets(st.integers(0, 2**64 - 1) | st.integers(0, 2**40), max_size=9), max_size=9
+)
+
+
+@given(HASHES, st.integers(0, 9))
+def test_who_is_told_of_the_smallest_alone_counts_as_many(
+    batches: list[set[int]], joins_at: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crowd_module, "_SMALLEST", 4)
+        crowd, there, late = Crowd(), Crowd(), Crowd()
+        for number, batch in enumerate(batches):
+            crowd.update(batch)
+            if number == joins_at:
+                late.update(crowd.among(crowd.hashes))
+            for one in (there, late) if number >= joins_at else (there,):
+                one.update(crowd.among(batch))
+            assert there.count() == crowd.count()
+            assert number < joins_at or late.count() == crowd.count()
+        crowd.shrink()
+        assert there.count() == crowd.count()
+
+
+@given(HASHES)
+def test_several_workers_that_cut_count_as_one_that_saw_all(batches: list[set[int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crowd_module, "_SMALLEST", 4)
+        crowds, everybody = [Crowd(), Crowd(), Crowd()], Crowd()
+        for number, batch in enumerate(batches):
+            crowds[number % 3].update(batch)
+            everybody.update(batch)
+            assert united(crowds) == everybody.count()
 
 
 def test_a_wall_clock_that_is_set_moves_what_is_shown_and_no_age() -> None:

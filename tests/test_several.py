@@ -104,12 +104,12 @@ def shown(mate: Mate) -> dict[str, Any]:
     return {**{name: found[name] for name in lists}, "stats": stats}
 
 
-@settings(max_examples=60, deadline=None)
-@given(STEPS)
+@settings(max_examples=100, deadline=None)
+@given(STEPS, st.sampled_from([20, 300]))
 def test_who_has_kept_up_shows_what_one_does_who_comes_now(
-    steps: list[tuple[str, int, int, str | None]],
+    steps: list[tuple[str, int, int, str | None]], active_window: int
 ) -> None:
-    team = Team(session_history_size=5)
+    team = Team(session_history_size=5, active_window=active_window)
     play(team, steps)
     team.flush()
     late = shown(team.mate("late"))
@@ -125,7 +125,7 @@ def test_who_looks_shortly_at_what_has_changed_sees_what_a_long_look_does(
     team = Team(count=2, session_history_size=5)
     first, second = team.mates
     looks_long = second.picture._index
-    looks_long._look_shortly = lambda changed, now_ms: list(changed)  # type: ignore[method-assign]
+    looks_long._look_shortly = lambda changed, *_: list(changed)  # type: ignore[method-assign]
     for begin in range(0, len(steps), 5):
         play(team, [(what, mate % 2, *rest) for what, mate, *rest in steps[begin : begin + 5]])  # type: ignore[misc]
         team.flush()

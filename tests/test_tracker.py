@@ -254,3 +254,23 @@ def test_what_rows_hold_is_given_back_to_the_last_byte(
     bench.tracker.expire()
     sessions = bench.tracker.sessions
     assert (len(sessions), sessions.row_bytes, len(sessions.people)) == (0, 0, 0)
+
+
+def test_a_time_out_of_the_app_while_it_reads_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class TimeOut(BaseException):
+        """As gevent's."""
+
+    def interrupt(*_: object) -> None:
+        raise TimeOut
+
+    bench = Bench()
+    bench.visit(1)
+    assert len(bench.sessions()) == 1
+    bench.visit(2)
+    with monkeypatch.context() as cut_short:
+        cut_short.setattr(bench.picture._index, "catch_up", interrupt)
+        with pytest.raises(TimeOut):
+            bench.sessions()
+    assert len(bench.sessions()) == 2

@@ -160,10 +160,9 @@ class RedisStore(Store):
         """Return entries of the log, unless it was cut beyond the cursor, or is another one."""
         begin = cursor
         while True:
-            rows, cut, epoch = self._server.send(
+            rows, (cut, epoch) = self._server.send(
                 ("XRANGE", self._key("log"), wire.id_of(begin + 1), "+", "COUNT", most),
-                ("GET", self._key("cut")),
-                ("GET", self._key("epoch")),
+                ("MGET", self._key("cut"), self._key("epoch")),
             )
             # Asked after the entries, so that a cut in between is noticed.
             is_known = cut is not None and begin >= int(cut) and epoch == (self._read or epoch)
