@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterable
 from itertools import chain
 
@@ -19,7 +20,8 @@ class Crowd:
     __slots__ = ("_count", "changes", "cut", "hashes", "united")
 
     def __init__(self) -> None:
-        self.hashes: set[int] = set()
+        #: A set while people come, packed after that.
+        self.hashes: set[int] | array[int] = set()
         self._count: int | None = 0
         #: From it on nobody is among the smallest; 0 where all are.
         self.cut = 0
@@ -36,9 +38,10 @@ class Crowd:
         """See some people."""
         self._count = None
         self.changes += 1
-        self.hashes.update(self.among(values))
-        if len(self.hashes) >= 2 * _SMALLEST:
-            self.shrink()
+        hashes = self._unpacked()
+        hashes.update(self.among(values))
+        if len(hashes) >= 2 * _SMALLEST:
+            self._shrink(hashes)
 
     def among(self, values: Collection[int]) -> Collection[int]:
         """Return those of some people who may be among the smallest."""
@@ -47,14 +50,25 @@ class Crowd:
 
     def discard(self, value: int) -> None:
         """Take back somebody who was seen."""
-        self.hashes.discard(value)
+        self._unpacked().discard(value)
         self._count = None
         self.changes += 1
 
-    def shrink(self) -> None:
+    def pack(self) -> None:
+        """Take little room, a tenth of before: the minute is over, and hardly anybody comes."""
+        if isinstance(self.hashes, set):
+            self._shrink(self.hashes)
+            self.hashes = array("Q", self.hashes)
+
+    def _unpacked(self) -> set[int]:
+        if not isinstance(self.hashes, set):
+            self.hashes = set(self.hashes)
+        return self.hashes
+
+    def _shrink(self, hashes: set[int]) -> None:
         """Keep only the smallest hashes: one more than 1,024, as a sign that there were others."""
-        if len(self.hashes) > _SMALLEST + 1:
-            smallest = sorted(self.hashes)[: _SMALLEST + 1]
+        if len(hashes) > _SMALLEST + 1:
+            smallest = sorted(hashes)[: _SMALLEST + 1]
             self.cut = smallest[-1] + 1
             self.hashes = set(smallest)
 
@@ -80,7 +94,7 @@ def united(crowds: Iterable[Crowd]) -> int:
     return first.united[1]
 
 
-def _distinct(hashes: set[int], is_cut: bool) -> int:
+def _distinct(hashes: Collection[int], is_cut: bool) -> int:
     if not is_cut and len(hashes) <= _SMALLEST:
         return len(hashes)
     smallest = sorted(hashes)[:_SMALLEST]

@@ -104,6 +104,13 @@ def whole(item: FeedItem) -> Whole:
     return item.record.at_ms, item.key, item.ordinal, item.record
 
 
+def loose_line(plain: list[Any]) -> Whole:
+    """Return a line from what a frame tells of it; no row does."""
+    key, ordinal, *fields = plain
+    record = Record._make([*fields[:5], b"", "", *fields[5:]])
+    return whole(FeedItem(0, key, ordinal, record))
+
+
 def _name(entry: Any) -> tuple[int | None, int]:
     _, key, ordinal, *_ = entry[1] if len(entry) == 2 else entry
     return key, ordinal

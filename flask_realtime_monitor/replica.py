@@ -8,13 +8,14 @@ from math import inf
 from typing import Any
 
 from . import rows
-from .feed import Feed, Line, Whole, whole
+from .feed import Feed, Line, Whole, loose_line
 from .frames import Frame, FrameError, Head
 from .listing import pairs
-from .records import FeedItem, Rare, Record
+from .records import FeedItem, Rare
+from .reports import ReportedTraffic
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .source import Person
-from .traffic import ReportedTraffic, Summary
+from .traffic import Summary
 
 _unpack, _unpack_act = HEAD.unpack_from, ACT.unpack_from
 
@@ -50,6 +51,8 @@ class Replica:
         #: Returns the id alone of a user's number.
         self.user_id = self._user_ids.get
         self._user_names: dict[int, str] = {}
+        #: Grows whenever a user's number comes to mean another user or name.
+        self.named = 0
         self._paths: dict[int, tuple[int, str]] = {}
         self._rare: dict[tuple[int, int], Rare] = {}
         self._traffic = ReportedTraffic()
@@ -106,7 +109,7 @@ class Replica:
             rows.check_all(frame.rows.values())
             self.rows.update(frame.rows)
             self._is_complete = False
-            loose = [_loose(item) for item in frame.head.get("loose", ())]
+            loose = [loose_line(item) for item in frame.head.get("loose", ())]
             if loose:
                 self._loose_sequence = sequence
                 self._feed.add(loose)
@@ -155,7 +158,7 @@ class Replica:
                 self.rows.pop(key, None)
                 changed.append(key)
         if fresh is not None:
-            loose = [_loose(item) for item in frame.head.get("loose", ())]
+            loose = [loose_line(item) for item in frame.head.get("loose", ())]
             fresh += loose
             if loose or not self._is_complete or sequence <= self._loose_sequence:
                 # What was not acknowledged is told again, and what a row held once is loose later.
@@ -223,12 +226,19 @@ class Replica:
         )
         return list(gone)
 
-    def end_before(self, keys: Collection[int], at_ms: int) -> None:
-        """Drop the sessions that ended at a moment (ms since the epoch), if not seen since."""
+    def end_before(self, keys: Collection[int], at_ms: int) -> list[int]:
+        """Drop the sessions that ended at a moment (ms since the epoch), if not seen since.
+
+        Returns:
+            The keys of those that went.
+        """
+        gone = []
         for key in keys:
             row = self.rows.get(key)
             if row is not None and rows.last_ms_of(row) + self.offset_ms <= at_ms:
                 del self.rows[key]
+                gone.append(key)
+        return gone
 
     def _begin_anew(self, newer: Collection[int]) -> list[int]:
         """Drop what this frame and the next tell again: all but buckets that are known newer.
@@ -267,6 +277,7 @@ class Replica:
         """
         ids = {number: str(user_id) for number, user_id, _ in users if user_id is not None}
         names = {number: str(name) for number, _, name in users if name is not None}
+        self.named += len(users)
         for table, told in ((self._user_ids, ids), (self._user_names, names)):
             if len(told) != len(users):
                 for number, _, _ in users:
@@ -406,14 +417,8 @@ def _refusing() -> Iterator[None]:
         yield
     except FrameError:
         raise
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ArithmeticError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise FrameError(f"it makes no sense: {error}") from None
-
-
-def _loose(plain: list[Any]) -> Whole:
-    key, ordinal, *fields = plain
-    record = Record._make([*fields[:5], b"", "", *fields[5:]])
-    return whole(FeedItem(0, key, ordinal, record))
 
 
 def _place(line: Line | Whole) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,8 +13,8 @@ from .interner import Interner
 RATE_WINDOW_S = 60
 LATENCY_WINDOW_S = 300
 HISTORY_MINUTES = 60
-_LATENCY_SLOT_S = 15
-_LATENCY_SLOTS = LATENCY_WINDOW_S // _LATENCY_SLOT_S
+LATENCY_SLOT_S = 15
+LATENCY_SLOTS = LATENCY_WINDOW_S // LATENCY_SLOT_S
 MAX_ENDPOINTS = 1000
 UNMATCHED = "(unmatched)"
 OTHER_ENDPOINTS = "(other)"
@@ -29,6 +29,11 @@ class Minute:
     errors: int = 0
     users: Crowd = field(default_factory=Crowd)
     sessions: Crowd = field(default_factory=Crowd)
+
+    def pack(self) -> None:
+        """Take little room: it is over."""
+        self.users.pack()
+        self.sessions.pack()
 
 
 @dataclass(slots=True)
@@ -171,7 +176,7 @@ class Traffic:
         newest[1] += requests
         newest[2] += errors
 
-        slot = second // _LATENCY_SLOT_S
+        slot = second // LATENCY_SLOT_S
         if not self._slots or self._slots[-1][0] != slot:
             self._slots.append((slot, {}))
             self._forget_latencies(slot)
@@ -205,8 +210,7 @@ class Traffic:
         if minutes and minutes[-1].at >= start:
             return minutes[-1]
         if minutes:
-            minutes[-1].users.shrink()
-            minutes[-1].sessions.shrink()
+            minutes[-1].pack()
         minutes.append(Minute(start))
         return minutes[-1]
 
@@ -214,7 +218,7 @@ class Traffic:
         """Forget what has left the windows of rate and latency."""
         second = now_ms // 1000
         self._forget_seconds(second)
-        self._forget_latencies(second // _LATENCY_SLOT_S)
+        self._forget_latencies(second // LATENCY_SLOT_S)
 
     def summary(self, now_ms: int) -> Summary:
         """Return all counters as they are; nothing of it is to be changed.
@@ -259,9 +263,9 @@ class Traffic:
         touched: Collection[int] = self.endpoints
         if batches is not None:
             seconds = {one.second for one in batches}
-            cells = {one.second // _LATENCY_SLOT_S: set() for one in batches}
+            cells = {one.second // LATENCY_SLOT_S: set() for one in batches}
             for one in batches:
-                cells[one.second // _LATENCY_SLOT_S].update(one.cells)
+                cells[one.second // LATENCY_SLOT_S].update(one.cells)
             touched = {cell >> 8 for some in cells.values() for cell in some}
             minutes = {int(one.at) // 60 * 60: (set[int](), set[int]()) for one in batches}
             for one in batches:
@@ -320,117 +324,19 @@ class Traffic:
 
     def _forget_latencies(self, slot: int) -> None:
         slots = self._slots
-        while slots and slots[0][0] <= slot - _LATENCY_SLOTS:
+        while slots and slots[0][0] <= slot - LATENCY_SLOTS:
             for cell, n in slots.popleft()[1].items():
                 endpoint, bucket = cell >> 8, cell & 0xFF
                 one = self.endpoints[endpoint]
-                _take(one.latency, bucket, n)
+                take_off(one.latency, bucket, n)
                 one.timed -= n
-                _take(self.latency, bucket, n)
+                take_off(self.latency, bucket, n)
                 self.timed -= n
             self.moves += 1
 
 
-class ReportedTraffic:
-    """Another worker's counters, put together from its reports."""
-
-    def __init__(self) -> None:
-        self._totals = (0, 0, 0)
-        self._names: dict[int, str] = {}
-        self._endpoints: dict[int, EndpointTraffic] = {}
-        self._latency: dict[int, int] = {}
-        self._timed = 0
-        self._seconds: dict[int, tuple[int, int]] = {}
-        self._slots: dict[int, dict[int, int]] = {}
-        self._minutes: dict[int, Minute] = {}
-        self._summary: Summary | None = None
-        self._summed_s = -1
-
-    def take(self, report: Mapping[str, Any]) -> None:
-        """Take in a report.
-
-        Raises:
-            ValueError, TypeError, KeyError: it is none.
-        """
-        self._summary = None
-        requests, errors, excluded = report["t"]
-        self._totals = (
-            max(self._totals[0], int(requests)),
-            max(self._totals[1], int(errors)),
-            max(self._totals[2], int(excluded)),
-        )
-        for number, name, requests, errors in report["e"]:
-            self._names[number] = str(name)
-            one = self._endpoints.setdefault(number, EndpointTraffic())
-            one.requests = max(one.requests, int(requests))
-            one.errors = max(one.errors, int(errors))
-        for second, requests, errors in report["s"]:
-            before = self._seconds.get(second, (0, 0))
-            self._seconds[second] = max(before[0], int(requests)), max(before[1], int(errors))
-        for slot, cells in report["l"]:
-            counts = self._slots.setdefault(slot, {})
-            for cell, n in zip(cells[::2], cells[1::2], strict=True):
-                more = int(n) - counts.get(cell, 0)
-                if more > 0:
-                    counts[cell] = int(n)
-                    self._count(cell, more)
-        for at, requests, errors, users, sessions in report["m"]:
-            minute = self._minutes.setdefault(at, Minute(int(at)))
-            minute.requests = max(minute.requests, int(requests))
-            minute.errors = max(minute.errors, int(errors))
-            minute.users.update(users)
-            minute.sessions.update(sessions)
-
-    def summary(self, now_ms: int) -> Summary:
-        """Return the counters at a moment of the worker's own clock.
-
-        The same object for as long as nothing has changed.
-        """
-        now_s = now_ms // 1000
-        if self._summary is None or self._summed_s != now_s:
-            if self._forget(now_s) or self._summary is None:
-                self._summary = self._sum()
-            self._summed_s = now_s
-        return self._summary
-
-    def _forget(self, now_s: int) -> bool:
-        """Let go what is too old by now; tell whether there was anything."""
-        seconds = [one for one in self._seconds if one <= now_s - RATE_WINDOW_S]
-        slots = [s for s in self._slots if s <= now_s // _LATENCY_SLOT_S - _LATENCY_SLOTS]
-        for second in seconds:
-            del self._seconds[second]
-        for slot in slots:
-            for cell, n in self._slots.pop(slot).items():
-                self._count(cell, -n)
-        for at in sorted(self._minutes)[:-HISTORY_MINUTES]:
-            del self._minutes[at]
-        return bool(seconds or slots)
-
-    def _count(self, cell: int, n: int) -> None:
-        """Add to, or take from, the latencies of an endpoint and of all."""
-        bucket, one = cell & 0xFF, self._endpoints.setdefault(cell >> 8, EndpointTraffic())
-        _take(one.latency, bucket, -n)
-        one.timed += n
-        _take(self._latency, bucket, -n)
-        self._timed += n
-
-    def _sum(self) -> Summary:
-        return Summary(
-            *self._totals,
-            sum(requests for requests, _ in self._seconds.values()),
-            sum(errors for _, errors in self._seconds.values()),
-            self._latency,
-            self._timed,
-            {
-                self._names[number]: one
-                for number, one in self._endpoints.items()
-                if number in self._names
-            },
-            [self._minutes[at] for at in sorted(self._minutes)],
-        )
-
-
-def _take(counts: dict[int, int], bucket: int, n: int) -> None:
+def take_off(counts: dict[int, int], bucket: int, n: int) -> None:
+    """Take some requests off a bucket; an empty one goes."""
     left = counts.get(bucket, 0) - n
     if left:
         counts[bucket] = left

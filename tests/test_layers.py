@@ -18,7 +18,7 @@ LAYERS = (
     "config privacy guard people traffic visitors",
     "sessions",
     "tracker stores",
-    "source delta health frames feed",
+    "source delta health frames feed reports",
     "peers surroundings outbox replica beats worker",
     "sights gathering index shapes replicas flusher viewers",
     "numbers endings reasons sharing search resumption rendering selection fanout",

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from flask_realtime_monitor import numbers
 from flask_realtime_monitor.records import InFlight
-from flask_realtime_monitor.traffic import ReportedTraffic, Summary, Traffic
+from flask_realtime_monitor.reports import ReportedTraffic
+from flask_realtime_monitor.traffic import Summary, Traffic
 
 from .support.records import Bench
 

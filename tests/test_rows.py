@@ -126,7 +126,7 @@ def test_a_crowd_is_exact_up_to_1024_and_close_above() -> None:
         crowd.update([chance.getrandbits(64)])
         if number == 1023:
             assert crowd.count() == 1024
-    crowd.shrink()
+    crowd.pack()
     assert crowd.count() == pytest.approx(20_000, rel=0.1)
 
 
@@ -150,8 +150,21 @@ def test_who_is_told_of_the_smallest_alone_counts_as_many(
                 one.update(crowd.among(batch))
             assert there.count() == crowd.count()
             assert number < joins_at or late.count() == crowd.count()
-        crowd.shrink()
+        crowd.pack()
         assert there.count() == crowd.count()
+
+
+@given(HASHES, st.sets(st.integers(0, 9)))
+def test_a_packed_minute_takes_in_who_comes_late(batches: list[set[int]], over: set[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crowd_module, "_SMALLEST", 4)
+        crowd, packed = Crowd(), Crowd()
+        for number, batch in enumerate(batches):
+            crowd.update(batch)
+            packed.update(batch)
+            if number in over:
+                packed.pack()
+            assert packed.count() == crowd.count() == united([packed, crowd])
 
 
 @given(HASHES)
