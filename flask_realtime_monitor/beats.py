@@ -25,6 +25,7 @@ Json = dict[str, Any]
 SILENT_S = 4.5
 #: And until it counts as gone, which is told within 30 s.
 GONE_S = 29.0
+_JUMP_MS = 2_000
 
 
 def encode(beat: Mapping[str, Any]) -> bytes:
@@ -39,6 +40,29 @@ def decode(data: bytes | None) -> Json:
     except ValueError:
         return {}
     return beat if isinstance(beat, dict) else {}
+
+
+def offset_ms(written: Mapping[str, Any], at: float | None, known_ms: int) -> int:
+    """Return what is added to the times of another host's rows to get ms since the epoch.
+
+    Its wall clock is believed, but where it is over 2 s away from the time of arrival by the
+    store's.
+
+    Args:
+        written: a frame's head, or a beat; it has that worker's clocks.
+        at: when that was written, by the store's clock.
+        known_ms: what was found before.
+    """
+    try:
+        found_ms, at_ms = int(written["o"]), int(written["at"])
+    except (KeyError, TypeError, ValueError):
+        return known_ms
+    if at is None:
+        return found_ms
+    arrived_ms = round(at * 1000) - at_ms
+    if abs(arrived_ms - found_ms) <= _JUMP_MS:
+        return found_ms
+    return known_ms if abs(arrived_ms - known_ms) <= _JUMP_MS else arrived_ms
 
 
 def totals_of(summary: Summary, dropped: Mapping[str, int]) -> Json:

@@ -29,7 +29,6 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 _ROSTER_S = 0.2  # how old what is known of the workers' beats may be
-_JUMP_MS = 2_000
 _MOST_ENTRIES = 1_000
 
 
@@ -68,6 +67,10 @@ class Replicas(Peers):
         self._summed: tuple[Any, dict[str, Summary], list[Summary]] = (None, {}, [])
         self._dropped_by_retired: Json = {}
         self._forgotten: list[tuple[str, float]] = []
+        #: What has been taken in and is to be told to who reads: keys, and whether there is
+        #: somebody new. The store may fail in between.
+        self._untold: list[int] = []
+        self._is_new = False
         self._awaited: set[str] = set()  # who is to write anew what the store has lost
         self._awaited_until_s = 0.0
         #: How many frames made no sense.
@@ -110,28 +113,30 @@ class Replicas(Peers):
     def _read(self) -> Changes:
         if self.epoch is None:
             self._load()
+            self._untold, self._is_new = [], False
             return Changes((), True)
-        changed: list[int] = []
-        is_new, turns = False, Turns()
+        turns = Turns()
         try:
             while True:
                 entries = self._store.read_since(self._cursor, _MOST_ENTRIES)
                 for entry in entries:
                     self._cursor = entry.cursor
                     if entry.worker != self._worker_id:
-                        is_new |= entry.worker not in self._replicas
-                        changed += self._take(entry.worker, entry.data, entry.at)
+                        self._is_new |= entry.worker not in self._replicas
+                        self._untold += self._take(entry.worker, entry.data, entry.at)
                     turns()
                 if len(entries) < _MOST_ENTRIES:
                     break
         except Gap:
             self._load()
-            is_new = True
-        if is_new:
+            self._is_new = True
+        if self._is_new:
             self._is_roster_due = True  # somebody new is at work
         self._read_roster()
-        is_new |= self._forget()
-        return Changes(changed, is_new)
+        self._is_new |= self._forget()
+        changes = Changes(self._untold, self._is_new)
+        self._untold, self._is_new = [], False
+        return changes
 
     def changed_since(self, cursor: int) -> Since | None:
         """Return what has changed since a cursor, None where that cannot be told."""
@@ -246,29 +251,15 @@ class Replicas(Peers):
         return replica
 
     def _set_offset(self, replica: Replica, written: Json, at: float | None) -> None:
-        """Translate a worker's clock into ours.
-
-        On this machine it is the same monotonic clock. Another host's wall clock is believed, but
-        where it is over 2 s away from the time of arrival by the store's.
+        """Translate a worker's clock into ours; on this machine it is the same monotonic clock.
 
         Args:
-            written: a frame's head, or a beat; it has that worker's clocks.
-            at: when that was written, by the store's clock.
+            written, at: as ``beats.offset_ms`` takes them.
         """
         if replica.boot and replica.boot.partition(":")[0] == beats.machine().partition(":")[0]:
             replica.offset_ms = self._clock.offset_ms
-            return
-        try:
-            offset_ms, at_ms = int(written["o"]), int(written["at"])
-        except (KeyError, TypeError, ValueError):
-            return
-        if at is not None:
-            arrived_ms = round(at * 1000) - at_ms
-            if abs(arrived_ms - offset_ms) > _JUMP_MS:
-                offset_ms = arrived_ms
-                if abs(offset_ms - replica.offset_ms) <= _JUMP_MS:
-                    return  # within what was found before
-        replica.offset_ms = offset_ms
+        else:
+            replica.offset_ms = beats.offset_ms(written, at, replica.offset_ms)
 
     def _read_roster(self) -> None:
         now_s = time.monotonic()
@@ -306,7 +297,7 @@ class Replicas(Peers):
         elif note.get("kind") in ("out", "end"):
             keys = [int(key) for key in note.get("keys", ())]
             for replica in self._replicas.values():
-                replica.end_before(keys, int(note.get("at_ms", 0)))
+                self._untold += replica.end_before(keys, int(note.get("at_ms", 0)))
 
     def _forget(self) -> bool:
         """Drop who was erased; tell whether there was anybody."""
