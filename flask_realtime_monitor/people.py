@@ -16,6 +16,8 @@ class People:
         self._hashes: list[int] = []
         self._keys: list[tuple[int, ...]] = []
         self._free: list[int] = []
+        #: Grows whenever a number comes to mean another user or name.
+        self.named = 0
         #: Numbers whose user or name is new since somebody last took note; None: nobody does.
         self.renamed: set[int] | None = None
 
@@ -37,6 +39,7 @@ class People:
                 self._hashes.append(self._pseudonym(user_id))
                 self._keys.append(())
             self._numbers[user_id] = number
+            self.named += 1
             if self.renamed is not None:
                 self.renamed.add(number)
         elif name is not None:
@@ -47,6 +50,7 @@ class People:
         """Keep a user's newest name."""
         if name != self._names[number]:
             self._names[number] = name
+            self.named += 1
             if self.renamed is not None:
                 self.renamed.add(number)
 
@@ -90,4 +94,5 @@ class People:
         if not left:
             self._numbers.pop(self._ids[number] or "", None)
             self._ids[number] = self._names[number] = None
+            self.named += 1
             self._free.append(number)

@@ -23,13 +23,13 @@ from .index import Index
 from .listing import active, rendered
 from .peers import Changes, Peers, There
 from .records import FeedItem, Notice
-from .rendering import Renderer
+from .rendering import Common, Renderer
 from .resumption import Place
 from .selection import Selection
 from .shapes import Part
 from .sights import REVEALED, Masked
 from .source import OwnSource, Source
-from .surroundings import Common, Surroundings
+from .surroundings import Surroundings
 from .tracker import Change, Tracker
 from .traffic import Summary
 
@@ -89,6 +89,7 @@ class Picture:
         #: The same as the role "view" is shown it: what is kept of it in common is one.
         self.masked = copy(self)
         self.masked._render = render(Masked(tracker.visitors.masked))
+        self._common.renders = (self._render, self.masked._render)
 
     @property
     def epoch(self) -> str:
@@ -310,7 +311,9 @@ class Picture:
         if own.forgotten or theirs.is_new_picture or not self._index.is_loaded:
             common.begun += 1
             self._index.load(busy)
-        common.moved += self._index.catch_up(own.sessions | dict.fromkeys(theirs.keys), busy)
+        changed = own.sessions | dict.fromkeys(theirs.keys)
+        common.moved += self._index.catch_up(changed, busy)
+        common.touch(changed)
         if self._begun != common.begun:
             self._begun = common.begun
             self._forget_cached()
@@ -395,8 +398,7 @@ class Picture:
         """Return all workers; a shell that only reads is none."""
         own = [self._around.worker()] if self._around.is_worker() else []
         items = [*own, *self._peers.workers()]
-        items.sort(key=lambda one: (one.get("started_at", 0), one["id"]))
-        return items
+        return sorted(items, key=lambda one: (one.get("started_at", 0), one["id"]))
 
     def _in_flight_items(self, older_than_ms: int) -> list[Json]:
         now_ms = self._now_ms()
@@ -416,16 +418,14 @@ class Picture:
         mark = self._mark, [(one.get("viewers"), one.get("dropped")) for one in own]
         if mark != self._known_stats[0]:
             idle_busy = [key for key in self._busy if not self._index.sessions.is_active(key)]
-            self._known_stats = (
-                mark,
-                {
-                    "since_at": self.since_at,
-                    **numbers.people(self._index, idle_busy),
-                    **self._counted.traffic(self._summaries(), now_at),
-                    "in_flight": len(around.in_flight()) + peers.in_flight_count(),
-                    **numbers.monitor([*own, *peers.workers()], peers.dropped_by_retired()),
-                },
-            )
+            stats = {
+                "since_at": self.since_at,
+                **numbers.people(self._index, idle_busy),
+                **self._counted.traffic(self._summaries(), now_at),
+                "in_flight": len(around.in_flight()) + peers.in_flight_count(),
+                **numbers.monitor([*own, *peers.workers()], peers.dropped_by_retired()),
+            }
+            self._known_stats = mark, stats
         return {
             "as_of": now_at,
             **self._known_stats[1],

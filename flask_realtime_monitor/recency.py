@@ -7,7 +7,7 @@ for is put in its place then, and what falls behind them is found again when it 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from itertools import compress, repeat
@@ -20,6 +20,7 @@ K = TypeVar("K", bound=Hashable)
 
 _KEPT = 512
 _MOST_KEPT = 2 * _KEPT
+_FEW = 20
 _SLICE = 5_000  # numbers are looked through quickly
 _SECOND = 1000 << 16  # in values
 
@@ -41,9 +42,10 @@ class Recency(Generic[K]):
         self._seconds: dict[int, dict[int, int]] = {}  # second -> endpoint -> keys
         self._cut_s = 0  # what was seen in this second or before is idle
         # All keys with a value of at least the floor, newest first, as (-ms, key); what has moved
-        # since is not in its place yet. None where it is to be made anew.
+        # since, with the value it had then, is not in its place yet. None where it is to be made
+        # anew.
         self._order: list[tuple[int, K]] | None = None
-        self._moved: set[K] = set()
+        self._moved: dict[K, int] = {}
         self._floor = 0
 
     def __contains__(self, key: K) -> bool:
@@ -60,7 +62,7 @@ class Recency(Generic[K]):
             return
         self.values[key] = value
         if value >= self._floor or old >= self._floor:
-            self._move((key,))
+            self._move({key: old})
         second, old_second = value // _SECOND, old // _SECOND
         if second == old_second and not (value ^ old) & 0xFFFF:
             return
@@ -86,9 +88,11 @@ class Recency(Generic[K]):
                 self._raise_floor(self._order, _floor(list(values.values()), _KEPT))
             floor = self._floor
             self._move(
-                key
-                for (key, value), before in zip(values.items(), old, strict=True)
-                if value >= floor or before >= floor
+                {
+                    key: before
+                    for (key, value), before in zip(values.items(), old, strict=True)
+                    if value >= floor or before >= floor
+                }
             )
         self._count(old, -1)
         self._count(values.values(), 1)
@@ -118,7 +122,7 @@ class Recency(Generic[K]):
         if value is not None:
             self._uncount(value)
             if value >= self._floor:
-                self._move((key,))
+                self._move({key: value})
 
     def is_active(self, key: K) -> bool:
         """Tell whether a key was seen within the window."""
@@ -190,7 +194,7 @@ class Recency(Generic[K]):
         keys, self._floor = self._reached(_KEPT if len(values) > _MOST_KEPT else len(values))
         self._order = [(-(values[key] >> 16), key) for key in keys]
         self._order.sort()
-        self._moved.clear()
+        self._moved = {}
         return self._order
 
     def _settled_order(self) -> list[tuple[int, K]]:
@@ -201,13 +205,17 @@ class Recency(Generic[K]):
         if not moved:
             return order
         values, floor = self.values, self._floor
-        order = [place for place in order if place[1] not in moved]
-        for key in moved:
-            value = values.get(key, -1)
-            if value >= floor:
-                order.append((-(value >> 16), key))
-        order.sort()
-        moved.clear()
+        places = [(-(value >> 16), key) for key in moved if (value := values.get(key, -1)) >= floor]
+        if len(moved) <= _FEW:
+            for key, old in moved.items():
+                _take_out(order, (-(old >> 16), key))
+            for place in places:
+                insort(order, place)
+        else:
+            order = [place for place in order if place[1] not in moved]
+            order += places
+            order.sort()
+        self._moved = {}
         if len(order) > _MOST_KEPT:  # keep few, and all that were seen in the moment of the last
             self._raise_floor(order, -order[_KEPT - 1][0] << 16)
         self._order = order
@@ -218,15 +226,17 @@ class Recency(Generic[K]):
             self._floor = floor
             del order[bisect_right(order, -(floor >> 16), key=itemgetter(0)) :]
 
-    def _move(self, keys: Iterable[K]) -> None:
+    def _move(self, before: dict[K, int]) -> None:
+        """Note that keys are no longer where their values were, -1 for those that are new."""
         if self._order is not None:
-            self._moved.update(keys)
-            if len(self._moved) > _MOST_KEPT:
+            before.update(self._moved)  # their first move tells where they are in the order
+            self._moved = before
+            if len(before) > _MOST_KEPT:
                 self._forget_order()
 
     def _forget_order(self) -> None:
         self._order = None
-        self._moved.clear()
+        self._moved = {}
 
     def _uncount(self, value: int) -> None:
         second = (value >> 16) // 1000
@@ -244,6 +254,12 @@ class Recency(Generic[K]):
         self._cut_s = cut_s
         for key, value in values.items():
             self.put(key, value >> 16, value & 0xFFFF)
+
+
+def _take_out(order: list[tuple[int, K]], place: tuple[int, K]) -> None:
+    at = bisect_left(order, place)
+    if at < len(order) and order[at] == place:
+        del order[at]
 
 
 def _floor(values: list[int], most: int) -> int:

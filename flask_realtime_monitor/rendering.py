@@ -7,7 +7,7 @@ not changed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import shapes
@@ -49,8 +49,8 @@ class Renderer:
         self._history_size = history_size
         self.sight = sight
         self._offsets: list[int] = []
+        self._named: list[int] = []
         self._busy: Mapping[int, int] = {}
-        self._now: dict[int, Json | None] = {}  # sessions of this reading
         self.forget()
 
     def forget(self) -> None:
@@ -59,7 +59,8 @@ class Renderer:
         self._sessions: dict[int, _Rendered] = {}
         self._users: dict[str, tuple[list[Json], Json]] = {}
         self._activities: OrderedDict[tuple[str, int], Json] = OrderedDict()
-        self._now = {}
+        #: Sessions of which no row has changed since they were shown, with their guest part then.
+        self._same: dict[int, tuple[Json, int | None]] = {}
 
     def begin(self, busy: Mapping[int, int]) -> None:
         """A reading begins; ``busy`` are the sessions with a request in flight."""
@@ -67,8 +68,19 @@ class Renderer:
         if offsets != self._offsets:
             self._offsets = offsets
             self.forget()
+        named = [source.named for source in self._sources]
+        if named != self._named:
+            self._named = named
+            self._same = {}
         self._busy = busy
-        self._now = {}
+
+    def touch(self, keys: Collection[int]) -> None:
+        """Rows of these sessions have changed, or went; the index knows."""
+        if len(keys) > len(self._same):
+            self._same = {}
+        for key in keys if self._same else ():
+            self._same.pop(key, None)
+            self._same.pop(self._index.shown(key), None)
 
     def parts(self, key: int) -> list[Part]:
         """Return what every worker knows of a session, its guest part's rows too."""
@@ -76,20 +88,25 @@ class Renderer:
 
     def session(self, key: int) -> Json | None:
         """Return a session, None where there is no row of it any more."""
-        if key in self._now:
-            return self._now[key]
-        item = self._now[key] = self._session(key)
+        guest = self._index.joined.get(key)
+        is_active = self._index.sessions.is_active(key) or key in self._busy
+        same = self._same.get(key)
+        if same is not None and same[1] == guest and same[0]["is_active"] is is_active:
+            return same[0]
+        item = self._session(key, guest, is_active)
+        if item is not None:
+            if len(self._same) > _MOST_CACHED:
+                self._same.clear()
+            self._same[key] = item, guest
         return item
 
-    def _session(self, key: int) -> Json | None:
-        guest = self._index.joined.get(key)
+    def _session(self, key: int, guest: int | None, is_active: bool) -> Json | None:
         rows = []
         for source in self._sources:
             for one in (key,) if guest is None else (key, guest):
                 row = source.rows.get(one)
                 if row is not None:
                     rows.append(row)
-        is_active = self._index.sessions.is_active(key) or key in self._busy
         known = self._sessions.get(key)
         if known is not None and known.rows == rows and known.is_active is is_active:
             for source, number, person in known.people:
@@ -146,3 +163,17 @@ class Renderer:
             if len(self._activities) > self._history_size:
                 self._activities.popitem(last=False)
         return item
+
+
+class Common:
+    """What all sights of a picture have read together."""
+
+    read_at_s = 0.0  # by the monotonic clock
+    begun = 0  # grows whenever everything is to be rendered anew
+    moved = 0  # grows with every reading that has found something new
+    renders: tuple[Renderer, ...] = ()  # one of each sight
+
+    def touch(self, keys: Collection[int]) -> None:
+        """Rows of some sessions have changed, or went."""
+        for render in self.renders:
+            render.touch(keys)

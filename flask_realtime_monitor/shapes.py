@@ -213,14 +213,16 @@ def user(person: Person | None, sight: Sight) -> Json | None:
 
 def newest_first(sources: Sequence[Source], most: int) -> list[tuple[Source, FeedItem]]:
     """Return the newest lines of all feeds, newest first."""
-    found = [
-        (source, item, source.offset_ms + item.record.at_ms)
-        for source in sources
-        for item in islice(reversed(source.feed()), most)
-    ]
+    found = [(source, item) for source in sources for item in islice(reversed(source.feed()), most)]
     if len(sources) > 1:
-        found.sort(key=lambda one: (-one[2], one[0].worker_id, *_order(one[1])))
-    return [(source, item) for source, item, _ in found[:most]]
+        found.sort(key=_newest_first)
+        del found[most:]
+    return found
+
+
+def _newest_first(line: tuple[Source, FeedItem]) -> tuple[Any, ...]:
+    source, item = line
+    return -source.offset_ms - item.record.at_ms, source.worker_id, *_order(item)
 
 
 def _order(item: FeedItem) -> tuple[int, int]:

@@ -25,6 +25,10 @@ class Source(Protocol):
     host: str
 
     @property
+    def named(self) -> int:
+        """A number that grows whenever a user's number comes to mean another user or name."""
+
+    @property
     def rows(self) -> Mapping[int, bytes]:
         """Session key -> packed row."""
 
@@ -68,6 +72,11 @@ class OwnSource:
         self.route = tracker.routes.value
         self.path = tracker.paths.path
         self.rare = tracker.rare
+
+    @property
+    def named(self) -> int:
+        """Grows whenever a user's number comes to mean another user or name."""
+        return self._tracker.sessions.people.named
 
     @property
     def offset_ms(self) -> int:

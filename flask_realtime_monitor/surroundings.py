@@ -10,14 +10,6 @@ from .records import InFlight
 Json = dict[str, Any]
 
 
-class Common:
-    """What all sights of a picture have read together."""
-
-    read_at_s = 0.0  # by the monotonic clock
-    begun = 0  # grows whenever everything is to be rendered anew
-    moved = 0  # grows with every reading that has found something new
-
-
 class Surroundings(NamedTuple):
     """The worker around a picture, as callables."""
 

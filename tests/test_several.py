@@ -133,6 +133,26 @@ def test_who_looks_shortly_at_what_has_changed_sees_what_a_long_look_does(
 
 
 @settings(max_examples=100, deadline=None)
+@given(STEPS)
+def test_what_is_shown_again_is_what_is_rendered_anew(
+    steps: list[tuple[str, int, int, str | None]],
+) -> None:
+    team = Team(count=2, session_history_size=5, active_window=10)
+    pictures = (team.mates[0].picture, team.mates[0].picture.masked)
+    for number, (what, mate, visitor, user) in enumerate(steps):
+        play(team, [(what, mate % 2, visitor, user)])
+        if what == "event":
+            team.visit(mate % 2, visitor, "ana", user_name=f"Ana {number}")
+        team.flush()
+        for picture in pictures if number % 2 else reversed(pictures):
+            kept = picture.snapshot()
+            picture._forget_cached()
+            anew = picture.snapshot()
+            for name in ("users", "sessions", "activities"):
+                assert kept[name] == anew[name]
+
+
+@settings(max_examples=100, deadline=None)
 @given(STEPS, STEPS, st.sampled_from(["down", "loses answers", "emptied"]))
 def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
     steps: list[tuple[str, int, int, str | None]],
