@@ -26,7 +26,7 @@ from .picture import Picture
 from .viewers import DetachedViewer, HeldViewer, Viewer
 from .worker import Worker, is_told_to_stop, server_worker
 
-_HOUSEKEEPING_S = 0.5  # between two looks at gates, renewals and stuck connections
+_HOUSEKEEPING_S = 1.0  # between two looks at gates, renewals and stuck connections
 _LONGEST_TICK_S = 5.0
 _RETRY_MS = (1000, 3500)
 _RESTART_MS = (200, 2700)
@@ -242,6 +242,10 @@ class Broadcaster:
         elif isinstance(viewer, HeldViewer):
             viewer.end(bye)
 
+    def look(self) -> None:
+        """Look whether the worker is to stop; called every 0.1 s."""
+        self._fanout.look()
+
     # -- the publisher -------------------------------------------------------------------------
 
     def _publish(self) -> None:
@@ -264,7 +268,7 @@ class Broadcaster:
 
     def _wait(self, next_s: float) -> None:
         """Wait for the next tick, or for somebody to leave, and see to the connections."""
-        # Where connections are ours, gevent's loop looks out for a stop, and wakes us.
+        # Where connections are ours, somebody looks out for a stop, and wakes us.
         is_watched = len(self._fanout) and not self._fanout.has_stuck
         most_s = _HOUSEKEEPING_S if is_watched else LOOK_S
         self._wake.wait(min(most_s, max(0.0, next_s - time.monotonic())))

@@ -26,6 +26,7 @@ from .viewers import DetachedViewer, Viewer
 
 SLICE_S = 0.002
 LOOK_S = 0.1
+_UNSEEN_S = 0.15
 STUCK_S = 15.0
 
 _NO_TIME_S = 1e-7  # not 0: gevent lets input and output in only where a timer is set
@@ -66,7 +67,7 @@ class Fanout:
     Args:
         gone: called with a viewer who has left or was let go.
         ready: called, in gevent's loop, when there is something to ``serve``.
-        is_due: asked there ten times a second, while there are viewers; ``ready`` follows a yes.
+        is_due: asked by ``look``, and in the loop where nobody looks; ``ready`` follows a yes.
     """
 
     def __init__(
@@ -98,7 +99,8 @@ class Fanout:
         self._epoll.register(viewer.fd, _IN)
         self._viewers[viewer.fd] = viewer
         if not self._timer.active:
-            self._timer.start(self._look)
+            self._timer.start(self._ask)
+        if not self._heard.active:
             self._heard.start(self._hear)
 
     def _open(self) -> None:
@@ -110,13 +112,23 @@ class Fanout:
         self._epoll = monkey.get_original("select", "epoll")()
         loop = get_hub().loop
         self._heard = loop.io(self._epoll.fileno(), _READABLE)
-        self._timer = loop.timer(LOOK_S, LOOK_S)
+        self._timer = loop.timer(_UNSEEN_S, _UNSEEN_S)
 
     def _hear(self) -> None:
         self._heard.stop()  # or it would be called without end until somebody sees to it
         self._ready()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Ask whether something is due: to be called every 0.1 s, of a loop that wakes anyway.
+
+        An idle process is cold, and each time it wakes costs more than what it does then. Only
+        while the caller is held up somewhere the loop's own timer asks.
+        """
+        if self._timer is not None and self._timer.active:
+            self._timer.again(self._ask)
+            self._ask()
+
+    def _ask(self) -> None:
         if self._is_due():
             self._ready()
 

@@ -179,6 +179,7 @@ class Live:
             self._beating.release()
 
     def _beat(self) -> None:
+        self.broadcaster.look()
         self.ingest.fold()
         if self.tracker.feed_number or self.tracker.traffic.excluded:
             self.sharing.begin()

@@ -1,15 +1,18 @@
-"""What arrives at viewers who read now and then, whatever comes in between."""
+"""What arrives at viewers who read now and then, and how their connections are watched."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import zlib
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import pytest
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +24,8 @@ from flask_realtime_monitor.channels import Channel
 from flask_realtime_monitor.fanout import Fanout
 from flask_realtime_monitor.packet import CHUNKED, GZIP, Packet
 from flask_realtime_monitor.viewers import DetachedViewer, HeldViewer, Pass, Viewer
+
+from .support.waiting import wait_until
 
 HEARTBEAT_S = 10.0
 FORMS = st.sampled_from([0, GZIP, CHUNKED, CHUNKED | GZIP])
@@ -196,3 +201,69 @@ def test_whatever_was_skipped_what_arrives_makes_sense(
     finally:
         for seat in room.seats:
             seat.close()
+
+
+@pytest.fixture
+def connection() -> Iterator[tuple[socket.socket, DetachedViewer]]:
+    """Yield a viewer's end of a connection, and the viewer."""
+    theirs, ours = socket.socketpair()
+    ours.setblocking(False)
+    viewer = DetachedViewer(Pass("reveal", None, SimpleNamespace()), 0)  # type: ignore[arg-type]
+    viewer.fd = ours.detach()
+    yield theirs, viewer
+    theirs.close()
+
+
+def run_until(condition: Callable[[], object], what: str) -> None:
+    """Run gevent's loop until something is so."""
+
+    def is_so() -> object:
+        gevent.sleep(0.01)
+        return condition()
+
+    wait_until(is_so, what)
+
+
+def test_who_leaves_is_told_of_until_it_is_served(
+    connection: tuple[socket.socket, DetachedViewer],
+) -> None:
+    theirs, viewer = connection
+    gone: list[DetachedViewer] = []
+    ready: list[bool] = []
+    fanout = Fanout(gone.append, lambda: ready.append(True), lambda: False)
+    for _ in range(2):  # before anybody comes, there is nothing to see to
+        fanout.look()
+        fanout.serve()
+        fanout.rest()
+    fanout.adopt(viewer)
+    theirs.send(b"what a viewer says is of no interest")
+    run_until(lambda: ready, "it is heard")
+    fanout.serve()
+    assert len(fanout) == 1
+    theirs.close()
+    run_until(lambda: len(ready) > 1, "its end is heard")
+    assert gone == []
+    fanout.serve()
+    assert gone == [viewer]
+    fanout.rest()
+
+
+def test_the_loop_itself_asks_while_nobody_looks(
+    connection: tuple[socket.socket, DetachedViewer],
+) -> None:
+    _, viewer = connection
+    ready: list[bool] = []
+    due = [False]
+    fanout = Fanout(lambda _: None, lambda: ready.append(True), lambda: due[0])
+    fanout.adopt(viewer)
+    fanout.look()
+    assert not ready
+    due[0] = True
+    fanout.look()
+    assert len(ready) == 1
+    run_until(lambda: len(ready) > 2, "it asks by itself, again and again")
+    fanout.end(viewer)
+    fanout.rest()
+    ready.clear()
+    fanout.look()
+    assert not ready
