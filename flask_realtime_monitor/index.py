@@ -301,25 +301,35 @@ class Index:
         if len(users) != 1:
             return 0
         (user,) = users
-        other = self._own(self._anonymous_key(visitor) if is_user else user)
-        if other is None or not self._is_joined(user, other if is_user else value):
+        guest = self._anonymous_key(visitor)
+        other = self._own(guest if is_user else user)
+        if other is None:
             return 0
-        return other >> 16
+        user_last, guest_last = (value, other) if is_user else (other, value)
+        return other >> 16 if self._is_joined(user, user_last, guest, guest_last) else 0
 
-    def _is_joined(self, user: int, guest: int) -> bool:
+    def _is_joined(self, user: int, user_last: int, guest: int, guest_last: int) -> bool:
         """Tell whether a visitor's only user and the guest, last seen then, are one session.
 
         They are where the guest was active within the active window before the user's session
-        began, or since. What its rows do not tell any more is as it was.
+        began, or since; not where the guest came only after its end, of which a row is kept for a
+        while. What the user's rows do not tell any more is as it was.
         """
-        begun_ms = [
+        begun_ms, came_ms = self._begun_ms(user), self._begun_ms(guest)
+        if begun_ms is None:
+            return user in self.joined
+        if came_ms is not None and came_ms > (user_last >> 16) + self._timeout_ms:
+            return False
+        return guest_last >> 16 >= begun_ms - self._active_ms
+
+    def _begun_ms(self, key: int) -> int | None:
+        """Return when a session began by its rows, None where there are none."""
+        found = [
             begun_ms_of(row) + table.offset_ms
             for table in self._tables
-            if (row := table.rows.get(user)) is not None
+            if (row := table.rows.get(key)) is not None
         ]
-        if not begun_ms:
-            return user in self.joined
-        return guest >> 16 >= min(begun_ms) - self._active_ms
+        return min(found, default=None)
 
     def _arrange(self, visitor: int) -> None:
         """Show the sessions of a visitor who is, or was, a user: joined, or each by itself."""
@@ -327,9 +337,11 @@ class Index:
         guest = self._own(guest_key)
         if guest is not None:
             self._tied.update(users, (guest_key,))
-        if guest is not None and len(users) == 1 and self._is_joined(users[0], guest):
-            self._join(users[0], guest_key, guest)
-            return
+        if guest is not None and len(users) == 1:
+            last = self._own(users[0]) or 0
+            if self._is_joined(users[0], last, guest_key, guest):
+                self._join(users[0], guest_key, guest)
+                return
         for key in users:
             self._show_alone(key)
         if guest is not None:

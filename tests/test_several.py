@@ -105,16 +105,34 @@ def shown(mate: Mate) -> dict[str, Any]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(STEPS, st.sampled_from([20, 300]))
+@given(STEPS, st.sampled_from([(20, 1800), (300, 1800), (10, 20), (20, 20)]))
 def test_who_has_kept_up_shows_what_one_does_who_comes_now(
-    steps: list[tuple[str, int, int, str | None]], active_window: int
+    steps: list[tuple[str, int, int, str | None]], lasts_s: tuple[int, int]
 ) -> None:
-    team = Team(session_history_size=5, active_window=active_window)
+    active_window, session_timeout = lasts_s
+    team = Team(
+        session_history_size=5, active_window=active_window, session_timeout=session_timeout
+    )
     play(team, steps)
     team.flush()
     late = shown(team.mate("late"))
     for mate in team.mates:
         assert shown(mate) == late
+
+
+def test_a_guest_who_comes_after_the_end_is_a_guest_to_all() -> None:
+    team = Team(count=2, session_history_size=5, active_window=20, session_timeout=20)
+    team.visit(0, 1, "ana")
+    team.flush()
+    for mate in team.mates:
+        assert len(shown(mate)["sessions"]) == 1
+    team.time.pass_(30)
+    for mate in team.mates:
+        assert shown(mate)["sessions"] == []
+    team.visit(1, 1, None)
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        assert [(one["user"], one["requests"]) for one in shown(mate)["sessions"]] == [(None, 1)]
 
 
 @settings(max_examples=100, deadline=None)
