@@ -67,6 +67,8 @@ class Index:
         self.sessions: Recency[int] = Recency(self._active_ms)
         self.users: Recency[str] = Recency(self._active_ms)
         self.joined: dict[int, int] = {}  # a user's session -> its guest part
+        #: Sessions, and ids of users, that show otherwise though no row of theirs has changed.
+        self.disturbed: set[int | str] = set()
         #: When and where both of these were last seen themselves; shown is what both were.
         self._parts: dict[int, int] = {}
         self._user_of: dict[int, str] = {}
@@ -276,6 +278,7 @@ class Index:
             return
         self._of_visitor.drop(visitor, key)
         self._of_user.drop(user_id, key)
+        self.disturbed.add(user_id)
         if user_id in self._of_user:
             self._see_user(user_id)
         else:
@@ -351,13 +354,16 @@ class Index:
 
     def _join(self, key: int, guest_key: int, guest: int) -> None:
         own = self._own(key) or 0
+        if key not in self.joined:
+            self.disturbed.add(key)
         self.joined[key] = guest_key
         self._parts[key], self._parts[guest_key] = own, guest
         self._hide(guest_key)
         self._show(key, max(own, guest))
 
     def _show_alone(self, key: int) -> None:
-        self.joined.pop(key, None)
+        if self.joined.pop(key, None) is not None:
+            self.disturbed.add(key)
         value = self._own(key) or 0
         self._parts.pop(key, None)
         self._show(key, value)

@@ -232,8 +232,8 @@ class Picture:
             return {
                 "as_of": self._clock.now_at(),
                 "stats": self._stats(),
-                "users": self._first("users", limit, self._user_items),
-                "sessions": self._first("sessions", limit, self._session_items),
+                "users": self._first("users", limit, self._render.first_users),
+                "sessions": self._first("sessions", limit, self._render.first_sessions),
                 "activities": self._first("activities", limit, self._feed),
                 "endpoints": self._endpoint_items()[:limit],
                 "in_flight": self._in_flight_items(1000)[:limit],
@@ -313,7 +313,8 @@ class Picture:
             self._index.load(busy)
         changed = own.sessions | dict.fromkeys(theirs.keys)
         common.moved += self._index.catch_up(changed, busy)
-        common.touch(changed)
+        common.touch(changed.keys() | self._index.disturbed)
+        self._index.disturbed = set()
         if self._begun != common.begun:
             self._begun = common.begun
             self._forget_cached()
@@ -365,9 +366,7 @@ class Picture:
 
     def _users(self, ids: list[str], most: int) -> Iterator[Json]:
         """Yield the first of some users, last seen first, then by the id that is shown."""
-        if self._render.sight.is_masked:
-            ids = self._index.users.ordered(ids, self._render.sight.user_id)
-        return rendered(ids, self._render.user, most)
+        return rendered(self._render.ordered(ids), self._render.user, most)
 
     def _first(self, name: str, limit: int, items: Callable[[int], Iterable[Json]]) -> list[Json]:
         """Return a list of the snapshot; the same as last time if nothing has changed."""

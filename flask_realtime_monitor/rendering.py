@@ -7,18 +7,21 @@ not changed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from . import shapes
 from .index import Index
+from .listing import rendered
 from .records import FeedItem
 from .shapes import Part
 from .sights import Sight
 from .source import Person, Source
 
 _MOST_CACHED = 2_000
+_MOST_TOUCHED = 200
 
+K = TypeVar("K", bound=Hashable)
 Json = dict[str, Any]
 
 
@@ -59,8 +62,14 @@ class Renderer:
         self._sessions: dict[int, _Rendered] = {}
         self._users: dict[str, tuple[list[Json], Json]] = {}
         self._activities: OrderedDict[tuple[str, int], Json] = OrderedDict()
+        self._renew()
+
+    def _renew(self) -> None:
         #: Sessions of which no row has changed since they were shown, with their guest part then.
         self._same: dict[int, tuple[Json, int | None]] = {}
+        #: Items of the last lists' beginnings, all of them active, that would be the same again.
+        self._first_sessions: dict[int, Json] = {}
+        self._first_users: dict[str, Json] = {}
 
     def begin(self, busy: Mapping[int, int]) -> None:
         """A reading begins; ``busy`` are the sessions with a request in flight."""
@@ -71,16 +80,41 @@ class Renderer:
         named = [source.named for source in self._sources]
         if named != self._named:
             self._named = named
-            self._same = {}
+            self._renew()
         self._busy = busy
 
-    def touch(self, keys: Collection[int]) -> None:
-        """Rows of these sessions have changed, or went; the index knows."""
-        if len(keys) > len(self._same):
-            self._same = {}
-        for key in keys if self._same else ():
-            self._same.pop(key, None)
-            self._same.pop(self._index.shown(key), None)
+    def touch(self, changed: Collection[int | str]) -> None:
+        """Rows of these sessions, or sessions of these users, have changed; the index knows."""
+        if len(changed) > min(_MOST_TOUCHED, len(self._same)):
+            self._renew()  # to look at each would take longer
+        for key in changed if self._same else ():
+            if isinstance(key, str):
+                self._first_users.pop(key, None)
+                continue
+            for one in {key, self._index.shown(key)}:
+                self._same.pop(one, None)
+                self._first_sessions.pop(one, None)
+                self._first_users.pop(self._index.user_of(one) or "", None)
+
+    def first_sessions(self, most: int) -> list[Json]:
+        """Return the sessions that were seen last, last seen first, then by id."""
+        keys = self._index.sessions.newest(most)
+        is_active = self._index.sessions.is_active
+        items, self._first_sessions = _first(
+            keys, most, self._first_sessions, is_active, self.session
+        )
+        return items
+
+    def first_users(self, most: int) -> list[Json]:
+        """Return the users likewise, by the id that is shown."""
+        ids = self.ordered(self._index.users.newest(most))
+        is_active = self._index.users.is_active
+        items, self._first_users = _first(ids, most, self._first_users, is_active, self.user)
+        return items
+
+    def ordered(self, ids: list[str]) -> list[str]:
+        """Return users in order: those seen in the same moment by the id that is shown."""
+        return self._index.users.ordered(ids, self.sight.user_id) if self.sight.is_masked else ids
 
     def parts(self, key: int) -> list[Part]:
         """Return what every worker knows of a session, its guest part's rows too."""
@@ -165,6 +199,27 @@ class Renderer:
         return item
 
 
+def _first(
+    keys: list[K],
+    most: int,
+    known: Mapping[K, Json],
+    is_active: Callable[[K], bool],
+    render: Callable[[K], Json | None],
+) -> tuple[list[Json], dict[K, Json]]:
+    """Return the first items of some keys, last seen first, and what can be shown again of them.
+
+    Where the last of them is active they all are, and none of those that are known and untouched
+    can have changed.
+    """
+    first = keys[:most]
+    if first and is_active(first[-1]):
+        items = [known.get(key) or render(key) for key in first]
+        shown = {key: item for key, item in zip(first, items, strict=True) if item is not None}
+        if len(shown) == len(first):
+            return list(shown.values()), shown
+    return list(rendered(keys, render, most)), {}
+
+
 class Common:
     """What all sights of a picture have read together."""
 
@@ -173,7 +228,7 @@ class Common:
     moved = 0  # grows with every reading that has found something new
     renders: tuple[Renderer, ...] = ()  # one of each sight
 
-    def touch(self, keys: Collection[int]) -> None:
-        """Rows of some sessions have changed, or went."""
+    def touch(self, changed: Collection[int | str]) -> None:
+        """Some sessions, or users, may show otherwise."""
         for render in self.renders:
-            render.touch(keys)
+            render.touch(changed)
