@@ -170,6 +170,31 @@ def test_what_is_shown_again_is_what_is_rendered_anew(
                 assert kept[name] == anew[name]
 
 
+def test_an_end_that_no_row_tells_of_shows_at_the_user() -> None:
+    team = Team(count=1, active_window=60, session_timeout=60)
+    (mate,) = team.mates
+    team.visit(0, 1, "ana")
+    team.time.pass_(50)
+    team.visit(0, 2, "ana")
+    assert [one["sessions"] for one in mate.picture.snapshot()["users"]] == [2]
+    team.time.pass_(15)
+    assert [one["sessions"] for one in mate.picture.snapshot()["users"]] == [1]
+
+
+def test_a_guest_who_parts_from_a_user_shows_at_both() -> None:
+    team = Team(count=2)
+    picture = team.mates[0].picture
+    team.visit(0, 1, None)
+    team.visit(0, 1, "ana")
+    (joined,) = picture.snapshot()["sessions"]
+    assert (joined["user"]["id"], joined["requests"]) == ("ana", 2)
+    team.visit(1, 1, "bob")  # of two users nobody knows whose guest it was
+    team.flush()
+    after = picture.snapshot()["sessions"]
+    found = {one["user"] and one["user"]["id"]: one["requests"] for one in after}
+    assert found == {"ana": 1, "bob": 1, None: 1}
+
+
 @settings(max_examples=100, deadline=None)
 @given(STEPS, STEPS, st.sampled_from(["down", "loses answers", "emptied"]))
 def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
