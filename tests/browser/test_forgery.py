@@ -79,7 +79,7 @@ def test_the_dashboard_s_own_fetch_ends_a_session(admin: Any, shop: Shop, mode: 
     assert admin.evaluate(FETCH, [path, "", mode]) == 403
     assert is_there(admin, shop, session)
     assert admin.evaluate(FETCH, [path, token, mode]) == 200
-    assert not is_there(admin, shop, session)
+    wait_until(lambda: not is_there(admin, shop, session), "it has ended in all workers")
 
 
 @pytest.mark.parametrize("is_own_site", [False, True])
