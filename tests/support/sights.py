@@ -43,8 +43,9 @@ def agree(lines: list[Line], **wanted: Any) -> dict[str, Any]:
     """Wait until all tell the same and a whole picture, and some numbers as wanted; return it."""
 
     def same() -> dict[str, Any] | None:
-        found = [told(line) for line in lines]
+        # Asked first: what was told before it was whole may be a part on which all agree.
         is_whole = all(line.api("stats")["coverage"]["complete"] for line in lines)
+        found = [told(line) for line in lines]
         is_right = all(one == found[0] for one in found) and found[0].items() >= wanted.items()
         return found[0] if is_right and is_whole else None
 
