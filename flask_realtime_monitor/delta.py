@@ -122,8 +122,8 @@ def _stats(before: Json, after: Json) -> Json:
 
 
 def _history(before: list[Json], after: list[Json]) -> list[Json]:
-    known = {minute["at"]: minute for minute in before}
-    return [minute for minute in after if known.get(minute["at"]) != minute]
+    known = {minute["at"]: minute for minute in _others(before, after)}
+    return [one for one in _others(after, before) if known.get(one["at"]) != one]
 
 
 def _lists(snapshot: Json) -> list[tuple[str, str]]:

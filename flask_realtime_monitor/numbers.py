@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from operator import is_
 from typing import Any
 
@@ -27,13 +27,15 @@ class Counted:
         self._traffic: Json = {}
         self._moved: Hashable = None
         self._endpoints: list[Json] | None = None
+        self._history = History()
 
     def traffic(self, summaries: Sequence[Summary], now_at: float) -> Json:
         """Return ``traffic`` of these; a summary that has not changed is the same object."""
         minute = int(now_at) // 60
         self._see(summaries)
         if minute != self._minute:
-            self._traffic, self._minute = traffic(summaries, now_at), minute
+            self._traffic = traffic(summaries, self._history.until(summaries, now_at))
+            self._minute = minute
         return self._traffic
 
     def endpoints(self, summaries: Sequence[Summary], index: Index, moved: Hashable) -> list[Json]:
@@ -64,8 +66,37 @@ def people(index: Index, idle_busy: Sequence[int]) -> Json:
     }
 
 
-def traffic(summaries: Sequence[Summary], now_at: float) -> Json:
-    """Return what the workers counted, added up; ``now_at`` in seconds since the epoch."""
+class History:
+    """The last 60 minutes; those of which nothing has changed stay the same objects."""
+
+    def __init__(self) -> None:
+        #: By when it begins, each with what it was made of.
+        self._minutes: dict[int, tuple[list[tuple[Any, ...]], Json]] = {}
+
+    def until(self, summaries: Sequence[Summary], now_at: float) -> list[Json]:
+        """Return the 60 minutes up to now, those without anything as zeros.
+
+        Args:
+            now_at: in seconds since the epoch.
+        """
+        newest = int(now_at) // 60 * 60
+        parts: dict[int, list[Minute]] = {}
+        for summary in summaries:
+            for minute in summary.minutes:
+                parts.setdefault(minute.at, []).append(minute)
+        known, self._minutes = self._minutes, {}
+        for at in range(newest - (HISTORY_MINUTES - 1) * 60, newest + 1, 60):
+            of = parts.get(at, [])
+            seal = [(m, m.requests, m.errors, m.users.changes, m.sessions.changes) for m in of]
+            before = known.get(at)
+            if before is None or before[0] != seal:
+                before = seal, _minute(at, of)
+            self._minutes[at] = before
+        return [item for _, item in self._minutes.values()]
+
+
+def traffic(summaries: Sequence[Summary], history: list[Json]) -> Json:
+    """Return what the workers counted, added up."""
     requests = sum(one.recent_requests for one in summaries)
     errors = sum(one.recent_errors for one in summaries)
     return {
@@ -75,7 +106,7 @@ def traffic(summaries: Sequence[Summary], now_at: float) -> Json:
         "requests_per_s": round(requests / RATE_WINDOW_S, 3),
         "errors_per_s": round(errors / RATE_WINDOW_S, 3),
         "latency_ms": _latency([(one.latency, one.timed) for one in summaries]),
-        "history": _history((one.minutes for one in summaries), now_at),
+        "history": history,
     }
 
 
@@ -149,19 +180,6 @@ def endpoints(summaries: Sequence[Summary], index: Index) -> list[Json]:
 
 def _most_requests(item: Json) -> tuple[int, str]:
     return -item["requests"], item["endpoint"]
-
-
-def _history(all_minutes: Iterable[list[Minute]], now_at: float) -> list[Json]:
-    """Return the 60 minutes up to now, those without anything as zeros."""
-    newest = int(now_at) // 60 * 60
-    merged: dict[int, list[Minute]] = {}
-    for minutes in all_minutes:
-        for minute in minutes:
-            merged.setdefault(minute.at, []).append(minute)
-    return [
-        _minute(at, merged.get(at, ()))
-        for at in range(newest - (HISTORY_MINUTES - 1) * 60, newest + 1, 60)
-    ]
 
 
 def _minute(at: int, parts: Sequence[Minute]) -> Json:

@@ -73,7 +73,8 @@ def test_kept_numbers_are_those_that_would_be_made_anew(
         summaries, now_at = counting.summaries(), counting.bench.tracker.clock.now_at()
         anew = counting.anew()
         assert summaries == anew
-        assert kept.traffic(summaries, now_at) == numbers.traffic(anew, now_at)
+        history = numbers.History().until(anew, now_at)
+        assert kept.traffic(summaries, now_at) == numbers.traffic(anew, history)
         assert kept.endpoints(summaries, index, None) == numbers.endpoints(anew, index)
 
 
@@ -103,6 +104,19 @@ def test_counters_that_have_not_changed_are_the_same_object() -> None:
     assert all(one is other for one, other in zip(before, counting.summaries(), strict=True))
     counting.move("pass", 1, 70)  # out of the last minute
     assert not any(one is other for one, other in zip(before, counting.summaries(), strict=True))
+
+
+def test_minutes_of_which_nothing_has_changed_are_the_same_objects() -> None:
+    counting, kept = Counting(), numbers.Counted()
+    counting.move("visit", 1, 0)
+    clock = counting.bench.tracker.clock
+    before = kept.traffic(counting.summaries(), clock.now_at())["history"]
+    counting.move("pass", 1, 60)
+    counting.move("visit", 2, 0)
+    after = kept.traffic(counting.summaries(), clock.now_at())["history"]
+    assert [one["at"] for one in after[:-1]] == [one["at"] for one in before[1:]]
+    assert all(one is other for one, other in zip(before[1:], after, strict=False))
+    assert after[-1]["requests"] == 1
 
 
 def test_whoever_is_given_numbers_may_change_them() -> None:
