@@ -247,6 +247,8 @@ class Gunicorn:
             "BENCH_SESSIONS": str(sessions),
             "BENCH_SETTINGS": json.dumps(settings),
         }
+        # A server that restarts finds its code compiled, as an installed package is.
+        self._environ.pop("PYTHONDONTWRITEBYTECODE", None)
         self.process: subprocess.Popen[bytes]
 
     def __enter__(self) -> Gunicorn:
