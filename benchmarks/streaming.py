@@ -78,7 +78,8 @@ def served() -> Flask:
         from greenlet import greenlet
 
         greenlets = sum(isinstance(one, greenlet) for one in gc.get_objects())
-        return {"collect_ms": took_ms, "greenlets": greenlets}
+        blocks = sys.getallocatedblocks()
+        return {"collect_ms": took_ms, "greenlets": greenlets, "blocks": blocks}
 
     return app
 
@@ -308,7 +309,7 @@ class Gunicorn:
         return int(json.loads(self.get("/monitor/api/v1/stats")[1])["viewers"])
 
     def inspect(self) -> dict[str, Any]:
-        """Return the ms of a full garbage collection, and how many greenlets there are."""
+        """Return the ms of a full garbage collection, how many greenlets there are, and blocks."""
         found: dict[str, Any] = json.loads(self.get("/livez")[1])
         return found
 
