@@ -75,9 +75,18 @@ def count_rows(data: bytes) -> int:
 
 
 def _rows(data: bytes, at: int) -> dict[int, bytes]:
+    begin, end, unpack, size_of = at, len(data), _ROW.unpack_from, _ROW.size
     found: dict[int, bytes] = {}
-    begin = at
-    end, unpack, size_of = len(data), _ROW.unpack_from, _ROW.size
+    if end - at >= size_of:
+        # One activity each, of addresses of one kind: what most frames of the log hold.
+        _, size = unpack(data, at)
+        each = struct.Struct(f"{_ROW.format}{size}s")
+        if not (end - at) % each.size:
+            alike = each.iter_unpack(memoryview(data)[at:])
+            found = {key: row for key, its_size, row in alike if its_size == size}
+            if len(found) * each.size == end - at:
+                return found
+            found = {}
     while at < end:
         key, size = unpack(data, at)
         start = at + size_of

@@ -59,7 +59,7 @@ class Gathering:
         self.users: dict[int, str] = {}
         #: When and where each user was last seen.
         self.newest: dict[str, int] = {}
-        #: The visitor, of those whose key is not the visitor's.
+        #: The visitor, of those whose key is not the visitor's own.
         self.visitors: dict[int, int] = {}
         #: Keys that are to be looked at one by one: they ended, or went while this looked.
         self.missed: set[int] = set()
@@ -80,51 +80,26 @@ class Gathering:
             if any(there):
                 self._take(table, list(compress(part, there)), list(compress(rows, there)))  # type: ignore[arg-type]  # no None
 
-    def _take(self, table: Table, keys: Sequence[int], rows: Sequence[bytes]) -> None:
+    def _take(self, table: Table, keys: Iterable[int], rows: Sequence[bytes]) -> None:
         source, _, offset_ms, endpoint_of = table
-        briefs = briefs_of(rows)
-        moments = [
-            base_ms + offset_ms + last << 16 | endpoint_of[route]
-            for _, base_ms, last, _, route, _ in briefs
-        ]
-        known = self.values
-        if not known.keys().isdisjoint(keys):
-            moments = [
-                max(moment, known.get(key, 0)) for key, moment in zip(keys, moments, strict=True)
-            ]
-        known.update(zip(keys, moments, strict=True))
-        apart = [
-            (key, brief[0], brief[3], moment)
-            for key, brief, moment in zip(keys, briefs, moments, strict=True)
-            if brief[0] != key or brief[3]
-        ]
-        if apart:
-            self._take_apart(source, *zip(*apart, strict=True))
-
-    def _take_apart(
-        self,
-        source: Source,
-        keys: Sequence[int],
-        visitors: Sequence[int],
-        numbers: Sequence[int],
-        moments: Sequence[int],
-    ) -> None:
-        """Take in whose the sessions are of which the key alone does not tell it."""
-        self.visitors.update(zip(keys, visitors, strict=True))
-        newest = self.newest
-        find = source.user_id
-        ids = [find(number - 1) if number else None for number in numbers]
-        if None in ids:  # guests, after a sign-out, or somebody who went while this looked
-            for key, number, user_id in zip(keys, numbers, ids, strict=True):
-                if user_id is not None:
-                    self.users[key] = user_id
-                elif number:
+        find, values, users = source.user_id, self.values, self.users
+        visitors, newest = self.visitors, self.newest
+        for key, (visitor, base_ms, last, number, route, _) in zip(
+            keys, briefs_of(rows), strict=True
+        ):
+            moment = base_ms + offset_ms + last << 16 | endpoint_of[route]
+            if values.setdefault(key, moment) < moment:  # another source has it too
+                values[key] = moment
+            if visitor != key:
+                visitors[key] = visitor
+            if number:
+                user_id = find(number - 1)
+                if user_id is None:  # somebody who went while this looked
                     self.missed.add(key)
-        else:
-            self.users.update(zip(keys, ids, strict=True))  # type: ignore[arg-type]  # no None
-        for user_id, moment in zip(ids, moments, strict=True):
-            if user_id is not None and moment > newest.get(user_id, 0):
-                newest[user_id] = moment
+                    continue
+                users[key] = user_id
+                if newest.setdefault(user_id, moment) < moment:
+                    newest[user_id] = moment
 
     def leave_out(self, busy: Collection[int], timed_out_ms: int) -> None:
         """Let go, as missed, of all that has ended; the session of a busy visitor has not."""

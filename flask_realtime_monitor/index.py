@@ -117,7 +117,7 @@ class Index:
         values, of_visitor, of_user = found.values, self._of_visitor, self._of_user
         self._user_of, self._visitor_of = found.users, found.visitors
         for keys, ids in pairs(found.users, found.users.values()):
-            of_visitor.add_all(list(map(found.visitors.__getitem__, keys)), keys)
+            of_visitor.add_all(list(map(found.visitors.get, keys, keys)), keys)
             of_user.add_all(ids, keys)
         self.sessions.fill(values)
         self.users.fill(found.newest)

@@ -197,6 +197,8 @@ class Ingest:
         Args:
             may_ask: whether a salt that is missing may be asked of the store, which may hang.
         """
+        if not self.queue and self._folder is None:
+            return  # by far the most who read come just after the loop
         me = threading.get_ident()
         if self._folder == me:
             return  # called from within before_record

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from typing import Any
@@ -120,12 +119,12 @@ class Picture:
 
     def stats(self) -> Json:
         """Return the numbers of the whole app (``stats`` in the contract)."""
-        with self._reading():
+        with self:
             return numbers.unshared(self._stats())
 
     def users(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return signed-in users with a session, last seen first."""
-        with self._reading():
+        with self:
             if q or only:
                 ids = self._select(q, only).users()
                 return self._found(self._users(ids, limit), len(ids))
@@ -133,12 +132,12 @@ class Picture:
 
     def active_users(self, limit: int = 100) -> list[Json]:
         """Return the users who are active, last seen first."""
-        with self._reading():
+        with self:
             return active(self._user_items, limit, len(self._index.users))
 
     def sessions(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return the sessions not yet ended, last seen first."""
-        with self._reading():
+        with self:
             if q or only:
                 keys = self._select(q, only).sessions()
                 return self._found(rendered(keys, self._render.session, limit), len(keys))
@@ -146,12 +145,12 @@ class Picture:
 
     def active_sessions(self, limit: int = 100) -> list[Json]:
         """Return the sessions that are active, last seen first."""
-        with self._reading():
+        with self:
             return active(self._session_items, limit, len(self._index.sessions))
 
     def activities(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return the feed, newest first."""
-        with self._reading():
+        with self:
             most = self._settings.history_size
             if q or only:
                 found = self._select(q, only).activities(most)
@@ -161,19 +160,19 @@ class Picture:
 
     def endpoints(self, limit: int = 100, q: str = "") -> Json:
         """Return the endpoints, most requests first, then by name."""
-        with self._reading():
+        with self:
             items = [{**one, "latency_ms": {**one["latency_ms"]}} for one in self._endpoint_items()]
             return self._page(lambda most: iter(items[:most]), limit, len(items), q)
 
     def in_flight(self, limit: int = 100, q: str = "") -> Json:
         """Return the requests that have not ended, oldest first."""
-        with self._reading():
+        with self:
             items = self._in_flight_items(0)
             return self._page(lambda most: iter(items[:most]), limit, len(items), q)
 
     def workers(self, limit: int = 100, q: str = "") -> Json:
         """Return the workers of this picture, oldest first."""
-        with self._reading():
+        with self:
             items = self._worker_items()
             return self._page(lambda most: iter(items[:most]), limit, len(items), q)
 
@@ -185,7 +184,7 @@ class Picture:
 
     def session(self, session_id: str) -> Json | None:
         """Return one session with its newest activities and why it is shown; None for none."""
-        with self._reading():
+        with self:
             key = self._key(session_id)
             found = None if key is None else self._render.session(key)
             if key is None or found is None:
@@ -197,7 +196,7 @@ class Picture:
 
     def user(self, user_id: str) -> Json | None:
         """Return a user with their sessions, last seen first, and the newest of what they did."""
-        with self._reading():
+        with self:
             found = self._render.user_id_of(user_id)
             user = None if found is None else self._render.user(found)
             if found is None or user is None:
@@ -208,7 +207,7 @@ class Picture:
 
     def ending(self, session_id: str) -> Ending | None:
         """Return all that ends together with a session, None when there is none."""
-        with self._reading():
+        with self:
             key = self._key(session_id)
             parts = [] if key is None else self._render.parts(key)
             if key is None or not parts:
@@ -228,7 +227,7 @@ class Picture:
 
     def snapshot(self, limit: int = 100) -> Json:
         """Return what a stream begins with: every list's first items."""
-        with self._reading():
+        with self:
             return {
                 "as_of": self._clock.now_at(),
                 "stats": self._stats(),
@@ -274,30 +273,34 @@ class Picture:
                 for one in (self, self.masked):
                     one._forget_cached()
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """One read: everything this process has seen before it is in the picture."""
+    def __enter__(self) -> None:
+        """Begin a read: everything this process has seen before it is in the picture."""
         self._around.fold()
         self._around.tell()
-        with self._lock:
-            self._common.read_at_s = self._clock.monotonic()
-            try:
-                self._read()
-            except BaseException:  # a time-out of the app's: what has changed is not told again
-                self._index.unload()
-                self._peers.rest()
-                raise
-            yield
+        self._lock.acquire()
+        try:
+            self._read()
+        except BaseException:  # a time-out of the app's: what has changed is not told again
+            self._index.unload()
+            self._peers.rest()
+            self._lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self._lock.release()
 
     def _read(self) -> None:
         """Take in what there is; by far the most who ask find nothing new."""
+        self._common.read_at_s = self._clock.monotonic()
         if not self._index.is_loaded:
             self._tracker.watch()
-        theirs, own = self._peers.read(), self._tracker.changes()
+        peers = self._peers
+        theirs, own = peers.read(), self._tracker.changes()
         has_news = own.sessions or own.forgotten or theirs.keys or theirs.is_new_picture
-        if has_news or self._mark != self._marks():
+        if has_news or self._mark != self._marks(peers):
             self._catch_up(own, theirs)
-            self._mark = self._marks()
+            self._mark = self._marks(peers)
 
     def _catch_up(self, own: Change, theirs: Changes) -> None:
         """Bring everything up to date with what this worker and the others have told."""
@@ -326,13 +329,13 @@ class Picture:
             self._stamp = stamp
             self._firsts = {}
 
-    def _marks(self) -> tuple[Any, ...]:
+    def _marks(self, peers: Peers) -> tuple[Any, ...]:
         """Return what differs whenever a reading may find something that no row tells."""
-        now_ms, common, peers, own = self._now_ms(), self._common, self._peers, self._tracker
+        now_ms, common, own = self._now_ms(), self._common, self._tracker
         return (
             *(common.moved, common.begun, self._index.is_loaded),
             *(peers, peers.looks, self._around.cursor(), own.feed_number),
-            *(self._own.offset_ms, now_ms // 1000, (now_ms - self._active_ms) // 1000),
+            *(self._clock.offset_ms, now_ms // 1000, (now_ms - self._active_ms) // 1000),
             *(own.traffic.moves, own.traffic.excluded, tuple(self._around.in_flight())),
         )
 
@@ -400,11 +403,9 @@ class Picture:
         return sorted(items, key=lambda one: (one.get("started_at", 0), one["id"]))
 
     def _in_flight_items(self, older_than_ms: int) -> list[Json]:
-        now_ms = self._now_ms()
-        found = []
-        for there in sorted(self._in_flight, key=lambda one: (one.started_ms, one.request.id)):
-            if now_ms - there.started_ms < older_than_ms:
-                continue
+        now_ms, found = self._now_ms(), []
+        old = [one for one in self._in_flight if now_ms - one.started_ms >= older_than_ms]
+        for there in sorted(old, key=lambda one: (one.started_ms, one.request.id)):
             key = self._index.session_of_visitor(there.request.visitor)
             person = None if key is None else shapes.whose(self._render.parts(key))
             found.append(shapes.in_flight(there, key, person, now_ms, self._render.sight))

@@ -30,6 +30,8 @@ Json = dict[str, Any]
 
 _ROSTER_S = 0.2  # how old what is known of the workers' beats may be
 _MOST_ENTRIES = 1_000
+_OLDEST = Coverage._fields.index("oldest_report_s")
+_NO_CHANGES = Changes((), False)
 
 
 class Replicas(Peers):
@@ -93,7 +95,7 @@ class Replicas(Peers):
 
     def read(self) -> Changes:
         """Take in what they have written since; the store's trouble is kept for the coverage."""
-        return self._noting_trouble(self._read) or Changes((), False)
+        return self._noting_trouble(self._read) or _NO_CHANGES
 
     def look(self) -> None:
         """See who is there now: whoever is asked for the health alone reads nothing else."""
@@ -115,28 +117,36 @@ class Replicas(Peers):
             self._load()
             self._untold, self._is_new = [], False
             return Changes((), True)
-        turns = Turns()
         try:
-            while True:
-                entries = self._store.read_since(self._cursor, _MOST_ENTRIES)
-                for entry in entries:
-                    self._cursor = entry.cursor
-                    if entry.worker != self._worker_id:
-                        self._is_new |= entry.worker not in self._replicas
-                        self._untold += self._take(entry.worker, entry.data, entry.at)
-                    turns()
+            entries = self._store.read_since(self._cursor, _MOST_ENTRIES)
+            while entries:
+                self._take_entries(entries)
                 if len(entries) < _MOST_ENTRIES:
                     break
+                entries = self._store.read_since(self._cursor, _MOST_ENTRIES)
         except Gap:
             self._load()
             self._is_new = True
         if self._is_new:
             self._is_roster_due = True  # somebody new is at work
         self._read_roster()
-        self._is_new |= self._forget()
+        if self._forgotten:
+            self._forget()
+            self._is_new = True
+        if not (self._untold or self._is_new):
+            return _NO_CHANGES
         changes = Changes(self._untold, self._is_new)
         self._untold, self._is_new = [], False
         return changes
+
+    def _take_entries(self, entries: Sequence[Entry]) -> None:
+        turns = Turns()
+        for entry in entries:
+            self._cursor = entry.cursor
+            if entry.worker != self._worker_id:
+                self._is_new |= entry.worker not in self._replicas
+                self._untold += self._take(entry.worker, entry.data, entry.at)
+            turns()
 
     def changed_since(self, cursor: int) -> Since | None:
         """Return what has changed since a cursor, None where that cannot be told."""
@@ -299,15 +309,12 @@ class Replicas(Peers):
             for replica in self._replicas.values():
                 self._untold += replica.end_before(keys, int(note.get("at_ms", 0)))
 
-    def _forget(self) -> bool:
-        """Drop who was erased; tell whether there was anybody."""
-        if not self._forgotten:
-            return False
+    def _forget(self) -> None:
+        """Drop who was erased."""
         forgotten, self._forgotten = self._forgotten, []
         for user_id, at_ms in forgotten:
             for replica in self._replicas.values():
                 replica.forget(user_id, at_ms)
-        return True
 
     # -- what is known of the workers ----------------------------------------------------------
 
@@ -397,7 +404,8 @@ class Replicas(Peers):
             known = self._coverage(living)
             self._covered = made_of, known
         age_s = now_s - self._alive_at_s if living else 0.0
-        return known._replace(oldest_report_s=round(known.oldest_report_s + age_s, 3))
+        age_s = round(known.oldest_report_s + age_s, 3)
+        return Coverage._make((*known[:_OLDEST], age_s, *known[_OLDEST + 1 :]))
 
     def _coverage(self, living: list[tuple[str, Json, Beat]]) -> Coverage:
         """Return who had reported when the living were looked up."""

@@ -19,6 +19,23 @@ def test_a_frame_comes_back() -> None:
     assert decode(encode(head, ROWS)) == Frame(head, ROWS)
 
 
+ALIKE = st.integers(0, 4).flatmap(
+    lambda size: st.dictionaries(st.integers(0, 9), st.binary(min_size=size, max_size=size))
+)
+
+
+@given(ALIKE, st.dictionaries(st.integers(5, 14), st.binary(max_size=4), max_size=2), st.data())
+def test_rows_come_back_alike_or_not_and_none_of_them_twice(
+    alike: dict[int, bytes], more: dict[int, bytes], chosen: st.DataObject
+) -> None:
+    rows = list({**alike, **more}.items())
+    assert list(decode(encode({"q": 1}, dict(rows))).rows.items()) == rows
+    if rows:
+        again = encode({}, dict([chosen.draw(st.sampled_from(rows))]))[len(encode({})) :]
+        with pytest.raises(FrameError):
+            decode(encode({"q": 1}, dict(rows)) + again)
+
+
 def test_a_head_may_have_what_only_a_later_release_knows() -> None:
     assert decode(encode({"q": 1, "hats": [1]})).head["hats"] == [1]
 

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from .base import StoreError
 from .file import Busy, Look, StoreFile
 from .place import boot_id, clear_dead
+from .walindex import Connection
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class Opened(NamedTuple):
     """
 
     pid: int
-    sql: sqlite3.Connection
+    sql: Connection
     look: Look
     epoch: str
     since_at: float
@@ -121,6 +122,23 @@ class Database:
                 has_mended = True
                 continue
             time.sleep(_PAUSE_S)
+
+    def head(self) -> bytes | None:
+        """Return what is the same for as long as nobody has written, by one look at two files.
+
+        None where that has to be asked: also of a file that is another one now, or cut off.
+        """
+        opened = self._opened
+        if opened is None or opened.pid != os.getpid() or self._damaged is not None:
+            return None
+        try:
+            found = os.lstat(self._file.path)
+        except OSError:
+            return None
+        device, inode, _ = opened.look
+        if found.st_ino != inode or found.st_dev != device or found.st_size < self._size_bytes:
+            return None
+        return opened.sql.head()
 
     def check_wal(self) -> None:
         """Give the file up when its write-ahead log cannot be used again."""
@@ -236,6 +254,7 @@ class Database:
         try:
             _tune(sql)
             opened = self._verify(sql)
+            sql.begin_watch()
         except sqlite3.DatabaseError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -249,7 +268,7 @@ class Database:
                 sql.close()
         return opened
 
-    def _verify(self, sql: sqlite3.Connection) -> Opened | None:
+    def _verify(self, sql: Connection) -> Opened | None:
         (owner,) = sql.execute("PRAGMA application_id").fetchone()
         (version,) = sql.execute("PRAGMA user_version").fetchone()
         if owner != APPLICATION_ID:
@@ -275,10 +294,8 @@ class Database:
             os.getpid(), sql, look, meta["epoch"], meta["since_at"], meta["base_s"], last_note
         )
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self._file.path, timeout=0, isolation_level=None, check_same_thread=False
-        )
+    def _connect(self) -> Connection:
+        return Connection(self._file.path, timeout=0, isolation_level=None, check_same_thread=False)
 
     def _write_tables(self, sql: sqlite3.Connection) -> None:
         """Begin a picture.

@@ -74,6 +74,8 @@ class SQLiteStore(Store):
         self._database = Database(StoreFile(path), lives_with_master=lives_with_master)
         self._notes: tuple[str, int] | None = None
         self._secret: bytes | None = None
+        #: The file's head before the last look at the log, and what was its end then.
+        self._read_to: tuple[bytes | None, int] = None, 0
 
     def epoch(self) -> str:
         """Return the id of the picture in the file; a new file has a new one."""
@@ -148,10 +150,14 @@ class SQLiteStore(Store):
 
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
         """Return entries of the log; what is not there any more is told as a gap."""
+        # By far the most who ask find nothing new, and need not even ask.
+        head = self._database.head()
+        if head is not None and self._read_to == (head, cursor):
+            return []
 
         def work(db: Opened) -> list[Entry]:
             if db.sql.execute(_SEQUENCE, ("log",)).fetchone() == (cursor,):
-                return []  # by far the most who ask find nothing new
+                return []
             rows = db.sql.execute(_LOG, (cursor, most)).fetchall()
             # Asked after the entries, so that what is deleted in between is noticed.
             trimmed, newest = db.sql.execute(
@@ -162,7 +168,10 @@ class SQLiteStore(Store):
                 raise Gap(f"the log of {self._database.path} does not reach back to {cursor}")
             return _entries(db, rows)
 
-        return self._database.run(work)
+        found = self._database.run(work)
+        if len(found) < most:
+            self._read_to = head, found[-1].cursor if found else cursor
+        return found
 
     def load(self) -> Load:
         """Return everything as it is at one moment."""
