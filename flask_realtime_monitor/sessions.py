@@ -23,6 +23,8 @@ MAX_AGENTS = 16_384
 _MAX_ENDED = 1_000
 _MAX_SIGNED_OUT = 10_000
 ROW_OVERHEAD = 33 + 48 + 52 + 8  # bytes object, key, dict slot, wheel (measured)
+#: So many untold activities that it is the whole row.
+ALL = rows.MAX_COUNT
 _MOST_LOOKS = 200
 _LOOK_AGAIN_S = 30
 
@@ -52,8 +54,8 @@ class Sessions:
         self.dropped = 0
         #: Which sessions a reader must look at again; None while nobody reads.
         self.changed: dict[int, None] | None = None
-        #: Which sessions other workers must hear of, and the number of the newest activity they
-        #: know of each; None while there are no others.
+        #: Which sessions other workers must hear of, and how many of each one's newest activities
+        #: they do not know; None while there are no others.
         self.dirty: dict[int, int] | None = None
         #: Keys by their low eight bits, while there are others; those of ended sessions may stay.
         self.buckets: list[array[int]] = []
@@ -152,7 +154,7 @@ class Sessions:
         if self.changed is not None:
             self.changed[key] = None
         if self.dirty is not None:
-            self.dirty.setdefault(key, rows.head_of(row).ordinal - 1)
+            self.dirty[key] = self.dirty.get(key, 0) + 1
 
     # -- joining guest and user --------------------------------------------------------------
 
@@ -377,7 +379,7 @@ class Sessions:
         if self.changed is not None:
             self.changed[key] = None
         if self.dirty is not None:
-            self.dirty.setdefault(key, 0)
+            self.dirty[key] = ALL
 
     def tell(self, what: str, key: int, row: bytes, joined: tuple[int, bytes] | None) -> None:
         """Note what a signal will tell of a session."""
