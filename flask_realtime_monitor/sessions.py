@@ -61,6 +61,7 @@ class Sessions:
         self.buckets: list[array[int]] = []
         #: Whether a session ends when its time here is over; other workers may know better.
         self.ends_alone = True
+        self._overdue: dict[int, set[int]] = {}  # found due while others may know better
         #: What signals will tell; None while nobody listens.
         self.notices: list[Notice] | None = None
 
@@ -214,12 +215,13 @@ class Sessions:
                 row = self.rows.get(key)
                 if row is not None:
                     due_s = self._due_s(key, row, now_ms, busy)
-                    if due_s is None and not self.ends_alone:
-                        due_s = now_ms // 1000 + _LOOK_AGAIN_S
-                    if due_s is None:
+                    if due_s is not None:
+                        wheel.add(key, due_s)
+                    elif self.ends_alone:
                         self._end(key, row, now_ms, self.partner(key, row))
                     else:
-                        wheel.add(key, due_s)
+                        self._overdue.setdefault(key & 0xFF, set()).add(key)
+                        wheel.add(key, now_ms // 1000 + _LOOK_AGAIN_S)
                 most -= 1
                 if most <= 0:
                     return True
@@ -240,12 +242,11 @@ class Sessions:
         return None
 
     def timed_out(self, bucket: int, before_ms: int) -> set[int]:
-        """Return a bucket's sessions of which no part was seen since ``before_ms``."""
+        """Return a bucket's sessions, of those found due, of which no part was seen since."""
         found = set()
-        find, times = self.rows.get, rows.unpack_times
-        for key in self.buckets[bucket]:
-            row = find(key)
-            if row is not None and sum(times(row)) <= before_ms:
+        for key in self._overdue.pop(bucket, ()):
+            row = self.rows.get(key)
+            if row is not None and rows.last_ms_of(row) <= before_ms:
                 joined = self.partner(key, row)
                 if joined is None or rows.last_ms_of(joined[1]) <= before_ms:
                     found.add(key)
