@@ -169,9 +169,9 @@ class Outbox:
         with tracker.locked():
             sessions, people, paths = tracker.sessions, tracker.sessions.people, tracker.paths
             keys, table = sessions.buckets[bucket], sessions.rows
-            found = dict(zip(keys, map(table.get, keys), strict=True))
-            packed = {key: row for key, row in found.items() if row is not None}
-            if len(packed) != len(keys):
+            packed: dict[int, Any] = dict(zip(keys, map(table.get, keys), strict=True))
+            if len(packed) != len(keys) or not all(packed.values()):
+                packed = {key: row for key, row in packed.items() if row is not None}
                 sessions.buckets[bucket] = array("Q", packed)
             head: Head = {
                 "q": self._sequence,
@@ -179,7 +179,7 @@ class Outbox:
                 "o": tracker.clock.offset_ms,
                 "a": sessions.agents.each(bucket, BUCKETS),
                 "r": tracker.routes.each(bucket, BUCKETS),
-                "u": [people.entry(n) for n in range(bucket, people.size, BUCKETS)],
+                "u": people.each(bucket, BUCKETS),
                 "p": [paths.entry(slot) for slot in range(bucket, len(paths), BUCKETS)],
                 "rare": self._rare(tracker.rare_of[bucket]),
             }
