@@ -34,14 +34,16 @@ class Crowd:
         """Whether more were seen than are kept."""
         return bool(self.cut)
 
-    def update(self, values: Collection[int]) -> None:
-        """See some people."""
+    def update(self, values: Collection[int]) -> Collection[int]:
+        """See some people; return those of them who may be among the smallest."""
         self._count = None
         self.changes += 1
         hashes = self._unpacked()
-        hashes.update(self.among(values))
+        seen = self.among(values)
+        hashes.update(seen)
         if len(hashes) >= 2 * _SMALLEST:
             self._shrink(hashes)
+        return seen
 
     def among(self, values: Collection[int]) -> Collection[int]:
         """Return those of some people who may be among the smallest."""

@@ -130,6 +130,9 @@ class Flusher:
 
     def _flush(self) -> bool:
         self._fold()
+        if self.trouble is not None:
+            # If the store is still away this raises, before all that waits is packed for nothing.
+            self._store.roster()
         now_s = time.monotonic()
         elapsed_s, self._last_s = now_s - self._last_s, now_s
         frame = self.outbox.pack()

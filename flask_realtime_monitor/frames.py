@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -24,8 +25,10 @@ _MAGIC = b"RM"
 _START = struct.Struct("<2sBI")
 _ROW = struct.Struct("<QH")
 _NONE: Mapping[int, bytes] = MappingProxyType({})
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 Head = dict[str, Any]
+_Pack = Callable[[int, int, bytes], bytes]
 
 
 class FrameError(ValueError):
@@ -40,11 +43,25 @@ class Frame(NamedTuple):
 
 
 def encode(head: Head, rows: Mapping[int, bytes] = _NONE) -> bytes:
-    """Return a head, and rows by session key, as one frame."""
-    text = json.dumps(head, separators=(",", ":"), allow_nan=False).encode("ascii")
-    pack = _ROW.pack
-    packed = [pack(key, len(row)) + row for key, row in rows.items()]
+    """Return a head, and whole rows by session key, as one frame."""
+    places = map(_ROW.pack, rows, map(len, rows.values()))
+    return join(head, chain.from_iterable(zip(places, rows.values(), strict=True)))
+
+
+def join(head: Head, packed: Iterable[bytes]) -> bytes:
+    """Return a head, and rows that are packed already, as one frame."""
+    text = _to_json(head).encode("ascii")
     return b"".join((_START.pack(_MAGIC, VERSION, len(text)), text, *packed))
+
+
+class _Packers(dict[int, _Pack]):
+    def __missing__(self, size: int) -> _Pack:
+        pack = self[size] = struct.Struct(f"{_ROW.format}{size}s").pack
+        return pack
+
+
+#: By a size: packs (session key, that size, row), of the row its first bytes.
+PACKERS: Mapping[int, _Pack] = _Packers()
 
 
 def decode(data: bytes) -> Frame:

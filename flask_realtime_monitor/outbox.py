@@ -7,16 +7,16 @@ all of them the log before it may go.
 
 from __future__ import annotations
 
-import struct
 from array import array
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any, NamedTuple
 
 from . import rows
-from .frames import Head, encode
+from .frames import PACKERS, Head, encode, join
 from .records import FeedItem
-from .rows import ACT_SIZE, HEAD_SIZE
+from .rows import ACT_SIZE, HEAD_SIZE, IP_SIZE_AT
+from .sessions import ALL
 from .tracker import Tracker
 from .traffic import Batch
 
@@ -25,7 +25,6 @@ BUCKETS = 256
 COUNTERS = 257
 _MOST_ROWS = 2_000  # in one frame
 _MOST_BATCHES = 2_000
-_unpack_sizes = struct.Struct("<32xI2xB").unpack_from  # of a row's head: ordinal and size of the ip
 
 
 class Taken(NamedTuple):
@@ -87,7 +86,7 @@ class Outbox:
         """Take everything for unwritten: the store has lost what it had."""
         tracker = self._tracker
         with tracker.locked():
-            tracker.sessions.dirty = dict.fromkeys(tracker.sessions.rows, 0)
+            tracker.sessions.dirty = dict.fromkeys(tracker.sessions.rows, ALL)
             tracker.fresh_rare = [pair for table in tracker.rare_of for pair in table]
             tracker.paths.moved = set(range(len(tracker.paths)))
             tracker.sessions.people.renamed = set(range(tracker.sessions.people.size))
@@ -132,7 +131,7 @@ class Outbox:
         if len(head) == 3 and not packed:
             return None
         self._sequence += 1
-        return encode({**head, **self._about}, packed)
+        return join({**head, **self._about}, packed)
 
     def written(self) -> bool:
         """The packed frame is in the store; tell whether there is more to pack."""
@@ -148,9 +147,10 @@ class Outbox:
             return
         tracker = self._tracker
         with tracker.locked():
-            dirty = tracker.sessions.dirty
-            for key, ordinal in taken.dirty.items():
-                dirty[key] = min(ordinal, dirty.get(key, ordinal))  # type: ignore[index,union-attr]
+            later, dirty = tracker.sessions.dirty or {}, taken.dirty
+            for key, untold in later.items():
+                dirty[key] = dirty.get(key, 0) + untold
+            tracker.sessions.dirty = dirty
             tracker.fresh_rare = taken.rare + (tracker.fresh_rare or [])
             tracker.paths.moved = taken.paths | (tracker.paths.moved or set())
             people = tracker.sessions.people
@@ -169,8 +169,9 @@ class Outbox:
         with tracker.locked():
             sessions, people, paths = tracker.sessions, tracker.sessions.people, tracker.paths
             keys, table = sessions.buckets[bucket], sessions.rows
-            packed = {key: row for key in keys if (row := table.get(key)) is not None}
-            if len(packed) != len(keys):
+            packed: dict[int, Any] = dict(zip(keys, map(table.get, keys), strict=True))
+            if len(packed) != len(keys) or not all(packed.values()):
+                packed = {key: row for key, row in packed.items() if row is not None}
                 sessions.buckets[bucket] = array("Q", packed)
             head: Head = {
                 "q": self._sequence,
@@ -178,7 +179,7 @@ class Outbox:
                 "o": tracker.clock.offset_ms,
                 "a": sessions.agents.each(bucket, BUCKETS),
                 "r": tracker.routes.each(bucket, BUCKETS),
-                "u": [people.entry(n) for n in range(bucket, people.size, BUCKETS)],
+                "u": people.each(bucket, BUCKETS),
                 "p": [paths.entry(slot) for slot in range(bucket, len(paths), BUCKETS)],
                 "rare": self._rare(tracker.rare_of[bucket]),
             }
@@ -231,22 +232,20 @@ class Outbox:
         self._batches_lost = self._is_anew = False
         return taken
 
-    def _rows(self, dirty: dict[int, int]) -> tuple[list[int], dict[int, bytes], bool]:
+    def _rows(self, dirty: dict[int, int]) -> tuple[list[int], list[bytes], bool]:
         """Return who is gone, the newest part of every other row, and if that is not all new."""
-        table = self._tracker.sessions.rows
         gone: list[int] = []
-        packed: dict[int, bytes] = {}
-        is_cut = False
-        for key, known in dirty.items():
-            row = table.get(key)
+        packed: list[bytes] = []
+        add, packers, is_cut = packed.append, PACKERS, False
+        found = map(self._tracker.sessions.rows.get, dirty)
+        for key, untold, row in zip(dirty, dirty.values(), found, strict=True):
             if row is None:
                 gone.append(key)
                 continue
-            ordinal, ip_size = _unpack_sizes(row)
-            end = HEAD_SIZE + ip_size + (ordinal - known) * ACT_SIZE
+            end = HEAD_SIZE + row[IP_SIZE_AT] + untold * ACT_SIZE
             if end > len(row):
-                is_cut = True
-            packed[key] = row[:end]
+                is_cut, end = True, len(row)
+            add(packers[end](key, end, row))
         return gone, packed, is_cut or bool(gone)
 
     def _loose(self, after: int, is_cut: bool) -> list[list[Any]]:
@@ -258,6 +257,8 @@ class Outbox:
         Args:
             is_cut: whether any of them has a session.
         """
+        if not is_cut and self._tracker.homeless_number <= after:
+            return []
         found = []
         table = self._tracker.sessions.rows
         newest = islice(reversed(self._tracker.feed), self._tracker.feed_number - after)
@@ -280,7 +281,7 @@ class Outbox:
 
 
 def _acts_in(row: bytes) -> int:
-    return (len(row) - HEAD_SIZE - row[HEAD_SIZE - 1]) // ACT_SIZE
+    return (len(row) - HEAD_SIZE - row[IP_SIZE_AT]) // ACT_SIZE
 
 
 def _plain(item: FeedItem) -> list[Any]:

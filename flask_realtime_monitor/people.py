@@ -58,6 +58,12 @@ class People:
         """Return (number, id, name); no id where the number was given back."""
         return number, self._ids[number], self._names[number]
 
+    def each(self, first: int, step: int) -> list[tuple[int, str | None, str | None]]:
+        """Return (number, id, name) of every so many numbers."""
+        part = slice(first, None, step)
+        numbers = range(first, len(self._ids), step)
+        return list(zip(numbers, self._ids[part], self._names[part], strict=True))
+
     @property
     def size(self) -> int:
         """How many numbers there have ever been."""

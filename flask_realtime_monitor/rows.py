@@ -37,6 +37,8 @@ _unpack_brief = {
 }
 HEAD_SIZE = HEAD.size
 ACT_SIZE = ACT.size
+#: The byte of a row that says how long the ip is.
+IP_SIZE_AT = HEAD_SIZE - 1
 
 MAX_OFFSET = 0xFFFF_FFFF
 MAX_COUNT = 0xFFFF_FFFF

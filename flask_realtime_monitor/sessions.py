@@ -23,6 +23,8 @@ MAX_AGENTS = 16_384
 _MAX_ENDED = 1_000
 _MAX_SIGNED_OUT = 10_000
 ROW_OVERHEAD = 33 + 48 + 52 + 8  # bytes object, key, dict slot, wheel (measured)
+#: So many untold activities that it is the whole row.
+ALL = rows.MAX_COUNT
 _MOST_LOOKS = 200
 _LOOK_AGAIN_S = 30
 
@@ -52,13 +54,14 @@ class Sessions:
         self.dropped = 0
         #: Which sessions a reader must look at again; None while nobody reads.
         self.changed: dict[int, None] | None = None
-        #: Which sessions other workers must hear of, and the number of the newest activity they
-        #: know of each; None while there are no others.
+        #: Which sessions other workers must hear of, and how many of each one's newest activities
+        #: they do not know; None while there are no others.
         self.dirty: dict[int, int] | None = None
         #: Keys by their low eight bits, while there are others; those of ended sessions may stay.
         self.buckets: list[array[int]] = []
         #: Whether a session ends when its time here is over; other workers may know better.
         self.ends_alone = True
+        self._overdue: dict[int, set[int]] = {}  # found due while others may know better
         #: What signals will tell; None while nobody listens.
         self.notices: list[Notice] | None = None
 
@@ -152,7 +155,7 @@ class Sessions:
         if self.changed is not None:
             self.changed[key] = None
         if self.dirty is not None:
-            self.dirty.setdefault(key, rows.head_of(row).ordinal - 1)
+            self.dirty[key] = self.dirty.get(key, 0) + 1
 
     # -- joining guest and user --------------------------------------------------------------
 
@@ -212,12 +215,13 @@ class Sessions:
                 row = self.rows.get(key)
                 if row is not None:
                     due_s = self._due_s(key, row, now_ms, busy)
-                    if due_s is None and not self.ends_alone:
-                        due_s = now_ms // 1000 + _LOOK_AGAIN_S
-                    if due_s is None:
+                    if due_s is not None:
+                        wheel.add(key, due_s)
+                    elif self.ends_alone:
                         self._end(key, row, now_ms, self.partner(key, row))
                     else:
-                        wheel.add(key, due_s)
+                        self._overdue.setdefault(key & 0xFF, set()).add(key)
+                        wheel.add(key, now_ms // 1000 + _LOOK_AGAIN_S)
                 most -= 1
                 if most <= 0:
                     return True
@@ -238,12 +242,11 @@ class Sessions:
         return None
 
     def timed_out(self, bucket: int, before_ms: int) -> set[int]:
-        """Return a bucket's sessions of which no part was seen since ``before_ms``."""
+        """Return a bucket's sessions, of those found due, of which no part was seen since."""
         found = set()
-        find, times = self.rows.get, rows.unpack_times
-        for key in self.buckets[bucket]:
-            row = find(key)
-            if row is not None and sum(times(row)) <= before_ms:
+        for key in self._overdue.pop(bucket, ()):
+            row = self.rows.get(key)
+            if row is not None and rows.last_ms_of(row) <= before_ms:
                 joined = self.partner(key, row)
                 if joined is None or rows.last_ms_of(joined[1]) <= before_ms:
                     found.add(key)
@@ -377,7 +380,7 @@ class Sessions:
         if self.changed is not None:
             self.changed[key] = None
         if self.dirty is not None:
-            self.dirty.setdefault(key, 0)
+            self.dirty[key] = ALL
 
     def tell(self, what: str, key: int, row: bytes, joined: tuple[int, bytes] | None) -> None:
         """Note what a signal will tell of a session."""

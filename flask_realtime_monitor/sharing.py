@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakMethod, ref
@@ -26,6 +27,7 @@ Json = dict[str, Any]
 _MOST_IN_FLIGHT = 200
 _HURRY_S = 0.05  # between two writes once the worker is told to stop
 _TOO_EARLY_S = 0.01
+_SERVES_S = 5.0
 
 
 def store_for(settings: Settings, worker_id: str, app_name: str) -> Store:
@@ -74,6 +76,8 @@ class Sharing:
         self._fold = fold
         self._told = told
         self._serving = serving
+        self._serves: Json = {}
+        self._serves_until_s = 0.0
         self._flusher: Flusher | None = None
         self._is_more = False  # to write at once
         self._born = beats.born_at(worker.pid)
@@ -232,11 +236,18 @@ class Sharing:
             "at": self._clock.now_ms(),
             "o": self._clock.offset_ms,
             "item": self._item(),
-            "serving": self._serving(),
+            "serving": self._served(),
             "in_flight_count": len(flying),
             "in_flight": [one[:6] for one in flying[:_MOST_IN_FLIGHT]],
             "in_flight_rules": [one.rule for one in flying[:_MOST_IN_FLIGHT]],
         }
+
+    def _served(self) -> Json:
+        """Return how this process serves; it hardly changes, so it is asked for now and then."""
+        now_s = time.monotonic()
+        if now_s >= self._serves_until_s:
+            self._serves, self._serves_until_s = self._serving(), now_s + _SERVES_S
+        return self._serves
 
     def _hear(self, note: Json) -> None:
         """What this worker tells all is also true of what it knows of the others."""

@@ -75,6 +75,8 @@ class Tracker:
         self.traffic = Traffic()
         self.feed: deque[FeedItem] = deque(maxlen=settings.history_size)
         self.feed_number = 0
+        #: The newest line of the feed that has no session.
+        self.homeless_number = 0
         self.dropped_activities = 0
         self._forgotten = False
         #: What other workers must be told by name; None while there are none.
@@ -120,6 +122,8 @@ class Tracker:
             number += 1
             if kind != "request":
                 key, ordinal = self._add_event(record)
+                if key is None:
+                    self.homeless_number = number
             else:
                 # -- the session, begun if there is none
                 if user_id is None and visitor not in generation:
@@ -177,8 +181,8 @@ class Tracker:
                 grown_bytes += len(grown)
                 if changed is not None:
                     changed[key] = None
-                if dirty is not None and key not in dirty:
-                    dirty[key] = ordinal - 1
+                if dirty is not None:
+                    dirty[key] = dirty.get(key, 0) + 1
                 if before is None and sessions.partner(key, grown) is None:
                     sessions.tell("started", key, grown, None)
                 # -- the counters

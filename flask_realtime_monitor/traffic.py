@@ -129,6 +129,7 @@ class Batch:
         self.at = at
         self.cells: dict[int, int] = {}  # endpoint << 8 | bucket of the duration: requests
         self.endpoint_errors: dict[int, int] = {}
+        #: Hashes of those seen; once counted, of those who may be among their minute's smallest.
         self.sessions: set[int] = set()
         self.users: set[int] = set()
 
@@ -199,8 +200,8 @@ class Traffic:
         minute = self.minute(batch.at)
         minute.requests += requests
         minute.errors += errors
-        minute.sessions.update(batch.sessions)
-        minute.users.update(batch.users)
+        batch.sessions = set(minute.sessions.update(batch.sessions))
+        batch.users = set(minute.users.update(batch.users))
         self.moves += 1
 
     def minute(self, at: float) -> Minute:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_realtime_monitor.frames import Frame, FrameError, decode, encode
+from flask_realtime_monitor.frames import PACKERS, Frame, FrameError, decode, encode, join
 
 ROWS = {1: b"one", 2**64 - 1: b"", 3: b"x" * 1000}
 
@@ -38,6 +38,11 @@ def test_rows_come_back_alike_or_not_and_none_of_them_twice(
 
 def test_a_head_may_have_what_only_a_later_release_knows() -> None:
     assert decode(encode({"q": 1, "hats": [1]})).head["hats"] == [1]
+
+
+def test_rows_that_were_packed_by_their_size_are_the_same_frame() -> None:
+    packed = [PACKERS[len(row)](key, len(row), row + b"older") for key, row in ROWS.items()]
+    assert join({"q": 1}, packed) == encode({"q": 1}, ROWS)
 
 
 @given(st.binary(max_size=200))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.frames import encode
+from flask_realtime_monitor.outbox import Outbox
 from flask_realtime_monitor.stores import Beat, Entry, StoreError
 
 from .support.records import Time
@@ -323,6 +324,30 @@ def test_a_time_out_of_the_app_while_we_write_loses_nothing() -> None:
         team.mates[0].flush()
     team.post.interruption = None
     team.flush()
+    team.check()
+
+
+def test_while_the_store_is_away_nothing_is_packed_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team()
+    flusher = team.mates[0].flusher
+    packed: list[bytes | None] = []
+
+    def pack() -> bytes | None:
+        packed.append(Outbox.pack(flusher.outbox))
+        return packed[-1]
+
+    monkeypatch.setattr(flusher.outbox, "pack", pack)
+    team.post.is_down = True
+    for number in range(5):
+        team.visit(0, number, "ana")
+        team.mates[0].flush()
+    assert len(packed) == 1  # until it was known to be away
+    assert flusher.trouble is not None
+    team.post.is_down = False
+    team.flush()
+    assert flusher.trouble is None
     team.check()
 
 

@@ -104,6 +104,32 @@ def test_a_session_with_a_request_in_flight_does_not_end() -> None:
     assert bench.sessions() == []
 
 
+def test_of_shared_sessions_only_those_that_were_found_due_are_looked_at() -> None:
+    bench = Bench(session_timeout=100, active_window=10)
+    tracker = bench.tracker
+    tracker.sessions.ends_alone = False
+
+    def timed_out() -> set[int]:
+        return tracker.timed_out(1, tracker.clock.now_ms() - 110_000)
+
+    bench.visit(1)
+    bench.visit(2)  # of another bucket
+    bench.time.pass_(50)
+    bench.visit(1 + 256)
+    bench.time.pass_(60)
+    tracker.expire()
+    assert timed_out() == {1}
+    assert timed_out() == set()  # whoever asked ends it, or it is found due once more
+    bench.visit(1)
+    bench.time.pass_(60)
+    tracker.expire()
+    assert timed_out() == {1 + 256}
+    bench.time.pass_(60)
+    tracker.expire()
+    assert timed_out() == {1, 1 + 256}
+    assert len(tracker.sessions) == 3
+
+
 def test_a_guest_part_lives_as_long_as_the_user_it_became() -> None:
     bench = Bench(session_timeout=100, active_window=10)
     bench.visit(1)

@@ -137,7 +137,8 @@ class SQLiteStore(Store):
     def _append(self, sql: Connection, at: float, flush: Flush) -> int:
         """Write the frame, the snapshots and the notes; return the log's cursor."""
         sql.executemany(
-            "INSERT OR REPLACE INTO snap(worker, bucket, at, data) VALUES(?, ?, ?, ?)",
+            "INSERT INTO snap(worker, bucket, at, data) VALUES(?1, ?2, ?3, ?4) "
+            "ON CONFLICT(bucket, worker) DO UPDATE SET at = ?3, data = ?4",
             [(self.worker, bucket, at, blob) for bucket, blob in flush.snapshots],
         )
         _add_notes(sql, self.worker, at, flush.notes)

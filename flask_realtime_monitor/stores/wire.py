@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .base import Entry
@@ -33,6 +33,17 @@ def unpack_row(data: bytes | None) -> Row | None:
         return None
     _, at, covered = _HEAD.unpack_from(data)
     return Row(at, covered, data[_HEAD.size :])
+
+
+def pack(commands: Iterable[tuple[Any, ...]]) -> bytes:
+    """Return commands as they go over the wire (RESP, arrays of bulk strings)."""
+    parts: list[bytes] = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for part in command:
+            data = part if isinstance(part, bytes) else str(part).encode()
+            parts += (b"$%d\r\n" % len(data), data, b"\r\n")
+    return b"".join(parts)
 
 
 def cursor_of(id: bytes) -> int:

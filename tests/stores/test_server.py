@@ -22,7 +22,7 @@ import pytest
 import redis
 
 from flask_realtime_monitor.errors import ConfigError
-from flask_realtime_monitor.stores import Flush, Gap, Store, StoreError, open_store
+from flask_realtime_monitor.stores import Flush, Gap, Store, StoreError, open_store, wire
 from flask_realtime_monitor.stores.redis import RedisStore
 from flask_realtime_monitor.stores.server import Server
 from tests.support.relay import Relay
@@ -112,6 +112,30 @@ def test_all_sockets_are_used_by_one_thread_that_is_no_caller_s(
     store.leave()
     assert len(used_by) == 1
     assert threading.get_ident() not in used_by
+
+
+def test_commands_go_over_the_wire_as_the_client_sends_them() -> None:
+    commands = [("SET", "key", b"\r\n\x00", "EX", 60), ("ZADD", "{ü}", 0.1 + 0.2, b""), ("TIME",)]
+    packed = redis.Connection().pack_commands(commands)
+    assert wire.pack(commands) == b"".join(packed)
+
+
+def test_a_connection_that_the_server_has_closed_is_opened_again(
+    own_valkey: Own, left: Left
+) -> None:
+    server = own_valkey()
+    store = left(open_store(server.url, worker="w1"))
+    epoch = store.flush(frame()).epoch
+    assert server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") == 1
+    assert store.flush(frame()).epoch == epoch
+
+
+def test_what_a_server_refuses_leaves_no_answer_behind(own_valkey: Own, left: Left) -> None:
+    way = Server(own_valkey().url)
+    with pytest.raises(StoreError, match="WRONGTYPE"):
+        way.send(("SET", "text", "x"), ("HGETALL", "text"), ("GET", "text"))
+    assert way.send(("GET", "text")) == [b"x"]
+    way.close()
 
 
 def test_all_who_wait_for_a_frozen_server_are_through_after_one_timeout(
