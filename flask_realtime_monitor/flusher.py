@@ -135,11 +135,12 @@ class Flusher:
             self._store.roster()
         now_s = time.monotonic()
         elapsed_s, self._last_s = now_s - self._last_s, now_s
-        frame = self.outbox.pack()
+        # Before the frame, so that this tells of all that is in them.
         buckets = self._next_buckets(elapsed_s)
         snapshots = [(bucket, self.outbox.snapshot(bucket)) for bucket in buckets]
         if buckets and buckets[-1] == BUCKETS - 1:
             snapshots.append((COUNTERS, self.outbox.counters()))
+        frame = self.outbox.pack()
         notes = self._tracker.take_notes()
         try:
             flushed = self._store.flush(

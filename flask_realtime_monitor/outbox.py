@@ -8,7 +8,7 @@ all of them the log before it may go.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -108,7 +108,7 @@ class Outbox:
             is_new = taken.batches is None or taken.batches or taken.marks[2] != self._marks[2]
             report = tracker.traffic.report(taken.batches) if is_new else None
             gone, packed, overflow = self._rows(taken.dirty)
-            loose = self._loose(self._marks[3], overflow or taken.is_anew)
+            loose = self._loose(self._marks[3], overflow or taken.is_anew, gone)
             named = [people.entry(number) for number in taken.people]
             moved = [paths.entry(slot) for slot in taken.paths]
             now_ms, offset_ms = tracker.clock.now_ms(), tracker.clock.offset_ms
@@ -248,28 +248,35 @@ class Outbox:
             add(packers[end](key, end, row))
         return gone, packed, is_cut or bool(gone)
 
-    def _loose(self, after: int, is_cut: bool) -> list[list[Any]]:
-        """Return the activities after one of the feed that no row tells.
+    def _loose(self, after: int, is_cut: bool, gone: Collection[int] = ()) -> list[list[Any]]:
+        """Return the activities after one of the feed that no row tells, and those of the gone.
 
         They have no session, or one that has ended since (another may have begun under its key),
         or are more than its row holds.
 
         Args:
             is_cut: whether any of them has a session.
+            gone: sessions that have just ended, whose lines are told whenever they were. Who
+                begins to read may know their snapshot from after that, and then cannot tell
+                what the row in an older frame means.
         """
-        if not is_cut and self._tracker.homeless_number <= after:
+        tracker = self._tracker
+        if not (is_cut or gone or tracker.homeless_number > after):
             return []
-        found = []
-        table = self._tracker.sessions.rows
-        newest = islice(reversed(self._tracker.feed), self._tracker.feed_number - after)
-        for item in [one for one in newest if one.key is None or is_cut]:
-            if item.number <= after:
-                break
-            row = None if item.key is None else table.get(item.key)
-            if row is None or item.ordinal <= rows.head_of(row).ordinal - _acts_in(row):
-                found.append(_plain(item))
+        ended = frozenset(gone)
+        most = len(tracker.feed) if ended else tracker.feed_number - after
+        found = [
+            _plain(item)
+            for item in islice(reversed(tracker.feed), most)
+            if (is_cut or item.key is None if item.number > after else item.key in ended)
+            and self._is_loose(item)
+        ]
         found.reverse()
         return found
+
+    def _is_loose(self, item: FeedItem) -> bool:
+        row = None if item.key is None else self._tracker.sessions.rows.get(item.key)
+        return row is None or item.ordinal <= rows.head_of(row).ordinal - _acts_in(row)
 
     def _rare(self, pairs: Iterable[tuple[int, int]]) -> list[list[Any]]:
         found = []

@@ -152,7 +152,7 @@ class Replica:
         if newer and fresh is not None:
             for key, row in frame.rows.items():
                 if key & 0xFF in newer:
-                    self._show_older(key, row, fresh)
+                    self._show_told(key, row, fresh)
         for key in frame.head.get("gone", ()):
             if key & 0xFF not in newer:
                 self.rows.pop(key, None)
@@ -367,6 +367,8 @@ class Replica:
         self.rows[key] = row
         if fresh is None:
             return
+        if not self._is_complete:
+            is_new = count  # a snapshot had some of it, and its rows are not in the feed yet
         if is_new == 1:
             self._feed_acts(key, fields, (_unpack_act(new, start),), fresh)
         elif is_new:
@@ -376,19 +378,15 @@ class Replica:
             acts = ACT.iter_unpack(new[start + (ordinal - oldest) * ACT_SIZE :])
             self._feed_acts(key, (*fields[:6], oldest, *fields[7:]), acts, fresh)
 
-    def _show_older(self, key: int, old: bytes, fresh: list[Line | Whole]) -> None:
-        """Put into the feed what an older part tells and the row, known from later, has dropped."""
+    def _show_told(self, key: int, old: bytes, fresh: list[Line | Whole]) -> None:
+        """Put into the feed what a part of a row tells that is known from later."""
         known = self.rows.get(key)
         if known is None:
             return
         fields, later = _unpack(old), _unpack(known)
         if fields[1] != later[1] or fields[5] != later[5]:
             return  # the numbers in it may mean others by now
-        oldest = later[6] - (len(known) - HEAD_SIZE - later[8]) // ACT_SIZE
-        start = HEAD_SIZE + fields[8] + max(0, fields[6] - oldest) * ACT_SIZE
-        newest = min(oldest, fields[6])
-        acts = ACT.iter_unpack(old[start:])
-        self._feed_acts(key, (*fields[:6], newest, *fields[7:]), acts, fresh)
+        self._feed_acts(key, fields, ACT.iter_unpack(old[HEAD_SIZE + fields[8] :]), fresh)
 
     def _feed_acts(
         self,

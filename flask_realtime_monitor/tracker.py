@@ -40,9 +40,6 @@ class Change(NamedTuple):
     forgotten: bool
 
 
-_NO_CHANGE = Change({}, False)
-
-
 class Tracker:
     """The state of one worker.
 
@@ -406,9 +403,9 @@ class Tracker:
         self.sessions.changed = None
 
     def changes(self) -> Change:
-        """Return what has changed since the last call, and begin anew; nobody may change it."""
+        """Return what has changed since the last call, and begin anew."""
         if not self.sessions.changed and not self._forgotten:
-            return _NO_CHANGE
+            return Change({}, False)
         self._acquire()
         changes = Change(self.sessions.changed or {}, self._forgotten)
         self.sessions.changed = {}

@@ -182,6 +182,42 @@ def test_snapshots_of_any_moment_and_the_log_make_the_whole(
     pair.check(replica)
 
 
+def test_what_a_later_snapshot_has_too_is_in_a_full_feed() -> None:
+    pair = Pair()
+    log = []
+    for visitor in (5, 6, 1):
+        pair.visit(visitor, path=f"/{visitor}")
+        log.append(pair.frame())
+    key = next(key for key, row in pair.bench.tracker.sessions.rows.items() if key & 0xFF == 1)
+    snapshot = dict(pair.snapshots())[key & 0xFF]
+    for visitor in (9, 7):
+        pair.visit(visitor, path=f"/{visitor}")
+    log.append(pair.frame())
+    replica = Replica("there", HISTORY, 3)
+    replica.take_snapshot(key & 0xFF, snapshot)
+    for frame in log:
+        replica.take(frame)
+    replica.complete_feed()
+    assert [item.record.path for item in replica.feed()] == ["/1", "/9", "/7"]
+
+
+def test_what_an_ended_session_did_is_told_to_who_begins_to_read_after_it() -> None:
+    pair = Pair()
+    pair.visit(2, path="/last")
+    log = [pair.frame()]
+    (key,) = pair.bench.tracker.sessions.rows
+    pair.bench.tracker.sessions.end([key], 0)
+    bucket = key & 0xFF
+    snapshot = dict(pair.snapshots())[bucket]  # and not yet that of what no row tells
+    log.append(pair.frame())
+    replica = pair.replica()
+    replica.take_snapshot(bucket, snapshot)
+    for frame in log:
+        replica.take(frame)
+    replica.complete_feed()
+    assert [item.record.path for item in replica.feed()] == ["/last"]
+
+
 class Plain(Replica):
     """Takes in every row the long way."""
 
@@ -274,6 +310,7 @@ def test_a_feed_that_the_log_has_filled_is_that_of_all_rows(
             if random.random() < 0.5 and len(buckets) > BUCKETS // 2:
                 buckets.update(pair.snapshots())
                 log.clear()
+            log.append(pair.frame())  # what is written with snapshots tells of all in them
     for one in (quick, thorough):
         for bucket, frame in buckets.items():
             one.take_snapshot(bucket, frame)
