@@ -16,6 +16,7 @@ import random
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +63,8 @@ def main() -> None:
     prepare()
     heading(f"{seconds:g} s under load, after {warm_up_s:g} s of warm-up")
     try:
-        with workshop() as folder, Gunicorn() as server:
+        # A client that had to wait for its core finds its connections open.
+        with workshop() as folder, Gunicorn("--keep-alive", "60") as server:
             load(server, folder, warm_up_s)
             before = at_rest(server)
             requests, samples = load(server, folder, seconds)
@@ -102,15 +104,14 @@ def load(server: Gunicorn, folder: Path, seconds: float) -> tuple[int, list[tupl
         How many requests were answered, and (seconds, kB of RSS) from time to time.
     """
     is_over = threading.Event()
-    counts: list[int] = []
-    visitors = threading.Thread(target=_visit, args=(server.port, is_over, counts))
-    visitors.start()
+    visitors = ThreadPoolExecutor(1)
+    visits = visitors.submit(_visit, server.port, is_over)
     samples = []
     began_s, chance = time.monotonic(), random.Random(3)
     try:
         with Viewers(folder, server.port, STREAM) as crowd:
             crowd.open(VIEWERS)
-            while (now_s := time.monotonic() - began_s) < seconds:
+            while (now_s := time.monotonic() - began_s) < seconds and not visits.done():
                 some = chance.randrange(1, VIEWERS + 1)
                 crowd.say(f"drop {some}")
                 time.sleep(chance.uniform(0.2, 0.8))
@@ -119,12 +120,16 @@ def load(server: Gunicorn, folder: Path, seconds: float) -> tuple[int, list[tupl
                 samples.append((now_s, rss_kb(server.pid)))
     finally:
         is_over.set()
-        visitors.join()
-    return sum(counts), samples
+        visitors.shutdown()
+    return visits.result(), samples  # or what went wrong
 
 
-def _visit(port: int, is_over: threading.Event, counts: list[int]) -> None:
-    """Ask on several connections at once, each for the next page when the last has come."""
+def _visit(port: int, is_over: threading.Event) -> int:
+    """Ask on several connections at once, each for the next page when the last has come.
+
+    Returns:
+        How many requests were answered.
+    """
     asks = [
         f"GET /product/{number % 50} HTTP/1.1\r\nHost: shop\r\n"
         f"User-Agent: {AGENTS[number % len(AGENTS)]} Visitor/{number}\r\n\r\n".encode()
@@ -141,13 +146,13 @@ def _visit(port: int, is_over: threading.Event, counts: list[int]) -> None:
                 while b"\r\n\r\nproduct" not in answer:  # head and body may come apart
                     more = link.recv(65536)
                     if not more:
-                        raise SystemExit(f"a request failed: {answer!r}")
+                        raise SystemExit(f"a request failed, after {done:,}: {answer!r}")
                     answer += more
             done += len(links)
     finally:
         for link in links:
             link.close()
-        counts.append(done)
+    return done
 
 
 def at_rest(server: Gunicorn) -> State:
