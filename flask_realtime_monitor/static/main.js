@@ -5,7 +5,7 @@ import { Feed } from "./feed.js";
 import { listenToKeys } from "./keys.js";
 import { activityMatches, sessionMatches } from "./matching.js";
 import { Model } from "./model.js";
-import { mountCards, mountOwnCards } from "./mounting.js";
+import { mountCards } from "./mounting.js";
 import { Strip } from "./strip.js";
 import { View } from "./view.js";
 
@@ -67,7 +67,7 @@ const page = {
   },
 };
 
-const cards = await mountCards(page);
+const cards = []; // as their scripts come: nothing waits for them
 
 const feed = new Feed(
   { urls: { api, stream }, role, heartbeatMs: heartbeat * 1000, asleepMs: asleepAfter * 1000 },
@@ -210,5 +210,5 @@ setInterval(() => {
 
 strip.drawConnection();
 strip.drawChoice();
+mountCards(page, cards);
 feed.start();
-mountOwnCards(page, cards);

@@ -6,18 +6,10 @@
 import { el } from "./dom.js";
 
 const FAILED = "This card failed; the browser's console says why.";
-const OWN = "[data-card][data-own]:not([data-failed])";
 
-/** The cards that come with the page, mounted. */
-export async function mountCards(page) {
-  const elements = document.querySelectorAll("[data-card]:not([data-own])");
-  const cards = await Promise.all([...elements].map((element) => mount(element, page)));
-  return cards.filter(Boolean);
-}
-
-/** The app's own cards join the others as they load: nothing waits for them. */
-export function mountOwnCards(page, cards) {
-  for (const element of document.querySelectorAll(OWN)) {
+/** Each card joins the others when its script has come; one whose script hangs holds up none. */
+export function mountCards(page, cards) {
+  for (const element of document.querySelectorAll("[data-card]:not([data-failed])")) {
     mount(element, page).then((card) => {
       if (!card) return;
       cards.push(card);

@@ -62,7 +62,12 @@ def is_live(page: Any) -> None:
     """Wait until a page is live."""
     from playwright.sync_api import expect
 
-    expect(connection(page)).to_have_text(re.compile("^Live"))
+    try:
+        expect(connection(page)).to_have_text(re.compile("^Live"))
+    except AssertionError as error:
+        came = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
+        said = getattr(page, "messages", None)
+        raise AssertionError(f"{error}\nsaid: {said}\ncame: {came}") from None
 
 
 @pytest.fixture(scope="session")

@@ -51,14 +51,11 @@ def test_it_asks_nobody_but_the_app(site: Site, watch: Watch) -> None:
     site.visit("/page/own", X_User="u-own", X_Name="Olga Own")
     others: list[str] = []
 
-    def look(route: Any) -> None:
-        if route.request.url.startswith((f"{site.url}/", "data:")):
-            route.continue_()
-        else:
-            others.append(route.request.url)
-            route.abort()
+    def look(request: Any) -> None:
+        if not request.url.startswith((f"{site.url}/", "data:")):
+            others.append(request.url)
 
-    page = watch(site, prepare=lambda page: page.context.route("**/*", look))
+    page = watch(site, prepare=lambda page: page.context.on("request", look))
     is_live(page)
     page.locator(".people tr", has_text="Olga Own").locator("a").click()
     expect(page.locator("dialog.drawer .journey li")).to_have_count(1)
@@ -79,6 +76,22 @@ def test_paused_it_holds_still_and_counts_what_is_new(site: Site, watch: Watch) 
     expect(page.locator(".activity")).not_to_contain_text("/page/while-paused")
     page.keyboard.press("p")
     expect(page.locator(".activity")).to_contain_text("/page/while-paused")
+
+
+def test_a_script_that_hangs_holds_up_its_own_card_alone(site: Site, watch: Watch) -> None:
+    held: list[Any] = []
+
+    def prepare(page: Any) -> None:
+        page.route("**/cards/timeline.js", lambda route: held.append(route))  # noqa: PLW0108
+
+    page = watch(site, prepare=prepare)
+    is_live(page)
+    site.visit("/page/beside", X_User="u-beside", X_Name="Bea Side")
+    expect(page.locator(".people tr", has_text="Bea Side")).to_be_visible()
+    canvas = page.locator("[data-card=timeline] canvas")
+    assert (len(held), canvas.count()) == (1, 0)
+    held[0].continue_()
+    expect(canvas).to_be_visible()
 
 
 def has_focus(link: Any) -> bool:
