@@ -2,8 +2,9 @@
 
 Requests come as fast as one core of client gives, of 500 visitors, while 200 viewers come and go.
 Descriptors, greenlets and memory are looked at while nobody is there, after a warm-up and at the
-end; memory also once a second in between, for its slope. ``--seconds 3600`` is the real thing; the
-default of two minutes only shows a coarse leak.
+end; memory also once a second in between, for its slope. ``--seconds 3600 --rate 560`` is an hour
+of two million requests, ``--seconds 720`` are as many in a hurry; the default of two minutes only
+shows a coarse leak.
 
 Memory in use is told by Python's own count of blocks. RSS also holds what the allocator has freed
 and keeps: it climbs by steps until the largest burst has come, which takes some minutes.
@@ -18,6 +19,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 from streaming import (
@@ -41,6 +43,8 @@ LONG_WARM_UP_S = 240.0  # until bursts no longer set records
 LONG_S = 600
 _SETTLES_S = 30.0
 
+Looks = list[tuple[float, int]]
+
 
 class State(NamedTuple):
     """A worker with nobody there."""
@@ -55,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a rough run of a few seconds")
     parser.add_argument("--seconds", type=float, default=120.0, help="how long (%(default)g)")
+    parser.add_argument("--rate", type=float, help="requests a second, instead of all there can be")
     chosen = parser.parse_args()
     seconds, warm_up_s = (10.0, 5.0) if chosen.quick else (chosen.seconds, WARM_UP_S)
     is_long = seconds >= LONG_S
@@ -65,9 +70,9 @@ def main() -> None:
     try:
         # A client that had to wait for its core finds its connections open.
         with workshop() as folder, Gunicorn("--keep-alive", "60") as server:
-            load(server, folder, warm_up_s)
+            load(server, folder, warm_up_s, chosen.rate)
             before = at_rest(server)
-            requests, samples = load(server, folder, seconds)
+            requests, samples = load(server, folder, seconds, chosen.rate)
             after = at_rest(server)
             failures = server.said()
     except Skip as reason:
@@ -83,6 +88,8 @@ def main() -> None:
         f"{requests:,} requests, {requests / seconds:,.0f} a second; memory grows by "
         f"{per_hour:,.2f} MB an hour (a line through {len(samples)} looks)"
     )
+    sixths = [mean(kb for _, kb in part) / 1000 for part in parts(samples, 6)]
+    print(f"memory in each sixth of it: {', '.join(f'{mb:,.1f}' for mb in sixths)} MB")
     if failures:
         print(f"the server said: {failures}")
     print()
@@ -97,16 +104,19 @@ def main() -> None:
     aims(checks)
 
 
-def load(server: Gunicorn, folder: Path, seconds: float) -> tuple[int, list[tuple[float, int]]]:
+def load(server: Gunicorn, folder: Path, seconds: float, rate: float | None) -> tuple[int, Looks]:
     """Let visitors and viewers come for a while.
+
+    Args:
+        rate: how many requests a second, None for as many as there can be.
 
     Returns:
         How many requests were answered, and (seconds, kB of RSS) from time to time.
     """
     is_over = threading.Event()
     visitors = ThreadPoolExecutor(1)
-    visits = visitors.submit(_visit, server.port, is_over)
-    samples = []
+    visits = visitors.submit(_visit, server.port, rate, is_over)
+    samples: Looks = []
     began_s, chance = time.monotonic(), random.Random(3)
     try:
         with Viewers(folder, server.port, STREAM) as crowd:
@@ -124,7 +134,7 @@ def load(server: Gunicorn, folder: Path, seconds: float) -> tuple[int, list[tupl
     return visits.result(), samples  # or what went wrong
 
 
-def _visit(port: int, is_over: threading.Event) -> int:
+def _visit(port: int, rate: float | None, is_over: threading.Event) -> int:
     """Ask on several connections at once, each for the next page when the last has come.
 
     Returns:
@@ -136,9 +146,11 @@ def _visit(port: int, is_over: threading.Event) -> int:
         for number in range(VISITORS)
     ]
     links = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
-    done = 0
+    done, began_s = 0, time.monotonic()
     try:
         while not is_over.is_set():
+            if rate is not None:
+                is_over.wait(max(0.0, began_s + done / rate - time.monotonic()))
             for n, link in enumerate(links):
                 link.sendall(asks[(done + n) % VISITORS])
             for link in links:
@@ -164,7 +176,12 @@ def at_rest(server: Gunicorn) -> State:
     return State(descriptors(server.pid), found["greenlets"], found["blocks"], rss_kb(server.pid))
 
 
-def slope(samples: list[tuple[float, int]]) -> float:
+def parts(samples: Looks, n: int) -> list[Looks]:
+    """Return them in so many parts, one after the other."""
+    return [samples[len(samples) * i // n : len(samples) * (i + 1) // n] for i in range(n)]
+
+
+def slope(samples: Looks) -> float:
     """Return by how much the second values grow with the first, by least squares."""
     n = len(samples)
     mean_x, mean_y = (sum(column) / n for column in zip(*samples, strict=True))
