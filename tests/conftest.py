@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.gunicorn_server import GunicornServer
 from tests.support.lines import Line, line_to_each
+from tests.support.networks import NetworkTurns
 from tests.support.streaming import StreamingServer
 from tests.support.valkey import ValkeyServer, binary
 
@@ -21,6 +22,13 @@ os.environ["APP_NAME"] = f"shared-{os.getpid()}"
 # A shell's background job is started with Ctrl-C ignored, and so would be all it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def network_turns(tmp_path_factory: pytest.TempPathFactory) -> NetworkTurns:
+    """Take turns with the tests that other processes of this run are at."""
+    folder = tmp_path_factory.getbasetemp()
+    return NetworkTurns(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
 
 
 @pytest.fixture

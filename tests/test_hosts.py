@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from threading import Thread
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from .support.hosts import Host
 from .support.lines import Line
-from .support.networks import Network
+from .support.networks import Network, NetworkTurns
 from .support.relay import Relay
 from .support.sights import agree, coverage, tell_everything_alike, told
 from .support.sights import visit as visit_each
@@ -28,15 +29,14 @@ visit = partial(visit_each, one_fails_in=10)
 
 
 @pytest.fixture
-def networks() -> Iterator[list[Network]]:
+def networks(network_turns: NetworkTurns) -> Iterator[list[Network]]:
     """Two networks beside this one."""
-    made: list[Network] = []
-    try:
-        made += (Network(0), Network(1))
+    with network_turns.changing(), ExitStack() as taken_away:
+        made = []
+        for number in range(2):
+            made.append(Network(number))
+            taken_away.callback(made[-1].close)
         yield made
-    finally:
-        for network in made:
-            network.close()
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_the_page_s_files_may_be_kept_for_ever() -> None:
     html = house.client.get("/monitor/").text
     paths = re.findall(r'(?:src|href)="(/monitor/assets/[^"]+)"', html)
     names = sorted(path.rpartition("/")[2] for path in paths)
-    assert names == ["icon.svg", "main.js", "page.css", "theme.js"]
+    assert names == ["early.js", "icon.svg", "main.js", "page.css"]
     for path in paths:
         status, headers, content = answer(house, path)
         assert (status, bool(content)) == ("200 OK", True)

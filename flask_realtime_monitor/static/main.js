@@ -5,13 +5,12 @@ import { Feed } from "./feed.js";
 import { listenToKeys } from "./keys.js";
 import { activityMatches, sessionMatches } from "./matching.js";
 import { Model } from "./model.js";
-import { mountCards } from "./mounting.js";
+import { AGAIN_MS, mountCards, script } from "./mounting.js";
 import { Strip } from "./strip.js";
 import { View } from "./view.js";
 
 const SLICE_MS = 2; // of script in a frame: to lay it out and paint it takes several times as long
 const LEAST_MS = 250; // between two draws for news: nobody reads faster
-const AGAIN_MS = 5000; // until a script that did not come is asked for again
 const WAIT_MS = 8000; // a worker that hangs may hold the connection
 const scripts = new Map(); // those loaded on first use, by name
 const find = (id) => document.getElementById(id);
@@ -87,10 +86,9 @@ let due = []; // calls that draw what is still to be drawn
 let drawing = 0; // the timer of the next draw for news
 let drawnAt = 0;
 
-/** With another URL each time: some browsers remember that one failed. */
 function load(name, then, tries = 0) {
   scripts.set(name, tries ? false : null);
-  import(`./${name}${tries ? `?${tries}` : ""}`).then((module) => {
+  script(name, tries).then((module) => {
     scripts.set(name, module);
     then();
   }, () => {

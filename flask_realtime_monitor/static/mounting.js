@@ -5,7 +5,14 @@
 
 import { el } from "./dom.js";
 
+export const AGAIN_MS = 5000; // until a script that did not come is asked for again
 const FAILED = "This card failed; the browser's console says why.";
+const LATE = "Not live: this card's script did not come; it is asked for every 5 s.";
+
+/** A script, at another URL each time: some browsers remember that one failed. */
+export function script(name, tries) {
+  return import(pathOf(name, tries));
+}
 
 /** Each card joins the others when its script has come; one whose script hangs holds up none. */
 export function mountCards(page, cards) {
@@ -20,11 +27,40 @@ export function mountCards(page, cards) {
 
 async function mount(element, page) {
   try {
-    const module = await import(`./cards/${element.dataset.card}.js`);
+    const module = await asked(element);
     return contained(element, await module.mount(element, page) ?? {});
   } catch (error) {
     fail(element, error);
     return null;
+  }
+}
+
+/** A card's script; one that does not come, but is no faulty one, is asked for again. */
+async function asked(element) {
+  const late = el("p", { className: "empty", textContent: LATE });
+  const name = `cards/${element.dataset.card}.js`;
+  for (let tries = 0; ; tries += 1) {
+    try {
+      const module = await script(name, tries);
+      late.remove();
+      return module;
+    } catch (error) {
+      if (!(error instanceof TypeError) || (tries && await isThere(name, tries))) throw error;
+      element.append(late);
+      await new Promise((then) => { setTimeout(then, AGAIN_MS); });
+    }
+  }
+}
+
+function pathOf(name, tries) {
+  return `./${name}${tries ? `?${tries}` : ""}`;
+}
+
+async function isThere(name, tries) {
+  try {
+    return (await fetch(new URL(pathOf(name, tries), import.meta.url), { cache: "no-store" })).ok;
+  } catch {
+    return false;
   }
 }
 

@@ -19,7 +19,7 @@ from .html import html_answer, template
 #: What the page needs of the dashboard's files.
 FILES = frozenset(
     {
-        *("wall.css", "wall.js", "icon.svg"),
+        *("early.js", "wall.css", "wall.js", "icon.svg"),
         *("connection.js", "dom.js", "format.js", "model.js", "sse.js"),
     }
 )

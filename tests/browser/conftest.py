@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 import pytest
 
 from tests.support.gunicorn_server import GunicornServer
+from tests.support.networks import NetworkTurns
 from tests.support.waiting import DEADLINE_S
 
 Watch = Callable[..., Any]
@@ -68,6 +69,27 @@ def is_live(page: Any) -> None:
         came = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
         said = getattr(page, "messages", None)
         raise AssertionError(f"{error}\nsaid: {said}\ncame: {came}") from None
+
+
+def refuse_once(page: Any, pattern: str) -> None:
+    """Fail the first request for it, as where the network becomes another one."""
+    refused: list[Any] = []
+
+    def answer(route: Any) -> None:
+        if refused:
+            route.continue_()
+        else:
+            refused.append(route)
+            route.abort("internetdisconnected")
+
+    page.route(pattern, answer)
+
+
+@pytest.fixture(autouse=True)
+def _still_network(network_turns: NetworkTurns) -> Iterator[None]:
+    """Chromium gives up what is on its way when the machine's addresses change."""
+    with network_turns.still():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 
 from tests.support.waiting import wait_until
 
-from .conftest import Site, Watch, connection, is_live, module_of
+from .conftest import Site, Watch, connection, is_live, module_of, refuse_once
 
 
 def test_a_stranger_sees_nothing(site: Site, browser: Any) -> None:
@@ -92,6 +92,51 @@ def test_a_script_that_hangs_holds_up_its_own_card_alone(site: Site, watch: Watc
     assert (len(held), canvas.count()) == (1, 0)
     held[0].continue_()
     expect(canvas).to_be_visible()
+
+
+@pytest.mark.parametrize("part", ["main.js", "feed.js", "page.css"])
+def test_a_part_that_does_not_come_has_the_page_loaded_again(
+    site: Site, watch: Watch, part: str
+) -> None:
+    page = watch(site, prepare=lambda page: refuse_once(page, f"**/{part}"))
+    if part.endswith(".js"):
+        expect(connection(page)).to_have_text(re.compile("^Not live: .* next try at [0-9:]{8}$"))
+        expect(page.locator("body")).to_have_attribute("data-state", "cut")
+        page.locator("#connection-now").click()
+    expect(page.locator("body")).to_have_css("margin", "0px")
+    is_live(page)
+    assert page.evaluate("sessionStorage.getItem('realtime-monitor-loads')") == "0"
+
+
+def test_the_longer_a_part_does_not_come_the_more_seldom_it_is_asked_for(
+    site: Site, watch: Watch
+) -> None:
+    page = watch(site, prepare=lambda page: page.route("**/main.js", lambda route: route.abort()))
+    waits = []
+    for loads in range(1, 6):
+        expect(connection(page)).to_have_text(re.compile("next try at"))
+        assert page.evaluate("sessionStorage.getItem('realtime-monitor-loads')") == str(loads)
+        seconds = """() => {
+          const [at] = document.getElementById("connection-text").textContent.match(/[0-9:]{8}$/);
+          const [h, m, s] = at.split(":").map(Number);
+          const now = new Date();
+          const of = (h, m, s) => h * 3600 + m * 60 + s;
+          const left = of(h, m, s) - of(now.getHours(), now.getMinutes(), now.getSeconds());
+          return (left + 86400) % 86400;
+        }"""
+        waits.append(page.evaluate(seconds))
+        page.locator("#connection-now").click()
+        page.wait_for_load_state()
+    assert waits[0] <= 5 < waits[2] <= 20 < waits[4] <= 60, waits
+
+
+def test_a_card_whose_script_does_not_come_gets_it_later(site: Site, watch: Watch) -> None:
+    page = watch(site, prepare=lambda page: refuse_once(page, "**/cards/timeline.js"))
+    is_live(page)
+    card = page.locator("[data-card=timeline]")
+    expect(card).to_contain_text("this card's script did not come")
+    expect(card.locator("canvas")).to_be_visible()
+    expect(card).not_to_contain_text("did not come")
 
 
 def has_focus(link: Any) -> bool:

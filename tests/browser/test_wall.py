@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
 from playwright.sync_api import expect
 
-from .conftest import Site, Watch, is_live
+from .conftest import Site, Watch, is_live, refuse_once
 
 TOKEN = "a-wall-for-the-browser-tests"
 WALL = f"wall/{TOKEN}"
@@ -165,3 +165,16 @@ def test_a_masked_viewer_s_page_names_nobody(site: Site, browser: Any) -> None:
     expect(page.locator("dialog.drawer li").first).to_be_visible()
     assert not re.search("sib-id|Sibyl|herself|Her Title", page.content())
     context.close()
+
+
+@pytest.mark.parametrize("part", ["wall.js", "model.js", "wall.css"])
+def test_a_part_that_does_not_come_has_the_wall_loaded_again(
+    site: Site, watch: Watch, part: str
+) -> None:
+    page = watch(site, WALL, prepare=lambda page: refuse_once(page, f"**/{part}"))
+    if part.endswith(".js"):
+        said = page.locator("#connection-text")
+        expect(said).to_have_text(re.compile("^Not live: .* next try at"))
+        expect(page.locator("body")).to_have_attribute("data-state", "cut")
+    expect(page.locator("body")).to_have_attribute("data-state", "live")
+    expect(page.locator("main")).to_have_css("display", "grid")

@@ -86,7 +86,7 @@ def test_the_page_and_its_files_weigh_less_than_60_kb_on_the_wire(house: House) 
     assert gzip.decompress(page.data).startswith(b"<!doctype html>")
     assert page.headers["Vary"] == "Accept-Encoding"
     url = f"/monitor/assets/{version.group(1)}/"
-    loaded = {"icon.svg", "page.css", "theme.js", "worker.js", *imported_by("main.js")}
+    loaded = {"icon.svg", "early.js", "page.css", "worker.js", *imported_by("main.js")}
     loaded |= {name for stem in STEMS for name in imported_by(f"cards/{stem}.js")}
     assert len(loaded) > 20
     weight = wire_bytes(page)

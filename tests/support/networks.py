@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +70,35 @@ class Network:
     def close(self) -> None:
         """Take it away; the cable goes with it."""
         _ip("netns", "del", self._name)
+
+
+class NetworkTurns:
+    """Who may change this machine's network, and who needs it to stay as it is.
+
+    Args:
+        folder: one for all processes that run these tests.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._gate, self._network = folder / "network-gate", folder / "network"
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Have it stay as it is; any number may at once."""
+        with ExitStack() as turn:
+            with _held(self._gate, fcntl.LOCK_EX):  # behind whoever waits to change it
+                turn.enter_context(_held(self._network, fcntl.LOCK_SH))
+            yield
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Change it, when nobody minds."""
+        with _held(self._gate, fcntl.LOCK_EX), _held(self._network, fcntl.LOCK_EX):
+            yield
+
+
+@contextmanager
+def _held(path: Path, how: int) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, how)
+        yield
