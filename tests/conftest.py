@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.gunicorn_server import GunicornServer
 from tests.support.lines import Line, line_to_each
@@ -18,6 +19,12 @@ from tests.support.valkey import ValkeyServer, binary
 # Servers of one app and user find each other's picture: those of tests that run side by side are
 # not to be of one app.
 os.environ["APP_NAME"] = f"shared-{os.getpid()}"
+
+# How long an example takes is the machine's business, not a test's.
+settings.register_profile(
+    "untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")
 
 # A shell's background job is started with Ctrl-C ignored, and so would be all it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -27,7 +27,7 @@ def snapshot(bench: Bench, is_masked: bool = False) -> dict[str, Any]:
     return picture.snapshot(limit=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS, st.booleans())
 def test_a_snapshot_with_its_updates_is_the_later_snapshot(
     steps: list[tuple[str, int, str | None]], is_masked: bool

@@ -61,7 +61,7 @@ class Counting:
         return [own, self.other._sum()]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MOVES)
 def test_kept_numbers_are_those_that_would_be_made_anew(
     moves: list[tuple[str, int, float]],
@@ -78,7 +78,7 @@ def test_kept_numbers_are_those_that_would_be_made_anew(
         assert kept.endpoints(summaries, index, None) == numbers.endpoints(anew, index)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(MOVES)
 def test_a_call_with_nothing_new_tells_what_one_does_that_looks_at_everything(
     moves: list[tuple[str, int, float]],

@@ -145,7 +145,7 @@ def test_who_came_again_after_an_erasure_is_not_hidden_by_its_note() -> None:
     assert replica.user(0) == ("ana", None)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.sampled_from([None, "ana", "bob"])), max_size=60),
     st.integers(0, 60),
@@ -226,7 +226,7 @@ class Plain(Replica):
             self._take_row(key, row, fresh)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(
@@ -288,7 +288,7 @@ class Thorough(Replica):
         super().complete_feed()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.sampled_from(["", "frame", "snapshot"])), max_size=60),
     st.integers(1, 9),

@@ -80,7 +80,7 @@ def play(team: Team, steps: list[tuple[str, int, int, str | None]]) -> None:
             team.mates[mate].read()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS)
 def test_several_workers_tell_what_one_would_that_saw_everything(
     steps: list[tuple[str, int, int, str | None]],
@@ -105,7 +105,7 @@ def shown(mate: Mate) -> dict[str, Any]:
     return {**{name: found[name] for name in lists}, "stats": stats}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS, st.sampled_from([(20, 1800), (300, 1800), (10, 20), (20, 20)]))
 def test_who_has_kept_up_shows_what_one_does_who_comes_now(
     steps: list[tuple[str, int, int, str | None]], lasts_s: tuple[int, int]
@@ -136,7 +136,7 @@ def test_a_guest_who_comes_after_the_end_is_a_guest_to_all() -> None:
         assert [(one["user"], one["requests"]) for one in shown(mate)["sessions"]] == [(None, 1)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS)
 def test_who_looks_shortly_at_what_has_changed_sees_what_a_long_look_does(
     steps: list[tuple[str, int, int, str | None]],
@@ -151,7 +151,7 @@ def test_who_looks_shortly_at_what_has_changed_sees_what_a_long_look_does(
         assert shown(first) == shown(second)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS)
 def test_what_is_shown_again_is_what_is_rendered_anew(
     steps: list[tuple[str, int, int, str | None]],
@@ -199,7 +199,7 @@ def test_a_guest_who_parts_from_a_user_shows_at_both() -> None:
     assert whose() == [("bob", 1), ("ana", 1), (None, 1), ("bob", 1)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS, STEPS, st.sampled_from(["down", "loses answers", "emptied"]))
 def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
     steps: list[tuple[str, int, int, str | None]],
@@ -231,7 +231,7 @@ def test_who_has_only_looked_who_is_there_misses_nothing() -> None:
     team.check()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS, STEPS, STEPS)
 def test_who_was_only_frozen_is_counted_once(
     steps: list[tuple[str, int, int, str | None]],

@@ -236,7 +236,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS)
 def test_a_picture_kept_up_to_date_equals_one_made_anew(
     steps: list[tuple[str, int, str | None]],
@@ -264,7 +264,7 @@ def test_a_picture_kept_up_to_date_equals_one_made_anew(
     assert kept["stats"]["requests_total"] == sum(1 for what, _, _ in steps if what == "visit")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS)
 def test_what_rows_hold_is_given_back_to_the_last_byte(
     steps: list[tuple[str, int, str | None]],

@@ -150,7 +150,7 @@ _steps = st.lists(
 
 
 @given(_steps)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_who_looks_at_the_head_first_reads_what_who_asks_at_once_does(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/monitor.sqlite"
