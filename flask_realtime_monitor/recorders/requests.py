@@ -309,6 +309,8 @@ class RequestRecorder:
         if not environ:
             return None  # it has ended while we looked
         request = entry.request or environ.get("werkzeug.request")
+        if not hasattr(request, "url_rule"):
+            request = None  # a middleware's, which knows nothing of Flask's routes
         route = None if request is None else request.url_rule
         endpoint, rule = (None, None) if route is None else (route.endpoint, route.rule)
         agent = environ.get("HTTP_USER_AGENT", "")
