@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -17,6 +18,7 @@ from greenlet import GreenletExit
 from flask_realtime_monitor.state import EXTENSION
 
 from .support.apps import House
+from .support.gunicorn_server import ROOT
 from .support.waiting import DEADLINE_S
 
 KINDS: tuple[Callable[[], BaseException], ...] = (
@@ -99,3 +101,13 @@ def test_whatever_is_cut_short_the_next_request_is_recorded(
         assert len({one["id"] for one in feed}) == len(feed), number
     assert number > 100
     assert live.state.guard.failures == {}
+
+
+def test_a_greenlet_killed_while_it_waits_keeps_nothing_that_others_need() -> None:
+    """A hook of the app's may switch while we hold what folds; see apps/killed.py."""
+    command = [sys.executable, "-m", "tests.apps.killed"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 3
