@@ -11,10 +11,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pytest
 
 from .support.gunicorn_server import GunicornServer, is_alive
+from .support.lines import Line
 from .support.networks import Network
 from .support.viewer import Viewer
 from .support.waiting import wait_until
@@ -22,6 +25,7 @@ from .support.waiting import wait_until
 pytestmark = pytest.mark.server
 Serve = Callable[..., GunicornServer]
 Watch = Callable[[GunicornServer, int, str], list[Viewer]]
+HalfOpen = Callable[[GunicornServer, int], list[socket.socket]]
 PATIENT = ("--graceful-timeout", "30")
 
 
@@ -29,7 +33,7 @@ PATIENT = ("--graceful-timeout", "30")
 def serve() -> Iterator[Serve]:
     made: list[GunicornServer] = []
 
-    def start(*options: str, **settings: str) -> GunicornServer:
+    def start(*options: str, **settings: Any) -> GunicornServer:
         made.append(GunicornServer("tests.apps.watching:app", *options, **settings))
         return made[-1]
 
@@ -222,6 +226,98 @@ def test_a_viewer_for_every_second_descriptor_and_no_more(serve: Serve, watch: W
     assert soft == hard
     used = {one["name"]: one["limit"] for one in server.json("health", Cookie=cookie)["limits"]}
     assert used["viewers"] == min(int(soft), 1_048_576) // 2
+
+
+def descriptors(pid: int) -> int:
+    """Return how many a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture
+def half_open() -> Iterator[HalfOpen]:
+    """Connect, and say nothing, or half of what is to be said; closed at the end."""
+    opened: list[socket.socket] = []
+
+    def connect(server: GunicornServer, count: int) -> list[socket.socket]:
+        found = [socket.create_connection((server.address, server.port)) for _ in range(count)]
+        opened.extend(found)
+        for one in found[::2]:
+            one.sendall(b"GET /pid HTTP/1.1\r\nHost: x\r\nUser-Ag")
+        return found
+
+    yield connect
+    for one in opened:
+        one.close()
+
+
+def all_see(watching: list[Viewer], what: str) -> None:
+    """Read each viewer's updates until something is told."""
+    for one in watching:
+        while what not in str(one.events[-1].data):
+            one.next("update")
+
+
+def test_who_connects_and_asks_nothing_takes_nothing_from_viewers(
+    serve: Serve, watch: Watch, half_open: HalfOpen
+) -> None:
+    """With all of the server's connections taken the streams go on, and nothing is left of it."""
+    server = serve("--worker-connections", "20", "--keep-alive", "60")
+    cookie = admin(server)
+    (pid,) = server.workers()
+    watching = watch(server, 30, cookie)
+    line = Line(server)
+    before = descriptors(pid)
+    silent = half_open(server, 300)
+    wait_until(lambda: descriptors(pid) == before + 19, "all connections are taken")
+    line.get("/no-such-page/meanwhile")
+    all_see(watching, "/no-such-page/meanwhile")
+    assert descriptors(pid) == before + 19
+    line.close()
+    for one in silent:
+        one.close()
+    assert server.ask("/pid")[0] == 200
+    wait_until(lambda: descriptors(pid) < before, "nothing is held for who has gone")
+    stats = server.json("stats", Cookie=cookie)
+    assert (stats["viewers"], stats["in_flight"]) == (30, 0)
+    all_see(watching, "/pid")
+    assert problems(server) == ""
+
+
+@pytest.mark.parametrize(("most", "places"), [("0", 64), ("1000", 96)], ids=["derived", "set"])
+def test_without_a_descriptor_left_streams_go_on_and_nothing_spins(
+    serve: Serve, watch: Watch, half_open: HalfOpen, most: str, places: int
+) -> None:
+    """Viewers leave some to the app, also where more of them were allowed than there are."""
+    limited = ("prlimit", "--nofile=128:128")
+    server = serve("--keep-alive", "60", within=limited, MAX_VIEWERS=most)
+    cookie = admin(server)
+    (pid,) = server.workers()
+    line = Line(server)
+    watching = watch(server, places, cookie)
+    with Viewer(server, Cookie=cookie) as refused:
+        assert refused.answer.status == 503
+    silent = half_open(server, 128)
+    wait_until(lambda: descriptors(pid) == 128, "no descriptor is left")
+    wait_until(lambda: "Too many open files" in server.log(), "the server has noticed")
+    line.get("/no-such-page/meanwhile")
+    all_see(watching, "/no-such-page/meanwhile")
+    began_s, used_s, said = monotonic(), cpu_s(pid), server.log().count("Too many open files")
+    watching[0].until_comments(watching[0].parser.comments + 3)  # heartbeats of a second each
+    assert cpu_s(pid) - used_s < (monotonic() - began_s) / 4
+    assert server.log().count("Too many open files") - said < 100
+    for one in (line, *silent):
+        one.close()
+    assert server.ask("/pid")[0] == 200
+    for viewer in watching:
+        viewer.close()
+    wait_until(lambda: viewers(server, cookie) == 0, "they have left")
+    watch(server, places, cookie)
 
 
 # -- viewers who are slow, or gone ---------------------------------------------------------------
