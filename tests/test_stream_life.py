@@ -10,8 +10,11 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
-from time import monotonic
+from threading import Event
+from time import monotonic, time
 from typing import Any
 
 import pytest
@@ -318,6 +321,54 @@ def test_without_a_descriptor_left_streams_go_on_and_nothing_spins(
         viewer.close()
     wait_until(lambda: viewers(server, cookie) == 0, "they have left")
     watch(server, places, cookie)
+
+
+def test_while_the_app_lets_nobody_work_nobody_is_gone_and_then_all_comes_at_once(
+    serve: Serve, watch: Watch, lines_to: Callable[..., list[Line]]
+) -> None:
+    """Afterwards what was missed comes at once, not tick by tick; and nobody was taken for gone."""
+    server = serve("--workers", "2", "--keep-alive", "60", UPDATE_INTERVAL="0.5")
+    cookie = admin(server)
+    (viewer,) = watch(server, 1, cookie)
+    busy = server.holder(viewer.local_port)
+    assert busy is not None
+    other = next(line for line in lines_to(server) if line.pid != busy)
+    waiting = [line for _ in range(6) for line in lines_to(server) if line.pid == busy]
+    told: list[list[dict[str, Any]]] = []
+    is_over = Event()
+
+    def go_on(line: Line) -> None:
+        while not is_over.is_set():
+            line.get("/no-such-page/after")
+
+    with ThreadPoolExecutor(len(waiting)) as pool:
+        used_s, first, *others = cpu_s(busy), *waiting
+        spun = pool.submit(first.get, "/spin/3.0")
+        wait_until(lambda: cpu_s(busy) - used_s > 0.3, "it spins")
+        after = [pool.submit(go_on, line) for line in others]
+        try:
+            while not spun.done():
+                other.get("/no-such-page/meanwhile")
+                workers = json.loads(other.get("/monitor/api/v1/workers", Cookie=cookie))
+                told.append(workers["items"])
+            ended_at = time()
+            while sum(event.data["as_of"] > ended_at for event in viewer.events) < 3:
+                viewer.next("update")
+        finally:
+            is_over.set()
+        assert [one.result() for one in after] == [None] * len(after)
+    for items in told:
+        assert [one["is_reporting"] for one in items] == [True, True]
+    came_at = [event.data["as_of"] for event in viewer.events]
+    pauses_s = [later - at for at, later in pairwise(came_at)]
+    missed = pauses_s.index(max(pauses_s)) + 1
+    assert pauses_s[missed - 1] > 2.0, "it let us work"
+    assert viewer.events[missed].data["stats"]["requests_total"] > len(told)
+    assert min(pauses_s[1:]) > 0.1, "each missed tick was made good"
+    for event in viewer.events[1:]:
+        assert "workers" not in event.data.get("removed", {})
+        assert all(one.get("is_reporting", True) for one in event.data.get("workers", ()))
+    assert problems(server) == ""
 
 
 # -- viewers who are slow, or gone ---------------------------------------------------------------
