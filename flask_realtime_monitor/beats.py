@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -181,11 +182,15 @@ def machine() -> str:
 
 
 def born_at(pid: int) -> int | None:
-    """Return a number that tells a process from a later one with its pid; None: there is none."""
+    """Return a number that tells a process from a later one with its pid; None: there is none.
+
+    Raises:
+        OSError: it cannot be looked for now; no file can be opened any more, say.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
@@ -204,5 +209,6 @@ def is_gone(beat: Mapping[str, Any], age_s: float) -> bool:
     """Tell whether a worker is no more: at once on this machine, within 30 s on another."""
     boot = beat.get("boot")
     if boot and boot == machine():
-        return born_at(int(beat.get("pid", 0))) != beat.get("born")
+        with suppress(OSError):
+            return born_at(int(beat.get("pid", 0))) != beat.get("born")
     return age_s > GONE_S

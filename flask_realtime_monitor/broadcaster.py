@@ -86,7 +86,11 @@ class Broadcaster:
             is_detached: whether they need a descriptor only, or a connection or thread of the
                 server's, too.
         """
-        return self._settings.max_viewers or derived_limit(is_detached)
+        most = self._settings.max_viewers
+        if not most:
+            return derived_limit(is_detached)
+        # Whatever was set, the app is to be left descriptors to be asked by.
+        return min(most, max(1, most_descriptors() * 3 // 4))
 
     # -- viewers -------------------------------------------------------------------------------
 

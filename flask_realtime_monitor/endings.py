@@ -72,7 +72,7 @@ def _take(tracker: Tracker, note: Mapping[str, Any], record: Record | None) -> N
     keys = [int(key) for key in note["keys"]]
     at_ms = int(note["at_ms"]) - tracker.clock.offset_ms
     sessions = tracker.sessions
-    with tracker.locked():
+    with tracker.lock:
         ended: list[Notice] = []
         sessions.notices = ended
         try:

@@ -331,6 +331,7 @@ def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..
         try:
             return requests.answered(entry, body)
         except BaseException as error:  # a body of an unheard-of kind must still be sent
+            requests.end(entry)
             guard.caught("answered", error)
             return body
 

@@ -182,7 +182,7 @@ class Flusher:
     def _encoded_beat(self) -> bytes:
         tracker = self._tracker
         beat = self._beat()
-        with tracker.locked():
+        with tracker.lock:
             summary = tracker.traffic.summary(tracker.clock.now_ms())
         totals = beats.totals_of(summary, beat["item"].get("dropped") or {})
         return beats.encode({**beat, "totals": totals, "whole": self._whole_in})

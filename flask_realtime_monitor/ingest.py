@@ -20,16 +20,7 @@ from .config import Settings
 from .errors import MonitorError
 from .guard import Guard
 from .models import Activity, User
-from .privacy import (
-    MAX_NAME,
-    MAX_TEXT,
-    Exclusion,
-    Redactor,
-    clean,
-    from_wire,
-    masked,
-    pack_ip,
-)
+from .privacy import MAX_NAME, MAX_TEXT, Exclusion, Redactor, clean, from_wire, masked, pack_ip
 from .records import Notice, Record
 from .tracker import Tracker
 from .visitors import NotReadyError
@@ -124,7 +115,7 @@ class Ingest:
         self._paths: dict[str, str | None] = {}  # as it came: as it is kept
         self._statuses: dict[str | None, int | None] = {None: None}
         self.queue: deque[Raw | None] = deque()
-        self._folding = threading.Lock()
+        self._folding = threading.RLock()  # it knows who holds it
         self._folder: int | None = None
         self.notices: deque[Notice] = deque(maxlen=_NOTICES)
         self.dropped = 0
@@ -206,17 +197,21 @@ class Ingest:
             # Before the lock is taken: who only makes room shall not wait for a store.
             with suppress(MonitorError):
                 self._tracker.visitors.fetch(self._clock.now_at())
-        if not self._folding.acquire(timeout=wait_s):
-            return
-        self._folder = me
         try:
-            while self.queue:
-                self._fold_batch()
+            if self._folding.acquire(timeout=wait_s):
+                self._folder = me
+                while self.queue:
+                    self._fold_batch()
         except NotReadyError:
             return  # no salt: what is in the queue waits for it
         finally:
-            self._folder = None
-            self._folding.release()
+            # A time-out by a signal may have come before it was known that the lock was had.
+            if self._folder == me:
+                self._folder = None
+            try:  # noqa: SIM105 (suppress is a call, after which a signal may come first)
+                self._folding.release()
+            except RuntimeError:  # it was not had
+                pass
 
     def full(self) -> None:
         """Make room in the queue."""

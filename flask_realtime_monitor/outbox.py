@@ -56,7 +56,7 @@ class Outbox:
         self._taken: Taken | None = None
         self._batches_lost = False
         self._is_anew = True  # whether the next frame is the first that tells everything
-        with tracker.locked():
+        with tracker.lock:
             sessions = tracker.sessions
             sessions.buckets = [array("Q") for _ in range(BUCKETS)]
             for key in sessions.rows:
@@ -85,7 +85,7 @@ class Outbox:
     def resend(self) -> None:
         """Take everything for unwritten: the store has lost what it had."""
         tracker = self._tracker
-        with tracker.locked():
+        with tracker.lock:
             tracker.sessions.dirty = dict.fromkeys(tracker.sessions.rows, ALL)
             tracker.fresh_rare = [pair for table in tracker.rare_of for pair in table]
             tracker.paths.moved = set(range(len(tracker.paths)))
@@ -99,7 +99,7 @@ class Outbox:
         Until ``written`` is called it counts as unwritten; ``unwritten`` puts it back.
         """
         tracker = self._tracker
-        with tracker.locked():
+        with tracker.lock:
             taken = self._take()
             people, paths = tracker.sessions.people, tracker.paths
             agents = tracker.sessions.agents.since(self._marks[0])
@@ -146,7 +146,7 @@ class Outbox:
         if taken is None:
             return
         tracker = self._tracker
-        with tracker.locked():
+        with tracker.lock:
             later, dirty = tracker.sessions.dirty or {}, taken.dirty
             for key, untold in later.items():
                 dirty[key] = dirty.get(key, 0) + untold
@@ -166,7 +166,7 @@ class Outbox:
     def snapshot(self, bucket: int) -> bytes:
         """Return all of one bucket's sessions, and the strings whose numbers fall into it."""
         tracker = self._tracker
-        with tracker.locked():
+        with tracker.lock:
             sessions, people, paths = tracker.sessions, tracker.sessions.people, tracker.paths
             keys, table = sessions.buckets[bucket], sessions.rows
             packed: dict[int, Any] = dict(zip(keys, map(table.get, keys), strict=True))
@@ -188,7 +188,7 @@ class Outbox:
     def counters(self) -> bytes:
         """Return all counters and what no row tells, as the blob of the bucket COUNTERS."""
         tracker = self._tracker
-        with tracker.locked():
+        with tracker.lock:
             report = tracker.traffic.report(None)
             loose = self._loose(0, True)
         head = {

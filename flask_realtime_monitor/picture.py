@@ -11,8 +11,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, TypeVar
 
 from . import endings, numbers, reasons, resumption, rows, shapes
 from .config import Settings
@@ -36,6 +36,26 @@ _IDLE_AFTER_S = 60.0
 _MOST_OF_USER = 100
 
 Json = dict[str, Any]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _reading(call: F) -> F:
+    """Make a call a reading one: everything this process has seen before it is in the picture."""
+
+    @wraps(call)
+    def read(picture: Picture, *args: Any, **kwargs: Any) -> Any:
+        picture._around.fold()
+        picture._around.tell()
+        with picture._lock:  # itself, as the tracker's
+            try:
+                picture._read()
+            except BaseException:  # a time-out of the app's: what has changed is not told again
+                picture._index.unload()
+                picture._peers.rest()
+                raise
+            return call(picture, *args, **kwargs)
+
+    return read  # type: ignore[return-value]  # the same parameters
 
 
 class Picture:
@@ -117,64 +137,64 @@ class Picture:
 
     # -- the calls -----------------------------------------------------------------------------
 
+    @_reading
     def stats(self) -> Json:
         """Return the numbers of the whole app (``stats`` in the contract)."""
-        with self:
-            return numbers.unshared(self._stats())
+        return numbers.unshared(self._stats())
 
+    @_reading
     def users(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return signed-in users with a session, last seen first."""
-        with self:
-            if q or only:
-                ids = self._select(q, only).users()
-                return self._found(self._users(ids, limit), len(ids))
-            return self._page(self._user_items, limit, len(self._index.users), "")
+        if q or only:
+            ids = self._select(q, only).users()
+            return self._found(self._users(ids, limit), len(ids))
+        return self._page(self._user_items, limit, len(self._index.users), "")
 
+    @_reading
     def active_users(self, limit: int = 100) -> list[Json]:
         """Return the users who are active, last seen first."""
-        with self:
-            return active(self._user_items, limit, len(self._index.users))
+        return active(self._user_items, limit, len(self._index.users))
 
+    @_reading
     def sessions(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return the sessions not yet ended, last seen first."""
-        with self:
-            if q or only:
-                keys = self._select(q, only).sessions()
-                return self._found(rendered(keys, self._render.session, limit), len(keys))
-            return self._page(self._session_items, limit, len(self._index.sessions), "")
+        if q or only:
+            keys = self._select(q, only).sessions()
+            return self._found(rendered(keys, self._render.session, limit), len(keys))
+        return self._page(self._session_items, limit, len(self._index.sessions), "")
 
+    @_reading
     def active_sessions(self, limit: int = 100) -> list[Json]:
         """Return the sessions that are active, last seen first."""
-        with self:
-            return active(self._session_items, limit, len(self._index.sessions))
+        return active(self._session_items, limit, len(self._index.sessions))
 
+    @_reading
     def activities(self, limit: int = 100, q: str = "", only: Filter | None = None) -> Json:
         """Return the feed, newest first."""
-        with self:
-            most = self._settings.history_size
-            if q or only:
-                found = self._select(q, only).activities(most)
-                return self._found(iter(found[:limit]), len(found))
-            total = sum(len(source.feed()) for source in self._sources)
-            return self._found(iter(self._feed(limit)), min(total, most))
+        most = self._settings.history_size
+        if q or only:
+            found = self._select(q, only).activities(most)
+            return self._found(iter(found[:limit]), len(found))
+        total = sum(len(source.feed()) for source in self._sources)
+        return self._found(iter(self._feed(limit)), min(total, most))
 
+    @_reading
     def endpoints(self, limit: int = 100, q: str = "") -> Json:
         """Return the endpoints, most requests first, then by name."""
-        with self:
-            items = [{**one, "latency_ms": {**one["latency_ms"]}} for one in self._endpoint_items()]
-            return self._page(lambda most: iter(items[:most]), limit, len(items), q)
+        items = [{**one, "latency_ms": {**one["latency_ms"]}} for one in self._endpoint_items()]
+        return self._page(lambda most: iter(items[:most]), limit, len(items), q)
 
+    @_reading
     def in_flight(self, limit: int = 100, q: str = "") -> Json:
         """Return the requests that have not ended, oldest first."""
-        with self:
-            items = self._in_flight_items(0)
-            return self._page(lambda most: iter(items[:most]), limit, len(items), q)
+        items = self._in_flight_items(0)
+        return self._page(lambda most: iter(items[:most]), limit, len(items), q)
 
+    @_reading
     def workers(self, limit: int = 100, q: str = "") -> Json:
         """Return the workers of this picture, oldest first."""
-        with self:
-            items = self._worker_items()
-            return self._page(lambda most: iter(items[:most]), limit, len(items), q)
+        items = self._worker_items()
+        return self._page(lambda most: iter(items[:most]), limit, len(items), q)
 
     def health(self) -> Json:
         """Return whether the monitor itself is well."""
@@ -182,37 +202,37 @@ class Picture:
             self._peers.look()
         return self._around.health()
 
+    @_reading
     def session(self, session_id: str) -> Json | None:
         """Return one session with its newest activities and why it is shown; None for none."""
-        with self:
-            key = self._key(session_id)
-            found = None if key is None else self._render.session(key)
-            if key is None or found is None:
-                return None
-            parts = self._render.parts(key)
-            is_joined, is_busy = key in self._index.joined, key in self._busy
-            why = reasons.why(parts, self._around.identified_by, is_joined, is_busy, self._settings)
-            return {**found, "activities": self._history([key]), "why": why}
+        key = self._key(session_id)
+        found = None if key is None else self._render.session(key)
+        if key is None or found is None:
+            return None
+        parts = self._render.parts(key)
+        is_joined, is_busy = key in self._index.joined, key in self._busy
+        why = reasons.why(parts, self._around.identified_by, is_joined, is_busy, self._settings)
+        return {**found, "activities": self._history([key]), "why": why}
 
+    @_reading
     def user(self, user_id: str) -> Json | None:
         """Return a user with their sessions, last seen first, and the newest of what they did."""
-        with self:
-            found = self._render.user_id_of(user_id)
-            user = None if found is None else self._render.user(found)
-            if found is None or user is None:
-                return None
-            keys = self._index.sessions.ordered(self._index.keys_of(found))
-            sessions = list(rendered(keys, self._render.session, _MOST_OF_USER))
-            return {"user": user, "sessions": sessions, "activities": self._history(keys)}
+        found = self._render.user_id_of(user_id)
+        user = None if found is None else self._render.user(found)
+        if found is None or user is None:
+            return None
+        keys = self._index.sessions.ordered(self._index.keys_of(found))
+        sessions = list(rendered(keys, self._render.session, _MOST_OF_USER))
+        return {"user": user, "sessions": sessions, "activities": self._history(keys)}
 
+    @_reading
     def ending(self, session_id: str) -> Ending | None:
         """Return all that ends together with a session, None when there is none."""
-        with self:
-            key = self._key(session_id)
-            parts = [] if key is None else self._render.parts(key)
-            if key is None or not parts:
-                return None
-            return endings.of(key, parts, self._index, self._tracker.sessions.anonymous_key)
+        key = self._key(session_id)
+        parts = [] if key is None else self._render.parts(key)
+        if key is None or not parts:
+            return None
+        return endings.of(key, parts, self._index, self._tracker.sessions.anonymous_key)
 
     def ended_at(self, session_id: str) -> float | None:
         """Return when a session ended, while that is remembered."""
@@ -225,19 +245,19 @@ class Picture:
         ended_ms = self._index.departures.ended_ms(key)
         return None if ended_ms is None else ended_ms / 1000
 
+    @_reading
     def snapshot(self, limit: int = 100) -> Json:
         """Return what a stream begins with: every list's first items."""
-        with self:
-            return {
-                "as_of": self._clock.now_at(),
-                "stats": self._stats(),
-                "users": self._first("users", limit, self._render.first_users),
-                "sessions": self._first("sessions", limit, self._render.first_sessions),
-                "activities": self._first("activities", limit, self._feed),
-                "endpoints": self._endpoint_items()[:limit],
-                "in_flight": self._in_flight_items(1000)[:limit],
-                "workers": self._worker_items()[:limit],
-            }
+        return {
+            "as_of": self._clock.now_at(),
+            "stats": self._stats(),
+            "users": self._first("users", limit, self._render.first_users),
+            "sessions": self._first("sessions", limit, self._render.first_sessions),
+            "activities": self._first("activities", limit, self._feed),
+            "endpoints": self._endpoint_items()[:limit],
+            "in_flight": self._in_flight_items(1000)[:limit],
+            "workers": self._worker_items()[:limit],
+        }
 
     def resumed(self, place: Place, base: Json, base_cursor: int) -> Json | None:
         """Return the update from another worker's place to a snapshot, see ``resumption``."""
@@ -250,11 +270,8 @@ class Picture:
     def describe(self, notice: Notice) -> Json:
         """Return a session that a signal tells of; it may have ended."""
         key = notice.key or 0
-        parts = [
-            Part(self._own, key, row, rows.head_of(row))
-            for row in (notice.row, notice.guest)
-            if row is not None
-        ]
+        given = [row for row in (notice.row, notice.guest) if row is not None]
+        parts = [Part(self._own, key, row, rows.head_of(row)) for row in given]
         return shapes.session(key, parts, notice.person, False, self._render.sight)
 
     def describe_activity(self, item: FeedItem) -> Json:
@@ -272,23 +289,6 @@ class Picture:
                 self._sources[1:] = []
                 for one in (self, self.masked):
                     one._forget_cached()
-
-    def __enter__(self) -> None:
-        """Begin a read: everything this process has seen before it is in the picture."""
-        self._around.fold()
-        self._around.tell()
-        self._lock.acquire()
-        try:
-            self._read()
-        except BaseException:  # a time-out of the app's: what has changed is not told again
-            self._index.unload()
-            self._peers.rest()
-            self._lock.release()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        """End it."""
-        self._lock.release()
 
     def _read(self) -> None:
         """Take in what there is; by far the most who ask find nothing new."""

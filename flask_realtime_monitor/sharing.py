@@ -215,7 +215,7 @@ class Sharing:
 
     def announce(self, note: Json) -> None:
         """Tell all workers at once what this one has done already."""
-        with self._tracker.locked():
+        with self._tracker.lock:
             if self._tracker.notes is not None:
                 self._tracker.notes.append(note)
         self._hear(note)

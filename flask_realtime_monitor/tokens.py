@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
+from hmac import compare_digest, digest
 
 _DAY_S = 86_400
 
@@ -33,7 +33,7 @@ class Tokens:
         sent = token.encode("utf-8", "surrogatepass")
         today = self._today()
         return any(
-            hmac.compare_digest(sent, self._of(user_id, day).encode()) for day in (today, today - 1)
+            compare_digest(sent, self._of(user_id, day).encode()) for day in (today, today - 1)
         )
 
     def _today(self) -> int:
@@ -41,4 +41,4 @@ class Tokens:
 
     def _of(self, user_id: str | None, day: int) -> str:
         whose = b"nobody" if user_id is None else b"user " + user_id.encode("utf-8", "replace")
-        return hmac.digest(self._secret(), b"page %d %s" % (day, whose), "sha256").hex()
+        return digest(self._secret(), b"page %d %s" % (day, whose), "sha256").hex()

@@ -1,6 +1,8 @@
 """What this worker saw: its sessions, the feed and the counters, behind one lock.
 
-No Flask, no gevent, no I/O; nothing under the lock can switch to another greenlet.
+No Flask, no gevent, no I/O; nothing under the lock can switch to another greenlet. It is taken by
+``with`` on the lock itself and in no other way: an app's time-out by a signal may raise after any
+call, and where a function of ours were to take the lock, or to let it go, it would stay taken.
 """
 
 from __future__ import annotations
@@ -10,8 +12,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from . import rows
@@ -51,7 +52,9 @@ class Tracker:
 
     def __init__(self, settings: Settings, clock: Clock, visitors: Visitors | None = None) -> None:
         self.clock = clock
-        self._lock = threading.Lock()
+        #: Held, nothing changes; nothing within may switch.
+        self.lock = threading.Lock()
+        #: How long it was waited for to record something.
         self.lock_wait_us = Histogram()
         self.visitors = visitors or Visitors(
             lambda _day: secrets.token_bytes(16),
@@ -87,14 +90,18 @@ class Tracker:
     def fold(self, records: Iterable[Record], *, notice: bool = False) -> list[Notice]:
         """Take in a batch of activities; return what signals will tell, if ``notice``."""
         sessions = self.sessions
-        self._acquire()
-        try:
-            sessions.notices = [] if notice else None
-            self._fold(records)
-            return sessions.notices or []
-        finally:
-            sessions.notices = None
-            self._lock.release()
+        began_s = time.perf_counter() if self.lock.locked() else None
+        with self.lock:
+            try:
+                waited_s = 0.0 if began_s is None else time.perf_counter() - began_s
+                self.lock_wait_us.add(waited_s * 1e6)
+                sessions.notices = [] if notice else None
+                self._fold(records)
+                return sessions.notices or []
+            finally:
+                sessions.notices = None
+                if self.feed:  # cut short it may have gone on without having said so
+                    self.feed_number = max(self.feed_number, self.feed[-1].number)
 
     def _fold(self, records: Iterable[Record]) -> None:  # noqa: PLR0912, PLR0915
         """Add each activity to its session, the feed and the counters.
@@ -216,20 +223,10 @@ class Tracker:
             self._places[endpoint, rule] = place
         return place
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock: nothing changes meanwhile, and nothing within may switch."""
-        self._acquire()
-        try:
-            yield
-        finally:
-            self._lock.release()
-
     def exclude(self, n: int = 1) -> None:
         """Count requests that are not recorded."""
-        self._acquire()
-        self.traffic.excluded += n
-        self._lock.release()
+        with self.lock:
+            self.traffic.excluded += n
 
     def _add_event(self, record: Record) -> tuple[int | None, int]:
         """Add what is no request to its session; it begins none and keeps none alive."""
@@ -303,16 +300,15 @@ class Tracker:
             most: how many rows at once.
         """
         sessions = self.sessions
-        self._acquire()
-        try:
-            notices, self.ended_notices = self.ended_notices, []
-            sessions.notices = notices
-            now_ms = self.clock.now_ms()
-            self.traffic.expire(now_ms)
-            return notices, sessions.expire(now_ms, busy, most)
-        finally:
-            sessions.notices = None
-            self._lock.release()
+        with self.lock:
+            try:
+                notices, self.ended_notices = self.ended_notices, []
+                sessions.notices = notices
+                now_ms = self.clock.now_ms()
+                self.traffic.expire(now_ms)
+                return notices, sessions.expire(now_ms, busy, most)
+            finally:
+                sessions.notices = None
 
     def forget(self, user_id: str) -> int:
         """Erase a user: sessions (with the guest part), feed and side table; return how many."""
@@ -322,8 +318,7 @@ class Tracker:
         return self._forget(user_id)
 
     def _forget(self, user_id: str) -> int:
-        self._acquire()
-        try:
+        with self.lock:
             gone = self.sessions.forget(user_id, self.clock.now_ms())
             kept = [
                 item
@@ -339,8 +334,6 @@ class Tracker:
             if self.notes is not None:
                 self.erased.append(user_id)
             return len(gone)
-        finally:
-            self._lock.release()
 
     def _sign_out(self, record: Record) -> None:
         at_ms = record.at_ms + self.clock.offset_ms
@@ -351,7 +344,7 @@ class Tracker:
 
     def take_note(self, note: Mapping[str, Any]) -> None:
         """Do what another worker's note says."""
-        with self.locked():
+        with self.lock:
             if note["kind"] == "out":
                 at_ms = int(note["at_ms"])
                 self.sessions.sign_out_elsewhere(
@@ -366,23 +359,23 @@ class Tracker:
 
     def take_notes(self) -> list[dict[str, Any]]:
         """Take what other workers must be told by name: sign-outs and erasures."""
-        with self.locked():
+        with self.lock:
             notes, self.notes = self.notes or [], []
         return notes
 
     def put_back_notes(self, notes: list[dict[str, Any]]) -> None:
         """They could not be told: they are to be taken again."""
-        with self.locked():
+        with self.lock:
             self.notes = notes + (self.notes or [])
 
     def timed_out(self, bucket: int, before_ms: int) -> set[int]:
         """Return a bucket's sessions that were not seen since ``before_ms``."""
-        with self.locked():
+        with self.lock:
             return self.sessions.timed_out(bucket, before_ms)
 
     def end(self, keys: Iterable[int]) -> None:
         """End some sessions; signals tell of it when next something is folded."""
-        with self.locked():
+        with self.lock:
             ended: list[Notice] = []
             self.sessions.notices = ended
             self.sessions.end(keys, self.clock.now_ms())
@@ -393,10 +386,9 @@ class Tracker:
 
     def watch(self) -> None:
         """Begin to note which sessions change."""
-        self._acquire()
-        self.sessions.changed = {}
-        self._forgotten = False
-        self._lock.release()
+        with self.lock:
+            self.sessions.changed = {}
+            self._forgotten = False
 
     def unwatch(self) -> None:
         """Stop noting changes."""
@@ -406,12 +398,11 @@ class Tracker:
         """Return what has changed since the last call, and begin anew."""
         if not self.sessions.changed and not self._forgotten:
             return Change({}, False)
-        self._acquire()
-        changes = Change(self.sessions.changed or {}, self._forgotten)
-        self.sessions.changed = {}
-        self._forgotten = False
-        self._lock.release()
-        return changes
+        with self.lock:
+            changes = Change(self.sessions.changed or {}, self._forgotten)
+            self.sessions.changed = {}
+            self._forgotten = False
+            return changes
 
     @property
     def rare_count(self) -> int:
@@ -430,11 +421,3 @@ class Tracker:
             + 250 * len(self._rare_order)
             + 600 * len(self.feed)
         )
-
-    def _acquire(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            began = time.perf_counter()
-            self._lock.acquire()
-            self.lock_wait_us.add((time.perf_counter() - began) * 1e6)
-        else:
-            self.lock_wait_us.add(0.0)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import hmac
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask, Response
 from flask_login import LoginManager, UserMixin, login_user
 
-from flask_realtime_monitor import ConfigError, RealtimeMonitor
+from flask_realtime_monitor import ConfigError, RealtimeMonitor, access
+from flask_realtime_monitor.access import Access
 from flask_realtime_monitor.gates import login_attribute
+from flask_realtime_monitor.tokens import Tokens
 
 from .support.apps import House
 
@@ -113,6 +117,55 @@ def test_the_metrics_token_may_be_any_text() -> None:
     sent = "Bearer schlüssel-für-metriken".encode().decode("latin-1")
     found = house.client.get("/monitor/metrics", headers={"Authorization": sent})
     assert found.status_code == 200
+
+
+SECRET = "a-secret-of-enough-length"
+NEAR = [
+    "x",
+    SECRET[0],
+    SECRET[:-1],
+    SECRET[:-1] + "x",
+    "x" + SECRET[1:],
+    SECRET + "x",
+    SECRET.upper(),
+    "x" * len(SECRET),
+    "x" * 4000,
+    "tök" + SECRET,
+]
+
+
+@pytest.mark.parametrize("what", ["metrics", "wall", "page"])
+def test_how_near_a_wrong_token_is_cannot_be_told_from_the_time_it_takes(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong, and where, all of it is compared with all of the right one, at once.
+
+    The right one comes second: by its length, which is always the same, the time goes.
+    """
+    compared: list[tuple[bytes, bytes]] = []
+
+    def noting(sent: bytes, right: bytes) -> bool:
+        compared.append((sent, right))
+        return hmac.compare_digest(sent, right)
+
+    asked = Access(lambda: None, SECRET, SECRET)
+    tokens = Tokens(lambda: b"key", lambda: 86_400.0 * 20_000)
+    tries: dict[str, Callable[[str], bool]] = {
+        "metrics": lambda one: asked.opens_metrics("Bearer " + one.encode().decode("latin-1")),
+        "wall": asked.opens_wall,
+        "page": lambda one: tokens.fits(one, "ana"),
+    }
+    right = {"metrics": [SECRET], "wall": [SECRET]}.get(what) or [
+        Tokens(lambda: b"key", lambda day=day: 86_400.0 * day).make("ana")
+        for day in (20_000, 19_999)
+    ]
+    assert tries[what](right[0])
+    monkeypatch.setattr(access, "compare_digest", noting)
+    monkeypatch.setattr("flask_realtime_monitor.tokens.compare_digest", noting)
+    for wrong in [*NEAR, right[0][:-1], right[0] + "x"]:
+        compared.clear()
+        assert not tries[what](wrong)
+        assert compared == [(wrong.encode(), one.encode()) for one in right], wrong
 
 
 def test_the_gate_for_flask_login_lets_in_whose_attribute_is_true() -> None:

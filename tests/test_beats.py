@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from flask_realtime_monitor import beats
 
+from .support.descriptors import none_left
+
 
 def beat(requests: int, errors: int = 0, **dropped: int) -> bytes:
     totals = {
@@ -64,3 +66,14 @@ def test_a_worker_of_another_machine_is_gone_after_a_while() -> None:
     there = {"boot": "another", "pid": os.getpid(), "born": 1}
     assert not beats.is_gone(there, beats.GONE_S)
     assert beats.is_gone(there, beats.GONE_S + 1)
+
+
+def test_who_cannot_be_looked_for_is_not_gone() -> None:
+    """At the limit of descriptors a worker must not take all others for dead."""
+    parent = os.getppid()
+    theirs = {"boot": beats.machine(), "pid": parent, "born": beats.born_at(parent)}
+    with none_left():
+        with pytest.raises(OSError, match="Too many open files"):
+            beats.born_at(parent)
+        assert not beats.is_gone(theirs, 0)
+        assert beats.is_gone(theirs, beats.GONE_S + 1)

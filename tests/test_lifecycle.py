@@ -6,14 +6,16 @@ import logging
 from typing import Any
 
 import pytest
+import werkzeug
 from flask import Blueprint, Flask, Request, Response, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from werkzeug.test import Client, EnvironBuilder, run_wsgi_app
 
 from flask_realtime_monitor import RealtimeMonitor
+from flask_realtime_monitor.state import EXTENSION
 from flask_realtime_monitor.testing import strict
 
-from .apps.lifecycle import create_app
+from .apps.lifecycle import bare_app, create_app
 
 
 @pytest.fixture(autouse=True)
@@ -325,6 +327,24 @@ def test_what_a_middleware_answers_is_no_request_of_the_app(
     assert Client(app).get("/ping-me").text == "pong"
     stats = monitor.get_stats()
     assert (stats["requests_total"], stats["in_flight"]) == (0, 0)
+
+
+def test_a_middleware_s_own_request_is_in_flight_without_a_route() -> None:
+    """A Request of Werkzeug's own lies in the environ where Flask's will be."""
+    app, shown = bare_app(), []
+    inner = app.wsgi_app
+
+    def middleware(environ: Any, start_response: Any) -> Any:
+        assert werkzeug.Request(environ).path == "/data"
+        shown.extend(app.extensions[EXTENSION].live.picture.in_flight()["items"])
+        return inner(environ, start_response)
+
+    app.wsgi_app = middleware  # type: ignore[method-assign]
+    monitor = RealtimeMonitor(app)
+    strict(app)
+    assert Client(app).get("/data").status_code == 200
+    assert [(one["path"], one["endpoint"]) for one in shown] == [("/data", "(unmatched)")]
+    assert only(monitor)["endpoint"].startswith("data")
 
 
 def test_a_failing_teardown_passes_and_the_request_counts(

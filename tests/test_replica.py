@@ -110,7 +110,7 @@ def test_a_session_that_begins_anew_under_its_key_has_nothing_of_the_old_one() -
     pair, replica = Pair(), Pair().replica()
     pair.visit(path="/old")
     replica.take(pair.frame())
-    with pair.bench.tracker.locked():
+    with pair.bench.tracker.lock:
         pair.bench.tracker.sessions.end([1], pair.bench.tracker.clock.now_ms())
     pair.visit(path="/new")
     replica.take(pair.frame())
@@ -252,7 +252,7 @@ def test_the_short_way_of_a_row_leads_where_the_long_one_does(
         title = random.choice([None, None, "title"])
         pair.visit(visitor, user, kind=kind, path=path, title=title, name=kind)
         if then == "end":
-            with pair.bench.tracker.locked():
+            with pair.bench.tracker.lock:
                 pair.bench.tracker.sessions.end([1, 2], pair.bench.tracker.clock.now_ms())
         elif then == "forget":
             pair.bench.tracker.forget("ana")

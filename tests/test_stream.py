@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from .support import streaming
 from .support.gunicorn_server import GunicornServer
 from .support.merging import comparable, merged
+from .support.sse import Event
+from .support.streaming import StreamingServer
 from .support.viewer import Viewer
-from .support.waiting import wait_until
+from .support.waiting import DEADLINE_S, wait_until
 
 pytestmark = pytest.mark.server
 ADMIN = {"X_Admin": "yes"}
+Own = Callable[..., StreamingServer]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +76,65 @@ def test_updates_merge_to_the_snapshot_of_the_later_moment(server: GunicornServe
         while viewer.events[-1].id != later.id:  # the other's coming is news as well
             held = merged(held, viewer.next("update").data)
     assert comparable(held) == comparable(later.data)
+
+
+def followed(server: StreamingServer, coding: str, begins: threading.Event) -> list[Event]:
+    """Watch from some moment on until the last request is told; return all that came."""
+    assert begins.wait(DEADLINE_S)
+    with Viewer(server, Accept_Encoding=coding, **streaming.ADMIN) as viewer:
+        return read_to(viewer, "/page/last")
+
+
+def read_to(viewer: Viewer, what: str) -> list[Event]:
+    while what not in str(viewer.next().data.get("activities")):
+        pass
+    return viewer.events
+
+
+def states_of(came: list[Event]) -> dict[str, Any]:
+    """Return, by the event's id, what a viewer shows after each event."""
+    states, held = {}, came[0].data
+    for event in came:
+        held = event.data if event.event == "snapshot" else merged(held, event.data)
+        states[event.id or ""] = comparable(held)
+    return states
+
+
+def test_whenever_somebody_came_all_show_the_same_at_each_moment(own: Own) -> None:
+    """Viewers come while requests do, and more of those than lists hold; ids name the moments."""
+    server, chance = own(UPDATE_INTERVAL=0.1), random.Random(35)
+    count = 1500
+    begins = {number: threading.Event() for number in chance.sample(range(1, count), 10)}
+    with ThreadPoolExecutor(11) as pool, Viewer(server, **streaming.ADMIN) as first:
+        all_of_it = pool.submit(read_to, first, "/page/after-all")
+        following = [
+            pool.submit(followed, server, ("gzip", "identity")[n % 2], begin)
+            for n, begin in enumerate(begins.values())
+        ]
+        for number in range(count):
+            headers = {"User_Agent": f"agent {chance.randint(1, 200)}"}
+            if chance.random() < 0.5:
+                headers["X_User"] = f"u{chance.randint(1, 150)}"
+            server.ask(f"/page/{number % 30}", **headers)
+            if number in begins:
+                begins[number].set()
+        server.ask("/page/last")
+        told = [one.result() for one in following]
+        wait_until(lambda: server.viewers == 1, "only the first is left")
+        server.ask("/page/after-all")
+        all_of_it.result()
+        with Viewer(server, **streaming.ADMIN) as late:
+            told.append([late.next()])
+            while told[-1][0].id not in [event.id for event in first.events]:
+                first.next()  # the other's coming is news as well
+    shown = states_of(first.events)
+    last = shown[told[-1][0].id or ""]
+    assert (last["stats"]["requests_total"], last["stats"]["total_sessions"] > 100) == (1502, True)
+    for came in told:
+        assert came[0].event == "snapshot"
+        states = {id: state for id, state in states_of(came).items() if id in shown}
+        assert states, "the first has skipped all of it"
+        assert states == {id: shown[id] for id in states}
 
 
 def test_nothing_changed_is_only_a_heartbeat(server: GunicornServer) -> None:

@@ -10,11 +10,17 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
+from threading import Event
+from time import monotonic, time
+from typing import Any
 
 import pytest
 
 from .support.gunicorn_server import GunicornServer, is_alive
+from .support.lines import Line
 from .support.networks import Network
 from .support.viewer import Viewer
 from .support.waiting import wait_until
@@ -22,6 +28,7 @@ from .support.waiting import wait_until
 pytestmark = pytest.mark.server
 Serve = Callable[..., GunicornServer]
 Watch = Callable[[GunicornServer, int, str], list[Viewer]]
+HalfOpen = Callable[[GunicornServer, int], list[socket.socket]]
 PATIENT = ("--graceful-timeout", "30")
 
 
@@ -29,7 +36,7 @@ PATIENT = ("--graceful-timeout", "30")
 def serve() -> Iterator[Serve]:
     made: list[GunicornServer] = []
 
-    def start(*options: str, **settings: str) -> GunicornServer:
+    def start(*options: str, **settings: Any) -> GunicornServer:
         made.append(GunicornServer("tests.apps.watching:app", *options, **settings))
         return made[-1]
 
@@ -222,6 +229,146 @@ def test_a_viewer_for_every_second_descriptor_and_no_more(serve: Serve, watch: W
     assert soft == hard
     used = {one["name"]: one["limit"] for one in server.json("health", Cookie=cookie)["limits"]}
     assert used["viewers"] == min(int(soft), 1_048_576) // 2
+
+
+def descriptors(pid: int) -> int:
+    """Return how many a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture
+def half_open() -> Iterator[HalfOpen]:
+    """Connect, and say nothing, or half of what is to be said; closed at the end."""
+    opened: list[socket.socket] = []
+
+    def connect(server: GunicornServer, count: int) -> list[socket.socket]:
+        found = [socket.create_connection((server.address, server.port)) for _ in range(count)]
+        opened.extend(found)
+        for one in found[::2]:
+            one.sendall(b"GET /pid HTTP/1.1\r\nHost: x\r\nUser-Ag")
+        return found
+
+    yield connect
+    for one in opened:
+        one.close()
+
+
+def all_see(watching: list[Viewer], what: str) -> None:
+    """Read each viewer's updates until something is told."""
+    for one in watching:
+        while what not in str(one.events[-1].data):
+            one.next("update")
+
+
+def test_who_connects_and_asks_nothing_takes_nothing_from_viewers(
+    serve: Serve, watch: Watch, half_open: HalfOpen
+) -> None:
+    """With all of the server's connections taken the streams go on, and nothing is left of it."""
+    server = serve("--worker-connections", "20", "--keep-alive", "60")
+    cookie = admin(server)
+    (pid,) = server.workers()
+    watching = watch(server, 30, cookie)
+    line = Line(server)
+    before = descriptors(pid)
+    silent = half_open(server, 300)
+    wait_until(lambda: descriptors(pid) == before + 19, "all connections are taken")
+    line.get("/no-such-page/meanwhile")
+    all_see(watching, "/no-such-page/meanwhile")
+    assert descriptors(pid) == before + 19
+    line.close()
+    for one in silent:
+        one.close()
+    assert server.ask("/pid")[0] == 200
+    wait_until(lambda: descriptors(pid) < before, "nothing is held for who has gone")
+    stats = server.json("stats", Cookie=cookie)
+    assert (stats["viewers"], stats["in_flight"]) == (30, 0)
+    all_see(watching, "/pid")
+    assert problems(server) == ""
+
+
+@pytest.mark.parametrize(("most", "places"), [("0", 64), ("1000", 96)], ids=["derived", "set"])
+def test_without_a_descriptor_left_streams_go_on_and_nothing_spins(
+    serve: Serve, watch: Watch, half_open: HalfOpen, most: str, places: int
+) -> None:
+    """Viewers leave some to the app, also where more of them were allowed than there are."""
+    limited = ("prlimit", "--nofile=128:128")
+    server = serve("--keep-alive", "60", within=limited, MAX_VIEWERS=most)
+    cookie = admin(server)
+    (pid,) = server.workers()
+    line = Line(server)
+    watching = watch(server, places, cookie)
+    with Viewer(server, Cookie=cookie) as refused:
+        assert refused.answer.status == 503
+    silent = half_open(server, 128)
+    wait_until(lambda: descriptors(pid) == 128, "no descriptor is left")
+    wait_until(lambda: "Too many open files" in server.log(), "the server has noticed")
+    line.get("/no-such-page/meanwhile")
+    all_see(watching, "/no-such-page/meanwhile")
+    began_s, used_s, said = monotonic(), cpu_s(pid), server.log().count("Too many open files")
+    watching[0].until_comments(watching[0].parser.comments + 3)  # heartbeats of a second each
+    assert cpu_s(pid) - used_s < (monotonic() - began_s) / 4
+    assert server.log().count("Too many open files") - said < 100
+    for one in (line, *silent):
+        one.close()
+    assert server.ask("/pid")[0] == 200
+    for viewer in watching:
+        viewer.close()
+    wait_until(lambda: viewers(server, cookie) == 0, "they have left")
+    watch(server, places, cookie)
+
+
+def test_while_the_app_lets_nobody_work_nobody_is_gone_and_then_all_comes_at_once(
+    serve: Serve, watch: Watch, lines_to: Callable[..., list[Line]]
+) -> None:
+    """Afterwards what was missed comes at once, not tick by tick; and nobody was taken for gone."""
+    server = serve("--workers", "2", "--keep-alive", "60", UPDATE_INTERVAL="0.5")
+    cookie = admin(server)
+    (viewer,) = watch(server, 1, cookie)
+    busy = server.holder(viewer.local_port)
+    assert busy is not None
+    other = next(line for line in lines_to(server) if line.pid != busy)
+    waiting = [line for _ in range(6) for line in lines_to(server) if line.pid == busy]
+    told: list[list[dict[str, Any]]] = []
+    is_over = Event()
+
+    def go_on(line: Line) -> None:
+        while not is_over.is_set():
+            line.get("/no-such-page/after")
+
+    with ThreadPoolExecutor(len(waiting)) as pool:
+        used_s, first, *others = cpu_s(busy), *waiting
+        spun = pool.submit(first.get, "/spin/3.0")
+        wait_until(lambda: cpu_s(busy) - used_s > 0.3, "it spins")
+        after = [pool.submit(go_on, line) for line in others]
+        try:
+            while not spun.done():
+                other.get("/no-such-page/meanwhile")
+                workers = json.loads(other.get("/monitor/api/v1/workers", Cookie=cookie))
+                told.append(workers["items"])
+            ended_at = time()
+            while sum(event.data["as_of"] > ended_at for event in viewer.events) < 3:
+                viewer.next("update")
+        finally:
+            is_over.set()
+        assert [one.result() for one in after] == [None] * len(after)
+    for items in told:
+        assert [one["is_reporting"] for one in items] == [True, True]
+    came_at = [event.data["as_of"] for event in viewer.events]
+    pauses_s = [later - at for at, later in pairwise(came_at)]
+    missed = pauses_s.index(max(pauses_s)) + 1
+    assert pauses_s[missed - 1] > 2.0, "it let us work"
+    assert viewer.events[missed].data["stats"]["requests_total"] > len(told)
+    assert min(pauses_s[1:]) > 0.1, "each missed tick was made good"
+    for event in viewer.events[1:]:
+        assert "workers" not in event.data.get("removed", {})
+        assert all(one.get("is_reporting", True) for one in event.data.get("workers", ()))
+    assert problems(server) == ""
 
 
 # -- viewers who are slow, or gone ---------------------------------------------------------------

@@ -93,9 +93,9 @@ class RequestRecorder:
         if _KEEP in environ:
             entry.extras.kept = environ[_KEEP]
         environ[_KEEP] = entry.keep
-        self._open[entry] = None
         if not len(self._queue) & _SAMPLE:
             entry.cost_s = _now_s() - entry.started_s
+        self._open[entry] = None  # last: cut short before it, nothing is left in flight
         return entry
 
     def crashed(self, entry: Entry, error: BaseException) -> None:
@@ -103,9 +103,11 @@ class RequestRecorder:
 
         A websocket of flask-sock's ends by StopIteration, which tells gunicorn to send nothing.
         """
-        if not isinstance(error, StopIteration):
-            entry.fail(error)
-        self._end(entry)
+        try:
+            if not isinstance(error, StopIteration):
+                entry.fail(error)
+        finally:
+            self._end(entry)
 
     def answered(self, entry: Entry, body: Iterable[bytes]) -> Iterable[bytes]:
         """The app returned; return the body to send, followed where it is not whole yet."""
@@ -309,6 +311,8 @@ class RequestRecorder:
         if not environ:
             return None  # it has ended while we looked
         request = entry.request or environ.get("werkzeug.request")
+        if not hasattr(request, "url_rule"):
+            request = None  # a middleware's, which knows nothing of Flask's routes
         route = None if request is None else request.url_rule
         endpoint, rule = (None, None) if route is None else (route.endpoint, route.rule)
         agent = environ.get("HTTP_USER_AGENT", "")

@@ -110,7 +110,8 @@ def gunicorn_master() -> Master | None:
 def is_alive(master: Master) -> bool:
     """Whether that very process still runs."""
     if master.start and os.path.exists("/proc/self/stat"):
-        return _start(master.pid) == master.start
+        with suppress(OSError):  # no file can be opened any more, say
+            return _start(master.pid) == master.start
     try:
         os.kill(master.pid, 0)
     except ProcessLookupError:
@@ -130,12 +131,16 @@ def boot_id() -> str:
 
 
 def _start(pid: int) -> int | None:
-    """Return when a process started, in the system's ticks; None if it is none or a zombie."""
+    """Return when a process started, in the system's ticks; None if it is none or a zombie.
+
+    Raises:
+        OSError: it cannot be looked for now.
+    """
     try:
         with open(f"/proc/{pid}/stat") as told:
             # The name, in brackets, may hold anything, so count from its end.
             state, *rest = told.read().rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return None if state in "ZX" else int(rest[18])
 

@@ -18,7 +18,7 @@ from flask_realtime_monitor.gates import login_attribute
 app = Flask("watching")
 app.secret_key = "of the tests"
 app.config.update(
-    REALTIME_MONITOR_UPDATE_INTERVAL=0.2,
+    REALTIME_MONITOR_UPDATE_INTERVAL=float(os.environ.get("UPDATE_INTERVAL", "0.2")),
     REALTIME_MONITOR_HEARTBEAT_INTERVAL=1,
     REALTIME_MONITOR_REAUTHORIZE_INTERVAL=float(os.environ.get("REAUTHORIZE_INTERVAL", "0.5")),
     REALTIME_MONITOR_STREAM_MAX_AGE=float(os.environ.get("STREAM_MAX_AGE", "0")),
@@ -111,6 +111,15 @@ def pid() -> str:
 def slow(seconds: float) -> str:
     time.sleep(seconds)
     return "slow"
+
+
+@app.get("/spin/<float:seconds>")
+def spin(seconds: float) -> str:
+    """Let no other greenlet do anything."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        pass
+    return "spun"
 
 
 @app.get("/asked")

@@ -23,6 +23,7 @@ from flask_realtime_monitor.stores.place import (
     gunicorn_master,
     is_alive,
 )
+from tests.support.descriptors import none_left
 from tests.support.gunicorn_server import GunicornServer
 from tests.support.waiting import wait_until
 
@@ -150,6 +151,9 @@ def test_this_process_lives_and_is_no_worker() -> None:
     assert not is_alive(Master(os.getpid(), OURS.start + 1))
     assert not is_alive(DEAD)
     assert not is_alive(Master(DEAD.pid, 0))
+    with none_left():  # what cannot be looked up now is not dead: its file would go
+        assert is_alive(OURS)
+        assert not is_alive(DEAD)
 
 
 def test_without_a_worker_s_id_auto_shares_nothing() -> None:

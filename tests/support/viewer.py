@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPResponse
 from time import monotonic
 from types import TracebackType
@@ -25,6 +27,9 @@ class Viewer:
 
     def __init__(self, server: Server, path: str = "/monitor/stream", **headers: str):
         self.answer, self._connection = server.open(path, **headers)
+        self._unpack: Callable[[bytes], bytes] = bytes
+        if self.answer.getheader("Content-Encoding") == "gzip":
+            self._unpack = zlib.decompressobj(31).decompress
         self.parser = Parser()
         self.events: list[Event] = []
         self._unread: list[Event] = []
@@ -96,6 +101,6 @@ class Viewer:
         except TimeoutError as error:
             raise AssertionError(f"no {what} in time") from error
         if data:
-            self._unread += self.parser.feed(data)
+            self._unread += self.parser.feed(self._unpack(data))
         else:
             self.is_over = True
