@@ -11,6 +11,7 @@ import { View } from "./view.js";
 
 const SLICE_MS = 2; // of script in a frame: to lay it out and paint it takes several times as long
 const LEAST_MS = 250; // between two draws for news: nobody reads faster
+const PATIENCE_MS = 3000; // for the cards' scripts: then the stream begins without the rest
 const WAIT_MS = 8000; // a worker that hangs may hold the connection
 const scripts = new Map(); // those loaded on first use, by name
 const find = (id) => document.getElementById(id);
@@ -66,7 +67,7 @@ const page = {
   },
 };
 
-const cards = []; // as their scripts come: nothing waits for them
+const cards = []; // as their scripts come
 
 const feed = new Feed(
   { urls: { api, stream }, role, heartbeatMs: heartbeat * 1000, asleepMs: asleepAfter * 1000 },
@@ -208,5 +209,5 @@ setInterval(() => {
 
 strip.drawConnection();
 strip.drawChoice();
-mountCards(page, cards);
+await Promise.race([mountCards(page, cards), new Promise((then) => { setTimeout(then, PATIENCE_MS); })]);
 feed.start();

@@ -14,15 +14,15 @@ export function script(name, tries) {
   return import(pathOf(name, tries));
 }
 
-/** Each card joins the others when its script has come; one whose script hangs holds up none. */
+/** Each card joins the others when its script has come; the answer comes when all have. */
 export function mountCards(page, cards) {
-  for (const element of document.querySelectorAll("[data-card]:not([data-failed])")) {
-    mount(element, page).then((card) => {
-      if (!card) return;
-      cards.push(card);
-      page.draw();
-    });
-  }
+  const elements = document.querySelectorAll("[data-card]:not([data-failed])");
+  return Promise.all([...elements].map(async (element) => {
+    const card = await mount(element, page);
+    if (!card) return;
+    cards.push(card);
+    page.draw();
+  }));
 }
 
 async function mount(element, page) {
