@@ -303,7 +303,8 @@ class Broadcaster:
             max(self._settings.update_interval, spent_s * 4),
             max(_LONGEST_TICK_S, self._settings.update_interval),
         )
-        return max(next_s + self.interval_s, now_s + self.interval_s / 2)
+        # From now, not from when it began: the app may have held it up for seconds.
+        return max(next_s + self.interval_s, time.monotonic() + self.interval_s / 2)
 
     def _renew(self, now_s: float) -> None:
         """Ask the browsers of old streams to come back with today's cookies."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask import Flask
 
 from flask_realtime_monitor import RealtimeMonitor
+from flask_realtime_monitor import broadcaster as module
 from flask_realtime_monitor.broadcaster import Broadcaster
 from flask_realtime_monitor.models import User
 from flask_realtime_monitor.viewers import DetachedViewer, HeldViewer, Pass
@@ -81,3 +84,20 @@ def test_who_is_refused_or_signs_out_on_the_way_is_shown_out(broadcaster: Broadc
     assert broadcaster.viewers == 1
     broadcaster.stop()
     assert '"restart"' in said(other)
+
+
+def test_after_a_tick_that_the_app_held_up_the_next_is_not_at_once(
+    broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    clocks = {"thread_time": time.thread_time, "time": time.time}
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s, **clocks))
+    channel = broadcaster._channel_of("reveal")
+
+    def held_up() -> None:
+        nonlocal now_s
+        now_s += 3.0
+
+    monkeypatch.setattr(channel, "tick", held_up)
+    channel.viewers[HeldViewer(pass_of(broadcaster, "ann"), 0)] = None
+    assert broadcaster._round(now_s) >= 1003.0 + broadcaster.interval_s / 2
