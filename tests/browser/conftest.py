@@ -40,7 +40,13 @@ class Site(GunicornServer):
         super().__init__(app, *options, worker=worker, **environ)
 
     def visit(self, path: str, method: str = "GET", **headers: str) -> int:
-        """Make one request, its headers named with underscores; return the status."""
+        """Make one request, its headers named with underscores; return the status.
+
+        Who is named has a browser of their own, unless one is given: no guest of another test is to
+        be the one who has signed in now.
+        """
+        if "X_User" in headers:
+            headers.setdefault("User_Agent", f"tests, {headers['X_User']}")
         return self.ask(path, method, **headers)[0]
 
     def viewers(self) -> int:
