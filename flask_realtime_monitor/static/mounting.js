@@ -14,15 +14,20 @@ export function script(name, tries) {
   return import(pathOf(name, tries));
 }
 
-/** Each card joins the others when its script has come; the answer comes when all have. */
+/** Each card joins the others when it is there; the answer comes when all but the app's own are. */
 export function mountCards(page, cards) {
   const elements = document.querySelectorAll("[data-card]:not([data-failed])");
-  return Promise.all([...elements].map(async (element) => {
-    const card = await mount(element, page);
-    if (!card) return;
-    cards.push(card);
-    page.draw();
+  return Promise.all([...elements].map((element) => {
+    const joined = join(element, page, cards);
+    return element.dataset.own === undefined ? joined : null;
   }));
+}
+
+async function join(element, page, cards) {
+  const card = await mount(element, page);
+  if (!card) return;
+  cards.push(card);
+  page.draw();
 }
 
 async function mount(element, page) {
