@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, RemoteDisconnected
@@ -176,7 +177,7 @@ def gunicorn(store: str, *more: str, workers: int = 2) -> Iterator[int]:
         server.wait()
 
 
-class Caller:
+class Caller(ABC):
     """Asks again and again, on one connection, in a thread of its own."""
 
     each_s = EACH_S
@@ -191,9 +192,9 @@ class Caller:
         while not self._is_over.wait(self.each_s):
             self.call()
 
+    @abstractmethod
     def call(self) -> None:
         """Ask once."""
-        raise NotImplementedError
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Return status and body."""
