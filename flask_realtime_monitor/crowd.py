@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable
-from itertools import chain
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 _SMALLEST = 1024  # hashes that are kept
 _HASHES = 2.0**64
+
+#: Some crowds, each with its changes and, of these, losses at a moment.
+Seal = list[tuple["Crowd", int, int]]
+
+
+class _Counted(NamedTuple):
+    """How many people some crowds are together, and what it was found by."""
+
+    number: int
+    of: Seal
+    smallest: list[int]  # of their hashes, in order; empty where the number is exact
 
 
 class Crowd:
@@ -17,17 +28,17 @@ class Crowd:
     (k minimum values; Bar-Yossef et al., RANDOM 2002). Sets of several workers can be united.
     """
 
-    __slots__ = ("_count", "changes", "cut", "hashes", "united")
+    __slots__ = ("changes", "counted", "cut", "hashes", "losses")
 
     def __init__(self) -> None:
         #: A set while people come, packed after that.
         self.hashes: set[int] | array[int] = set()
-        self._count: int | None = 0
         #: From it on nobody is among the smallest; 0 where all are.
         self.cut = 0
         self.changes = 0
-        #: With whom this crowd was united last, each with its changes then, and the number.
-        self.united: tuple[list[tuple[Crowd, int]], int] | None = None
+        self.losses = 0  # changes by which somebody was taken back
+        #: The number when it was last asked for, of this crowd first and maybe of others.
+        self.counted: _Counted | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -36,11 +47,13 @@ class Crowd:
 
     def update(self, values: Collection[int]) -> Collection[int]:
         """See some people; return those of them who may be among the smallest."""
-        self._count = None
-        self.changes += 1
         hashes = self._unpacked()
+        before = len(hashes)
         seen = self.among(values)
         hashes.update(seen)
+        if len(hashes) == before:  # all of them were here
+            return seen
+        self.changes += 1
         if len(hashes) >= 2 * _SMALLEST:
             self._shrink(hashes)
         return seen
@@ -53,14 +66,15 @@ class Crowd:
     def discard(self, value: int) -> None:
         """Take back somebody who was seen."""
         self._unpacked().discard(value)
-        self._count = None
         self.changes += 1
+        self.losses += 1
 
     def pack(self) -> None:
         """Take little room, a tenth of before: the minute is over, and hardly anybody comes."""
         if isinstance(self.hashes, set):
             self._shrink(self.hashes)
             self.hashes = array("Q", self.hashes)
+            self.counted = None
 
     def _unpacked(self) -> set[int]:
         if not isinstance(self.hashes, set):
@@ -76,28 +90,41 @@ class Crowd:
 
     def count(self) -> int:
         """Return how many distinct people were seen."""
-        if self._count is None:
-            self._count = _distinct(self.hashes, self.is_cut)
-        return self._count
+        return united((self,))
 
 
 def united(crowds: Iterable[Crowd]) -> int:
     """Return how many distinct people several workers saw in the same minute."""
     known = [crowd for crowd in crowds if crowd.hashes]
-    if len(known) < 2:
-        return known[0].count() if known else 0
-    first, seal = known[0], [(one, one.changes) for one in known]
-    if first.united is None or first.united[0] != seal:
-        cut = min((one.cut for one in known if one.cut), default=0)
-        # Where some were cut, the smallest of all are below the cut of each.
-        below = [filter(cut.__gt__, one.hashes) if cut else one.hashes for one in known]
-        hashes = set(chain(*below))
-        first.united = seal, _distinct(hashes, bool(cut))
-    return first.united[1]
+    if not known:
+        return 0
+    first, of = known[0], [(one, one.changes, one.losses) for one in known]
+    before = first.counted
+    if before is None or before.of != of:
+        smallest: list[int] = []
+        if before is not None and _losses(before.of) == _losses(of):
+            smallest = before.smallest  # there are only more people since
+        before = first.counted = _counted(known, of, smallest)
+    return before.number
 
 
-def _distinct(hashes: Collection[int], is_cut: bool) -> int:
-    if not is_cut and len(hashes) <= _SMALLEST:
-        return len(hashes)
-    smallest = sorted(hashes)[:_SMALLEST]
-    return round((len(smallest) - 1) * _HASHES / smallest[-1])
+def _losses(of: Seal) -> list[tuple[Crowd, int]]:
+    return [(crowd, losses) for crowd, _, losses in of]
+
+
+def _counted(crowds: Sequence[Crowd], of: Seal, smallest: list[int]) -> _Counted:
+    """Count some crowds together; ``smallest`` is of a part of the same people."""
+    hashes = set().union(*(one.hashes for one in crowds))
+    if len(hashes) <= _SMALLEST and not any(one.cut for one in crowds):
+        return _Counted(len(hashes), of, [])
+    # Where some were cut, the smallest of all are below the cut of each.
+    if len(smallest) < _SMALLEST:
+        smallest = sorted(hashes)[:_SMALLEST]
+    else:
+        bound = smallest[-1]
+        fresh = [one for one in hashes.difference(smallest) if one < bound]
+        if fresh:
+            smallest = sorted(smallest + fresh)[:_SMALLEST]
+    is_over = not isinstance(crowds[0].hashes, set)  # and to take little room
+    number = round((len(smallest) - 1) * _HASHES / smallest[-1])
+    return _Counted(number, of, [] if is_over else smallest)

@@ -167,6 +167,24 @@ def test_a_packed_minute_takes_in_who_comes_late(batches: list[set[int]], over: 
             assert packed.count() == crowd.count() == united([packed, crowd])
 
 
+@given(HASHES, st.lists(st.integers(0, 99), max_size=9))
+def test_what_is_remembered_of_a_count_changes_no_number(
+    batches: list[set[int]], losses: list[int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crowd_module, "_SMALLEST", 4)
+        crowds = [Crowd(), Crowd()]
+        for number, batch in enumerate(batches):
+            crowds[number % 2].update(batch)
+            if number < len(losses) and batch:
+                crowds[number % 2].discard(sorted(batch)[losses[number] % len(batch)])
+            anew = [Crowd(), Crowd()]
+            for one, crowd in zip(anew, crowds, strict=True):
+                one.hashes, one.cut = set(crowd.hashes), crowd.cut
+            assert united(crowds) == united(anew)
+            assert crowds[0].count() == united(anew[:1])
+
+
 @given(HASHES)
 def test_several_workers_that_cut_count_as_one_that_saw_all(batches: list[set[int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
