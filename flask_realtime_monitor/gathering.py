@@ -116,3 +116,41 @@ class Gathering:
         for key, user_id in self.users.items() if gone else ():
             if user_id in gone:  # there is another session of the same user
                 self.newest[user_id] = max(self.values[key], self.newest.get(user_id, 0))
+
+
+class Sightings:
+    """Where and when some known sessions were seen again, and by whom; no more than that.
+
+    Args:
+        signed_out: visitors who signed out; whose session is whose takes more than a look.
+    """
+
+    def __init__(self, signed_out: Collection[int]) -> None:
+        self.sessions: dict[int, int] = {}  # as ``Gathering.values``
+        self.users: dict[int, str] = {}  # as there
+        #: Keys that more than a look is to be taken at.
+        self.others: set[int] = set()
+        self._signed_out = signed_out
+
+    def gather(self, table: Table, keys: Iterable[int]) -> None:
+        """Put what a source has of some sessions to what is known of them."""
+        source, rows_of, offset_ms, endpoint_of = table
+        sessions, users, others = self.sessions, self.users, self.others
+        signed_out, find = self._signed_out, source.user_id
+        for part in slices(keys, _SLICE) if rows_of else ():
+            found = list(map(rows_of.get, part))
+            there = [row is not None for row in found]
+            briefs = briefs_of(list(compress(found, there)))  # type: ignore[arg-type]  # no None
+            for key, (visitor, base_ms, last, number, route, _) in zip(
+                compress(part, there), briefs, strict=True
+            ):
+                moment = base_ms + offset_ms + last << 16 | endpoint_of[route]
+                if sessions.setdefault(key, moment) < moment:  # another source has it too
+                    sessions[key] = moment
+                if visitor == key:
+                    continue
+                user_id = find(number - 1) if number else None
+                if user_id is None or visitor in signed_out:  # a guest of before a sign-out
+                    others.add(key)
+                else:
+                    users[key] = user_id

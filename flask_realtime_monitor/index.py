@@ -7,12 +7,12 @@ alone, so that the order in which they came makes no difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, compress
 from operator import itemgetter
 
 from .departures import Departures
-from .gathering import Gathering, Table
+from .gathering import Gathering, Sightings, Table
 from .groups import Groups
 from .interner import Interner
 from .listing import pairs, slices
@@ -144,8 +144,9 @@ class Index:
             has_moved = True
         now_ms = self._now_ms()
         self._busy = busy
-        found = self._gathered(changed)
-        for key in chain.from_iterable(slices(self._look_shortly(changed, found, now_ms))):
+        others = self._look_shortly(changed, now_ms)
+        found = self._gathered(others)
+        for key in chain.from_iterable(slices(others)):
             self._look_at(key, found, now_ms)
         self._look_ahead(now_ms)
         due = list(filter(self._is_known, self._due.due(now_ms // 1000)))
@@ -210,25 +211,29 @@ class Index:
             found.gather_some(table, keys)
         return found
 
-    def _look_shortly(self, changed: Iterable[int], found: Gathering, now_ms: int) -> list[int]:
+    def _look_shortly(self, changed: Collection[int], now_ms: int) -> list[int]:
         """Look at those that were only seen again; return the others, to be looked at singly.
 
         By far the most were nobody's, or the one session of a user without a guest part, and are.
         """
-        known, tied, signed_out = self.sessions.values, self._tied, self._generations
+        seen = Sightings(self._generations)
+        for table in self._tables if changed else ():
+            seen.gather(table, changed)
+        sessions, users = seen.sessions, seen.users
+        known, tied = self.sessions.values, self._tied
         ended = (now_ms - self._timeout_ms << 16) + 0xFFFF
-        sessions = {
-            key: value
-            for key, value in found.values.items()
-            if value > ended and key in known and key not in tied
-        }
-        for key, visitor in found.visitors.items():
-            if key not in found.users or visitor in signed_out:
+        others = seen.others
+        others.update(compress(sessions, map(ended.__ge__, sessions.values())))
+        others.update(
+            key for key in changed if key not in known or key not in sessions or key in tied
+        )
+        if others:
+            for key in others:
                 sessions.pop(key, None)
-        users = {user_id: sessions[key] for key, user_id in found.users.items() if key in sessions}
+                users.pop(key, None)
         self.sessions.put_all(sessions)
-        self.users.put_all(users)
-        return [key for key in changed if key not in sessions]
+        self.users.put_all(dict(zip(users.values(), map(sessions.__getitem__, users), strict=True)))
+        return [key for key in changed if key in others] if others else []
 
     def _look_at(self, key: int, found: Gathering, now_ms: int) -> None:
         """Bring one session up to date: new, changed, joined, parted or gone."""
