@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from . import shapes
@@ -21,6 +22,8 @@ from .source import Person, Source
 _MOST_CACHED = 2_000
 _MOST_TOUCHED = 200
 
+_new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
+
 K = TypeVar("K", bound=Hashable)
 Json = dict[str, Any]
 
@@ -28,7 +31,7 @@ Json = dict[str, Any]
 class _Rendered(NamedTuple):
     """A session as it was shown, and all that it was made of."""
 
-    rows: list[bytes]
+    found: list[tuple[Source, int, bytes]]
     is_active: bool
     people: list[tuple[Source, int, Person | None]]  # of a source's number
     item: Json
@@ -135,28 +138,23 @@ class Renderer:
         return item
 
     def _session(self, key: int, guest: int | None, is_active: bool) -> Json | None:
-        rows = []
-        for source in self._sources:
-            for one in (key,) if guest is None else (key, guest):
-                row = source.rows.get(one)
-                if row is not None:
-                    rows.append(row)
+        found = shapes.rows_of(self._sources, key, guest)
         known = self._sessions.get(key)
-        if known is not None and known.rows == rows and known.is_active is is_active:
+        if known is not None and known.found == found and known.is_active is is_active:
             for source, number, person in known.people:
                 if source.user(number) != person:
                     break
             else:
                 return known.item
-        parts = self.parts(key)
-        if not parts:
+        if not found:
             return None
         if len(self._sessions) > _MOST_CACHED:
             self._sessions.clear()
-        item = shapes.session(key, parts, shapes.whose(parts), is_active, self.sight)
+        parts = [*map(Part.of, found)]
         named = [(part.source, part.head.user - 1) for part in parts if part.head.user]
         people = [(source, number, source.user(number)) for source, number in named]
-        self._sessions[key] = _Rendered([part.row for part in parts], is_active, people, item)
+        item = shapes.session(key, parts, shapes.whose(parts), is_active, self.sight)
+        self._sessions[key] = _new(_Rendered, (found, is_active, people, item))
         return item
 
     def user_id_of(self, shown: str | None) -> str | None:
@@ -168,7 +166,7 @@ class Renderer:
 
     def user(self, user_id: str) -> Json | None:
         """Return a user, None where no session is left."""
-        found = [self.session(key) for key in self._index.keys_of(user_id)]
+        found = map(self.session, self._index.keys_of(user_id))
         sessions = [one for one in found if one is not None and one["user"] is not None]
         if not sessions:
             return None
@@ -177,10 +175,12 @@ class Renderer:
             return known[1]
         if len(self._users) > _MOST_CACHED:
             self._users.clear()
-        newest_first = sorted(sessions, key=lambda one: one["last_seen_at"], reverse=True)
-        names = (one["user"]["name"] for one in newest_first)
-        name = next((one for one in names if one is not None), None)
-        item = shapes.user_of((self.sight.user_id(user_id), name), newest_first)
+        name = sessions[0]["user"]["name"]
+        if len(sessions) > 1:
+            newest_first = sorted(sessions, key=itemgetter("last_seen_at"), reverse=True)
+            names = (one["user"]["name"] for one in newest_first)
+            name = next((one for one in names if one is not None), None)
+        item = shapes.user_of((self.sight.user_id(user_id), name), sessions)
         self._users[user_id] = sessions, item
         return item
 

@@ -16,6 +16,8 @@ from .traffic import UNMATCHED
 
 Json = dict[str, Any]
 
+_new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
+
 
 class Part(NamedTuple):
     """What one worker knows of a session, or of its guest part."""
@@ -24,6 +26,11 @@ class Part(NamedTuple):
     key: int
     row: bytes
     head: Head
+
+    @classmethod
+    def of(cls, found: tuple[Source, int, bytes]) -> Part:
+        """Return what a row tells."""
+        return _new(cls, (*found, rows.head_of(found[2])))
 
     @property
     def first_ms(self) -> int:
@@ -36,15 +43,22 @@ class Part(NamedTuple):
         return self.source.offset_ms + self.head.last_ms
 
 
+def rows_of(
+    sources: Iterable[Source], key: int, guest_key: int | None
+) -> list[tuple[Source, int, bytes]]:
+    """Return every worker's rows of a session, and of its guest part if it has one."""
+    keys = (key,) if guest_key is None else (key, guest_key)
+    return [
+        (source, one, row)
+        for source in sources
+        for one in keys
+        if (row := source.rows.get(one)) is not None
+    ]
+
+
 def parts(sources: Iterable[Source], key: int, guest_key: int | None) -> list[Part]:
     """Return what every worker knows of a session, and of its guest part if it has one."""
-    found = []
-    for source in sources:
-        for one in (key, guest_key):
-            row = None if one is None else source.rows.get(one)
-            if one is not None and row is not None:
-                found.append(Part(source, one, row, rows.head_of(row)))
-    return found
+    return [Part.of(one) for one in rows_of(sources, key, guest_key)]
 
 
 def whose(parts: Sequence[Part]) -> Person | None:
@@ -66,47 +80,60 @@ def session(
     key: int, parts: Sequence[Part], person: Person | None, is_active: bool, sight: Sight
 ) -> Json:
     """Return a session put together from its parts, of which there is at least one."""
-    newest = parts[0]
-    first_ms, requests, errors = newest.first_ms, newest.head.requests, newest.head.errors
+    newest = parts[0] if len(parts) == 1 else max(parts, key=_last_seen)
+    source, own_key, row, head = newest
+    _, base_ms, last, requests, errors, _, _, agent, ip_size = head
+    offset_ms = source.offset_ms
+    first_ms = base_ms + offset_ms
+    act = rows.last_request_of(row, head)
+    endpoint, path = (None, None) if act is None else _place(source, act, sight)
+    rare = None if act is None else _rare(source, own_key, act)
     if len(parts) > 1:
-        newest = max(parts, key=lambda part: (part.last_ms, part.source.worker_id))
         first_ms = min(part.first_ms for part in parts)
         requests = sum(part.head.requests for part in parts)
         errors = sum(part.head.errors for part in parts)
-    act = rows.last_request_of(newest.row, newest.head)
-    endpoint, path = (None, None) if act is None else _place(newest.source, act, sight)
-    rare = None if act is None else _rare(newest.source, newest.key, act)
-    head = newest.head
     return {
         "id": session_id(key),
         "user": user(person, sight),
-        "ip": sight.text(rows.ip_of(newest.row, head.ip_size)),
-        "agent": agents.describe(newest.source.agent(head.agent)),
+        "ip": sight.text(rows.ip_of(row, ip_size)),
+        "agent": agents.describe(source.agent(agent)),
         "first_seen_at": first_ms / 1000,
-        "last_seen_at": newest.last_ms / 1000,
+        "last_seen_at": (base_ms + last + offset_ms) / 1000,
         "is_active": is_active,
         "requests": requests,
         "errors": errors,
         "endpoint": endpoint,
         "path": path,
         "title": None if rare is None else sight.text(rare.title),
-        "worker": newest.source.worker_id,
-        "host": newest.source.host,
+        "worker": source.worker_id,
+        "host": source.host,
     }
+
+
+def _last_seen(part: Part) -> tuple[int, str]:
+    return part.last_ms, part.source.worker_id
 
 
 def user_of(whole: Person, sessions: Sequence[Json]) -> Json:
     """Return a user with the numbers of their sessions, of which there is at least one."""
-    newest = max(sessions, key=lambda one: (one["last_seen_at"], one["id"]))
+    newest = sessions[0]
+    requests, errors, is_active = newest["requests"], newest["errors"], newest["is_active"]
+    first_at = newest["first_seen_at"]
+    if len(sessions) > 1:
+        newest = max(sessions, key=lambda one: (one["last_seen_at"], one["id"]))
+        requests = sum(one["requests"] for one in sessions)
+        errors = sum(one["errors"] for one in sessions)
+        is_active = any(one["is_active"] for one in sessions)
+        first_at = min(one["first_seen_at"] for one in sessions)
     return {
         "id": whole[0],
         "name": whole[1],
         "sessions": len(sessions),
-        "requests": sum(one["requests"] for one in sessions),
-        "errors": sum(one["errors"] for one in sessions),
-        "first_seen_at": min(one["first_seen_at"] for one in sessions),
+        "requests": requests,
+        "errors": errors,
+        "first_seen_at": first_at,
         "last_seen_at": newest["last_seen_at"],
-        "is_active": any(one["is_active"] for one in sessions),
+        "is_active": is_active,
         "endpoint": newest["endpoint"],
         "path": newest["path"],
     }
