@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 _SMALLEST = 1024  # hashes that are kept
 _HASHES = 2.0**64
 
-#: Some crowds, each with its changes and, of these, losses at a moment.
+#: Some crowds at a moment, each with how many had come and been taken back.
 Seal = list[tuple["Crowd", int, int]]
 
 
@@ -28,11 +28,13 @@ class Crowd:
     (k minimum values; Bar-Yossef et al., RANDOM 2002). Sets of several workers can be united.
     """
 
-    __slots__ = ("changes", "counted", "cut", "hashes", "losses")
+    __slots__ = ("came", "changes", "counted", "cut", "hashes", "losses")
 
     def __init__(self) -> None:
         #: A set while people come, packed after that.
         self.hashes: set[int] | array[int] = set()
+        #: The same in the order in which they came, and all that are no longer kept.
+        self.came: list[int] = []
         #: From it on nobody is among the smallest; 0 where all are.
         self.cut = 0
         self.changes = 0
@@ -40,22 +42,17 @@ class Crowd:
         #: The number when it was last asked for, of this crowd first and maybe of others.
         self.counted: _Counted | None = None
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether more were seen than are kept."""
-        return bool(self.cut)
-
     def update(self, values: Collection[int]) -> Collection[int]:
         """See some people; return those of them who may be among the smallest."""
         hashes = self._unpacked()
-        before = len(hashes)
         seen = self.among(values)
-        hashes.update(seen)
-        if len(hashes) == before:  # all of them were here
-            return seen
-        self.changes += 1
-        if len(hashes) >= 2 * _SMALLEST:
-            self._shrink(hashes)
+        fresh = [one for one in seen if one not in hashes]
+        if fresh:
+            hashes.update(fresh)
+            self.came += fresh
+            self.changes += 1
+            if len(hashes) >= 2 * _SMALLEST:
+                self._shrink(hashes)
         return seen
 
     def among(self, values: Collection[int]) -> Collection[int]:
@@ -74,7 +71,7 @@ class Crowd:
         if isinstance(self.hashes, set):
             self._shrink(self.hashes)
             self.hashes = array("Q", self.hashes)
-            self.counted = None
+            self.came, self.counted = [], None
 
     def _unpacked(self) -> set[int]:
         if not isinstance(self.hashes, set):
@@ -98,33 +95,35 @@ def united(crowds: Iterable[Crowd]) -> int:
     known = [crowd for crowd in crowds if crowd.hashes]
     if not known:
         return 0
-    first, of = known[0], [(one, one.changes, one.losses) for one in known]
+    first, of = known[0], [(one, len(one.came), one.losses) for one in known]
     before = first.counted
     if before is None or before.of != of:
-        smallest: list[int] = []
-        if before is not None and _losses(before.of) == _losses(of):
-            smallest = before.smallest  # there are only more people since
-        before = first.counted = _counted(known, of, smallest)
+        before = first.counted = _counted(of, before)
     return before.number
+
+
+def _counted(of: Seal, before: _Counted | None) -> _Counted:
+    """Count some crowds together; where a part of the same people was counted, from there on."""
+    if before is None or len(before.smallest) < _SMALLEST or _losses(before.of) != _losses(of):
+        hashes = set().union(*(one.hashes for one, _, _ in of))
+        if len(hashes) <= _SMALLEST and not any(one.cut for one, _, _ in of):
+            return _Counted(len(hashes), of, [])
+        # Where some were cut, the smallest of all are below the cut of each.
+        smallest = sorted(hashes)[:_SMALLEST]
+    else:
+        smallest, bound = before.smallest, before.smallest[-1]
+        fresh = {
+            one
+            for (crowd, begin, _), (_, end, _) in zip(before.of, of, strict=True)
+            for one in crowd.came[begin:end]
+            if one < bound
+        }
+        if fresh := fresh.difference(smallest):
+            smallest = sorted([*smallest, *fresh])[:_SMALLEST]
+    number = round((len(smallest) - 1) * _HASHES / smallest[-1])
+    is_over = not isinstance(of[0][0].hashes, set)  # and to take little room
+    return _Counted(number, of, [] if is_over else smallest)
 
 
 def _losses(of: Seal) -> list[tuple[Crowd, int]]:
     return [(crowd, losses) for crowd, _, losses in of]
-
-
-def _counted(crowds: Sequence[Crowd], of: Seal, smallest: list[int]) -> _Counted:
-    """Count some crowds together; ``smallest`` is of a part of the same people."""
-    hashes = set().union(*(one.hashes for one in crowds))
-    if len(hashes) <= _SMALLEST and not any(one.cut for one in crowds):
-        return _Counted(len(hashes), of, [])
-    # Where some were cut, the smallest of all are below the cut of each.
-    if len(smallest) < _SMALLEST:
-        smallest = sorted(hashes)[:_SMALLEST]
-    else:
-        bound = smallest[-1]
-        fresh = [one for one in hashes.difference(smallest) if one < bound]
-        if fresh:
-            smallest = sorted(smallest + fresh)[:_SMALLEST]
-    is_over = not isinstance(crowds[0].hashes, set)  # and to take little room
-    number = round((len(smallest) - 1) * _HASHES / smallest[-1])
-    return _Counted(number, of, [] if is_over else smallest)

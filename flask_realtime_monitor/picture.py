@@ -314,10 +314,10 @@ class Picture:
         if own.forgotten or theirs.is_new_picture or not self._index.is_loaded:
             common.begun += 1
             self._index.load(busy)
-        changed = own.sessions | dict.fromkeys(theirs.keys)
+        changed = {**dict.fromkeys(theirs.keys), **own.sessions}
         common.moved += self._index.catch_up(changed, busy)
-        common.touch(changed.keys() | self._index.disturbed)
-        self._index.disturbed = set()
+        disturbed, self._index.disturbed = self._index.disturbed, set()
+        common.touch({*changed, *disturbed} if disturbed else changed)
         if self._begun != common.begun:
             self._begun = common.begun
             self._forget_cached()

@@ -290,8 +290,12 @@ class Replica:
         As ``_take_row`` for each; what most of them are, one activity more of a session that is
         known or new, is written out: a tick of a busy site has thousands of them.
         """
-        if fresh is None and self.rows.keys().isdisjoint(taken):
+        if fresh is None:  # a first read: most of them are new
+            old = {key: self.rows[key] for key in self.rows.keys() & taken.keys()}
             self.rows.update(taken)
+            self.rows.update(old)
+            for key in old:
+                self._take_row(key, taken[key], None)
             return
         table, person, routes, paths = self.rows, self.user, self._routes, self._paths
         place, one_act, room = rows.unpack_place, HEAD_SIZE + ACT_SIZE, self._history - 1
@@ -309,14 +313,12 @@ class Replica:
                 if (
                     known_base_ms != base_ms
                     or known_ordinal != ordinal - 1
-                    or not (self._is_complete or fresh is None)
+                    or not self._is_complete
                 ):
                     self._take_row(key, new, fresh)
                     continue
                 kept = HEAD_SIZE + known_ip_size
                 table[key] = new + known[kept : kept + room]
-            if fresh is None:
-                continue
             offset, route, slot, code, duration = _unpack_act(new, HEAD_SIZE + ip_size)
             at_ms = base_ms + offset
             route = routes.get(route, _UNKNOWN)
