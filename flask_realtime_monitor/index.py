@@ -246,6 +246,7 @@ class Index:
             return
         if not is_known:
             self._begin(key, found)
+            self._end_outlived(key, now_ms)
         self._parts[key] = found.values[key]
         visitor, users = self._visitor(key), self._of_visitor
         guest = self._anonymous_key(visitor)
@@ -268,6 +269,14 @@ class Index:
             self._user_of[key] = user_id
             self._of_visitor.add(visitor, key)
             self._of_user.add(user_id, key)
+
+    def _end_outlived(self, key: int, now_ms: int) -> None:
+        """End a visitor's users of before, whom the guest alone kept: they are not the only one."""
+        visitor, timed_out_ms = self._visitor(key), now_ms - self._timeout_ms
+        if key in self._user_of and visitor not in self._busy:
+            for other in self._of_visitor.of(visitor):
+                if other != key and (self._own(other) or 0) >> 16 <= timed_out_ms:
+                    self._end(other, now_ms)
 
     def _end(self, key: int, now_ms: int) -> None:
         last = self.sessions.values.get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flask_realtime_monitor.config import Settings
@@ -105,8 +105,20 @@ def shown(mate: Mate) -> dict[str, Any]:
     return {**{name: found[name] for name in lists}, "stats": stats}
 
 
+SIGNS_IN_AFTER_ANOTHER_ENDED = [
+    ("visit", 0, 2, None),
+    ("visit", 0, 2, "ana"),
+    ("pass", 0, 3, None),
+    ("visit", 0, 2, None),
+    ("read", 0, 1, None),
+    ("visit", 1, 2, "bob"),
+    ("read", 0, 1, None),
+]
+
+
 @settings(max_examples=100)
 @given(STEPS, st.sampled_from([(20, 1800), (300, 1800), (10, 20), (20, 20)]))
+@example(SIGNS_IN_AFTER_ANOTHER_ENDED, (10, 20))
 def test_who_has_kept_up_shows_what_one_does_who_comes_now(
     steps: list[tuple[str, int, int, str | None]], lasts_s: tuple[int, int]
 ) -> None:
