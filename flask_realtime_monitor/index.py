@@ -397,8 +397,9 @@ class Index:
 
     def _see_user(self, user_id: str) -> None:
         values = self.sessions.values
-        newest = max(values[key] for key in self._of_user.of(user_id) if key in values)
-        self.users.put(user_id, newest >> 16, newest & 0xFFFF)
+        shown = [values[key] for key in self._of_user.of(user_id) if key in values]
+        if shown:  # else the only one is about to be
+            self.users.put(user_id, max(shown) >> 16, max(shown) & 0xFFFF)
 
     def _look_ahead(self, now_ms: int) -> None:
         """Find out, once a minute, who may end in the next one.
