@@ -133,7 +133,9 @@ class Replica:
             return ()  # it was written twice
         rows.check_all(frame.rows.values())
         self._sequence = sequence
-        self._log_from_ms = min(self._log_from_ms, float(frame.head.get("at", inf)))
+        # A worker's first frame tells of all that was before it.
+        from_ms = -inf if sequence == 1 else float(frame.head.get("at", inf))
+        self._log_from_ms = min(self._log_from_ms, from_ms)
         newer = {n for n, of in self._bucket_sequences.items() if of >= sequence}
         if not newer:
             self._bucket_sequences = {}
