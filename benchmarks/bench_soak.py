@@ -39,7 +39,7 @@ VIEWERS = 200
 VISITORS = 500
 CONNECTIONS = 8
 WARM_UP_S = 45.0  # until the visitors' histories are full
-LONG_WARM_UP_S = 240.0  # until bursts no longer set records
+LONG_WARM_UP_S = 600.0  # until windows of 5 minutes are full, and bursts no longer set records
 LONG_S = 600
 _SETTLES_S = 30.0
 
