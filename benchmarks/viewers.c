@@ -8,6 +8,7 @@
                              answers when each has had its first event, was refused, or is too late
      window FROM TO          count the updates whose as_of lies there (seconds since the epoch)
      report                  what was counted and what became of the viewers
+     byes                    when the bytes of each bye were read, in order (s since the epoch)
      stop N                  let the first N read no more
      drop N                  close the first N that are open, at once
      stay                    from now on, who is cut off comes back after its own retry: time
@@ -29,7 +30,7 @@
 #include <unistd.h>
 
 enum { CLOSED, CONNECTING, HEAD, STREAM };
-enum { MOST = 20000, AT_ONCE = 128, INPUT = 0xffffffff };
+enum { MOST = 20000, MOST_BYES = 65536, AT_ONCE = 128, INPUT = 0xffffffff };
 
 struct viewer {
     int fd, state, rcvbuf, status;
@@ -52,6 +53,7 @@ static size_t n_lags, lags_room;
 static double moments[65536];
 static unsigned n_moments, n_bye, n_lost, n_snapshots, n_comments, n_back;
 static unsigned long long n_bytes, update_bytes, n_updates;
+static double byes_s[MOST_BYES];
 static double first_lost_s, last_lost_s, first_try_s, last_try_s;
 static char encoding[64];
 static char buffer[1 << 18];
@@ -186,6 +188,8 @@ static void read_line(struct viewer *v, const char *line, size_t size, double at
         v->is_snapshot = !strncmp(line + 7, "snapshot", 8);
         if (!strncmp(line + 7, "bye", 3)) {
             v->has_bye = v->is_snapshot = 1;
+            if (n_bye < MOST_BYES)
+                byes_s[n_bye] = at_s;
             n_bye++;
         }
         if (v->is_snapshot && !v->has_bye && at_s >= from_s && at_s < to_s)
@@ -331,6 +335,14 @@ static void report(void)
            n_bye, n_lost, first_lost_s, last_lost_s, n_back, first_try_s, last_try_s);
 }
 
+static void say_byes(void)
+{
+    printf("{\"at\": [");
+    for (unsigned i = 0; i < n_bye && i < MOST_BYES; i++)
+        printf(i ? ", %.6f" : "%.6f", byes_s[i]);
+    printf("]}\n");
+}
+
 static void obey(char *line)
 {
     unsigned n = 0;
@@ -373,6 +385,8 @@ static void obey(char *line)
         printf("{}\n");
     } else if (!strncmp(line, "report", 6)) {
         report();
+    } else if (!strncmp(line, "byes", 4)) {
+        say_byes();
     }
 }
 
