@@ -6,8 +6,8 @@ of them of users.
 
 A ``bye`` is late by what lies between the signal, as it is sent to the server's master (with
 ``max_requests`` the beginning of a worker's last request), and the moment at which the viewers have
-read its bytes. All viewers are one process, on the core that is not the server's: it takes several
-us to read each of 10,000 sockets, which is in the figures.
+read its bytes. All viewers are one process, on the core that is not the server's: what it takes to
+read 10,000 sockets is in the figures. Who only comes while a worker goes is not.
 """
 
 from __future__ import annotations
