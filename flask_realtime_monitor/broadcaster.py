@@ -57,6 +57,7 @@ class Broadcaster:
         self._told = told
         self._lock = threading.Lock()
         self._arriving: dict[Viewer, None] = {}
+        self._leaving: dict[Viewer, None] = {}  # were told bye, and are to be closed
         self._channels = channels(picture, worker.id, settings.resync_interval)
         self._wake = threading.Event()
         self._fanout = Fanout(self._left, self._wake.set, is_told_to_stop)
@@ -148,7 +149,7 @@ class Broadcaster:
             self.credentials.release(viewer.pass_.credential)
         elif self._forget_viewer(viewer):
             self._told("disconnected", viewer)
-        self._end(viewer, None)
+        self._end(viewer)
 
     def _left(self, viewer: DetachedViewer) -> None:
         """A viewer's connection was closed by its other end, or given up."""
@@ -204,8 +205,15 @@ class Broadcaster:
             for _ in range(min(_MOST_FAREWELLS, self.viewers))
         ]
         pace = Pace()
+        # Nobody is closed before all are told, or the last would be told much later.
         for number, viewer in enumerate(self._everybody()):
-            self._dismiss(viewer, farewells[number % len(farewells)])
+            if self._take_leave(viewer, farewells[number % len(farewells)]):
+                self._leaving[viewer] = None
+            if not is_last:
+                pace.rest()
+        for viewer in list(self._leaving):
+            if self._leaving.pop(viewer, _MISSING) is not _MISSING:
+                self._part(viewer)
             if not is_last:
                 pace.rest()
 
@@ -216,9 +224,23 @@ class Broadcaster:
         return [viewer for one in self._channels.values() for viewer in list(one.viewers)]
 
     def _dismiss(self, viewer: Viewer, bye: Packet) -> None:
-        if self._forget_viewer(viewer):
-            self._end(viewer, bye)
-            self._told("disconnected", viewer)
+        if self._take_leave(viewer, bye):
+            self._part(viewer)
+
+    def _take_leave(self, viewer: Viewer, bye: Packet) -> bool:
+        """Say the last to a viewer, who is none from then on; False where it is none already."""
+        if not self._forget_viewer(viewer):
+            return False
+        if isinstance(viewer, DetachedViewer):
+            self._fanout.take_leave(viewer, bye)
+        elif isinstance(viewer, HeldViewer):
+            viewer.end(bye)
+        return True
+
+    def _part(self, viewer: Viewer) -> None:
+        """Let go of a viewer to whom the last was said."""
+        self._end(viewer)
+        self._told("disconnected", viewer)
 
     def _refused(self, credential: Credential) -> None:
         """The gate says no to some who watch, or gives them another role."""
@@ -240,11 +262,11 @@ class Broadcaster:
             return self._fanout.send(viewer, packet)
         return viewer.take(packet)
 
-    def _end(self, viewer: Viewer, bye: Packet | None) -> None:
+    def _end(self, viewer: Viewer) -> None:
         if isinstance(viewer, DetachedViewer):
-            self._fanout.end(viewer, bye)
+            self._fanout.end(viewer)
         elif isinstance(viewer, HeldViewer):
-            viewer.end(bye)
+            viewer.end()
 
     def look(self) -> None:
         """Look whether the worker is to stop; called every 0.1 s."""

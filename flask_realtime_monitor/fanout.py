@@ -189,15 +189,17 @@ class Fanout:
             self._stuck[viewer] = None
             self._epoll.modify(viewer.fd, _IN | _OUT)
 
-    def end(self, viewer: DetachedViewer, packet: Packet | None = None) -> None:
-        """Write the last packet, where there is room for it, and close."""
-        if viewer.fd < 0:
-            return
-        if packet is not None:
+    def take_leave(self, viewer: DetachedViewer, packet: Packet) -> None:
+        """Write the last packet, where there is room for it; ``end`` is to follow."""
+        if viewer.fd >= 0:
             with suppress(OSError):
                 viewer.go_on()
                 viewer.take(packet)
-        self._close(viewer)
+
+    def end(self, viewer: DetachedViewer) -> None:
+        """Close, whatever has not been taken yet."""
+        if viewer.fd >= 0:
+            self._close(viewer)
 
     def _close(self, viewer: DetachedViewer) -> None:
         fd, viewer.fd = viewer.fd, -1
