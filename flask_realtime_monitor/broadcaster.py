@@ -19,7 +19,7 @@ from . import sse
 from .channels import SIGHTS, Channel, channels
 from .config import Settings
 from .credentials import Credential, Credentials
-from .fanout import LOOK_S, Fanout, Pace, most_descriptors
+from .fanout import LOOK_S, SLICE_S, Fanout, Pace, most_descriptors
 from .guard import Guard
 from .packet import Packet
 from .picture import Picture
@@ -31,6 +31,7 @@ _LONGEST_TICK_S = 5.0
 _RETRY_MS = (1000, 3500)
 _RESTART_MS = (200, 2700)
 _MOST_FAREWELLS = 32
+_BATCH = 16  # told the same farewell, in one go
 _RENEW_S = 0.5
 _AGAIN_MS = 1000
 _MISSING = object()
@@ -204,18 +205,21 @@ class Broadcaster:
             self._bye("restart", random.randint(*_RESTART_MS))
             for _ in range(min(_MOST_FAREWELLS, self.viewers))
         ]
-        pace = Pace()
-        # Nobody is closed before all are told, or the last would be told much later.
-        for number, viewer in enumerate(self._everybody()):
-            if self._take_leave(viewer, farewells[number % len(farewells)]):
-                self._leaving[viewer] = None
-            if not is_last:
-                pace.rest()
+        pace, breathless = Pace(inf if is_last else SLICE_S), Pace(inf)
+        # Nobody is closed before all are told, or the last would be told much later. Who is in a
+        # batch is told before others may work, and nobody twice, should the worker end meanwhile.
+        everybody = self._everybody()
+        for number, at in enumerate(range(0, len(everybody), _BATCH)):
+            bye = farewells[number % len(farewells)]
+            batch = [one for one in everybody[at : at + _BATCH] if one not in self._leaving]
+            self._leaving.update(dict.fromkeys(batch))
+            for viewer in self._fanout.send_to_all(batch, bye, breathless):
+                self._say_last(viewer, bye)
+            pace.rest()
         for viewer in list(self._leaving):
             if self._leaving.pop(viewer, _MISSING) is not _MISSING:
                 self._part(viewer)
-            if not is_last:
-                pace.rest()
+            pace.rest()
 
     def _channel_of(self, role: str) -> Channel:
         return self._channels[SIGHTS[role]]
@@ -224,23 +228,21 @@ class Broadcaster:
         return [viewer for one in self._channels.values() for viewer in list(one.viewers)]
 
     def _dismiss(self, viewer: Viewer, bye: Packet) -> None:
-        if self._take_leave(viewer, bye):
+        if viewer not in self._leaving:
+            self._say_last(viewer, bye)
             self._part(viewer)
 
-    def _take_leave(self, viewer: Viewer, bye: Packet) -> bool:
-        """Say the last to a viewer, who is none from then on; False where it is none already."""
-        if not self._forget_viewer(viewer):
-            return False
+    def _say_last(self, viewer: Viewer, bye: Packet) -> None:
         if isinstance(viewer, DetachedViewer):
             self._fanout.take_leave(viewer, bye)
         elif isinstance(viewer, HeldViewer):
             viewer.end(bye)
-        return True
 
     def _part(self, viewer: Viewer) -> None:
         """Let go of a viewer to whom the last was said."""
-        self._end(viewer)
-        self._told("disconnected", viewer)
+        if self._forget_viewer(viewer):
+            self._end(viewer)
+            self._told("disconnected", viewer)
 
     def _refused(self, credential: Credential) -> None:
         """The gate says no to some who watch, or gives them another role."""

@@ -41,20 +41,27 @@ _IN, _OUT = select.POLLIN, select.POLLOUT  # the same bits as EPOLLIN and EPOLLO
 
 
 class Pace:
-    """Cuts work into slices, and counts what it takes."""
+    """Cuts work into slices, and counts what it takes.
 
-    def __init__(self) -> None:
+    Args:
+        slice_s: how long others may be kept waiting.
+    """
+
+    def __init__(self, slice_s: float = SLICE_S) -> None:
+        self._slice_s = slice_s
         self._never = threading.Event()
         self._began_s = time.perf_counter()
         self.spent_s = 0.0
 
-    def rest(self) -> None:
-        """Let others work, where this slice is over."""
+    def rest(self) -> bool:
+        """Let others work, where this slice is over; tell whether it was."""
         took_s = time.perf_counter() - self._began_s
-        if took_s > SLICE_S:
-            self.spent_s += took_s
-            self._never.wait(_NO_TIME_S)
-            self._began_s = time.perf_counter()
+        if took_s <= self._slice_s:
+            return False
+        self.spent_s += took_s
+        self._never.wait(_NO_TIME_S)
+        self._began_s = time.perf_counter()
+        return True
 
     def total_s(self) -> float:
         """Return what all slices have taken so far."""
@@ -190,7 +197,7 @@ class Fanout:
             self._epoll.modify(viewer.fd, _IN | _OUT)
 
     def take_leave(self, viewer: DetachedViewer, packet: Packet) -> None:
-        """Write the last packet, where there is room for it; ``end`` is to follow."""
+        """Write the last packet, where there is room for it."""
         if viewer.fd >= 0:
             with suppress(OSError):
                 viewer.go_on()
