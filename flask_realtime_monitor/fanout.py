@@ -23,6 +23,7 @@ from typing import Any
 
 from .packet import FORMS, IN_STEP, Packet
 from .viewers import DetachedViewer, Viewer
+from .worker import note_signals, signal_pipe
 
 SLICE_S = 0.002
 LOOK_S = 0.1
@@ -91,6 +92,7 @@ class Fanout:
         self._epoll: Any = None
         self._heard: Any = None
         self._timer: Any = None
+        self._signals: Any = None
 
     def __len__(self) -> int:
         return len(self._viewers)
@@ -109,6 +111,8 @@ class Fanout:
             self._timer.start(self._ask)
         if not self._heard.active:
             self._heard.start(self._hear)
+        if self._signals is not None and not self._signals.active:
+            self._signals.start(self._hear_signal)
 
     def _open(self) -> None:
         # Only a server that runs gevent hands us connections, so it is there.
@@ -120,10 +124,17 @@ class Fanout:
         loop = get_hub().loop
         self._heard = loop.io(self._epoll.fileno(), _READABLE)
         self._timer = loop.timer(_UNSEEN_S, _UNSEEN_S)
+        pipe = signal_pipe()
+        if pipe is not None:
+            self._signals = loop.io(pipe, _READABLE)
 
     def _hear(self) -> None:
         self._heard.stop()  # or it would be called without end until somebody sees to it
         self._ready()
+
+    def _hear_signal(self) -> None:
+        note_signals()
+        self._ask()
 
     def look(self) -> None:
         """Ask whether something is due: to be called every 0.1 s, of a loop that wakes anyway.
@@ -158,6 +169,7 @@ class Fanout:
         """Write one packet to many; return those who need a look of their own.
 
         As ``send`` for each, but written out: with thousands of viewers this is where time goes.
+        It ends early where something is due: nobody waits for an update to be told ``bye``.
         """
         others: list[Viewer] = []
         forms: list[bytes | None] = [None] * FORMS
@@ -187,8 +199,8 @@ class Fanout:
                 viewer.keep(data, done)
                 self._wait_for(viewer)
             number += 1
-            if not number % _LOOK:
-                pace.rest()
+            if not number % _LOOK and pace.rest() and self._is_due():
+                break
         return others
 
     def _wait_for(self, viewer: DetachedViewer) -> None:
@@ -239,6 +251,8 @@ class Fanout:
         if self._timer is not None and not self._viewers:
             self._timer.stop()
             self._heard.stop()
+            if self._signals is not None:
+                self._signals.stop()
 
     def serve(self) -> None:
         """See to who has left or has room again."""
