@@ -361,6 +361,11 @@ class Viewers:
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
 
+    def byes(self) -> list[float]:
+        """Return when each ``bye`` was read, in order (seconds since the epoch)."""
+        found: list[float] = self.say("byes")["at"]
+        return found
+
     def open(self, n: int, rcvbuf: int = 0, within_s: float = 120) -> dict[str, Any]:
         """Open ``n`` more viewers, and wait until each knows where it is."""
         return self.say(f"open {n} {rcvbuf} {round(within_s * 1000)}")

@@ -8,6 +8,9 @@
                              answers when each has had its first event, was refused, or is too late
      window FROM TO          count the updates whose as_of lies there (seconds since the epoch)
      report                  what was counted and what became of the viewers
+     byes                    when the bytes of each bye were read, in order (s since the epoch), but
+                             for those of streams that were nothing else: who comes while a worker
+                             goes gets such a one
      stop N                  let the first N read no more
      drop N                  close the first N that are open, at once
      stay                    from now on, who is cut off comes back after its own retry: time
@@ -29,12 +32,12 @@
 #include <unistd.h>
 
 enum { CLOSED, CONNECTING, HEAD, STREAM };
-enum { MOST = 20000, AT_ONCE = 128, INPUT = 0xffffffff };
+enum { MOST = 20000, MOST_BYES = 65536, AT_ONCE = 128, INPUT = 0xffffffff };
 
 struct viewer {
     int fd, state, rcvbuf, status;
     unsigned events;          /* updates within the window */
-    int is_free, is_stopped, has_tried, has_first, has_bye, is_update, is_snapshot, is_away, is_settled, hints_retry;
+    int is_free, is_stopped, has_tried, has_first, has_news, has_bye, is_update, is_snapshot, is_away, is_settled, hints_retry;
     double retry_s, due_s;
     char *part;               /* a line of which the end has not come yet */
     size_t part_size, part_room;
@@ -50,8 +53,9 @@ static double wait_until_s, from_s, to_s = -1;
 static float *lags;
 static size_t n_lags, lags_room;
 static double moments[65536];
-static unsigned n_moments, n_bye, n_lost, n_snapshots, n_comments, n_back;
+static unsigned n_moments, n_bye, n_timed, n_lost, n_snapshots, n_comments, n_back;
 static unsigned long long n_bytes, update_bytes, n_updates;
+static double byes_s[MOST_BYES];
 static double first_lost_s, last_lost_s, first_try_s, last_try_s;
 static char encoding[64];
 static char buffer[1 << 18];
@@ -116,7 +120,7 @@ static void begin(struct viewer *v)
     if (v->rcvbuf)
         setsockopt(v->fd, SOL_SOCKET, SO_RCVBUF, &v->rcvbuf, sizeof v->rcvbuf);
     v->state = CONNECTING;
-    v->status = v->has_first = v->has_bye = v->hints_retry = 0;
+    v->status = v->has_first = v->has_news = v->has_bye = v->hints_retry = 0;
     if (connect(v->fd, (struct sockaddr *)&server, sizeof server) < 0 && errno != EINPROGRESS) {
         lose(v, now());
         return;
@@ -187,7 +191,10 @@ static void read_line(struct viewer *v, const char *line, size_t size, double at
         if (!strncmp(line + 7, "bye", 3)) {
             v->has_bye = v->is_snapshot = 1;
             n_bye++;
+            if (v->has_news && n_timed < MOST_BYES)
+                byes_s[n_timed++] = at_s;
         }
+        v->has_news = 1;
         if (v->is_snapshot && !v->has_bye && at_s >= from_s && at_s < to_s)
             n_snapshots++;
     } else if (size > 7 && !strncmp(line, "retry: ", 7)) {
@@ -331,6 +338,14 @@ static void report(void)
            n_bye, n_lost, first_lost_s, last_lost_s, n_back, first_try_s, last_try_s);
 }
 
+static void say_byes(void)
+{
+    printf("{\"at\": [");
+    for (unsigned i = 0; i < n_timed; i++)
+        printf(i ? ", %.6f" : "%.6f", byes_s[i]);
+    printf("]}\n");
+}
+
 static void obey(char *line)
 {
     unsigned n = 0;
@@ -373,6 +388,8 @@ static void obey(char *line)
         printf("{}\n");
     } else if (!strncmp(line, "report", 6)) {
         report();
+    } else if (!strncmp(line, "byes", 4)) {
+        say_byes();
     }
 }
 

@@ -19,7 +19,7 @@ from . import sse
 from .channels import SIGHTS, Channel, channels
 from .config import Settings
 from .credentials import Credential, Credentials
-from .fanout import LOOK_S, Fanout, Pace, most_descriptors
+from .fanout import LOOK_S, SLICE_S, Fanout, Pace, most_descriptors
 from .guard import Guard
 from .packet import Packet
 from .picture import Picture
@@ -31,6 +31,7 @@ _LONGEST_TICK_S = 5.0
 _RETRY_MS = (1000, 3500)
 _RESTART_MS = (200, 2700)
 _MOST_FAREWELLS = 32
+_BATCH = 16  # told the same farewell, in one go
 _RENEW_S = 0.5
 _AGAIN_MS = 1000
 _MISSING = object()
@@ -57,6 +58,7 @@ class Broadcaster:
         self._told = told
         self._lock = threading.Lock()
         self._arriving: dict[Viewer, None] = {}
+        self._leaving: dict[Viewer, None] = {}  # were told bye, and are to be closed
         self._channels = channels(picture, worker.id, settings.resync_interval)
         self._wake = threading.Event()
         self._fanout = Fanout(self._left, self._wake.set, is_told_to_stop)
@@ -148,7 +150,7 @@ class Broadcaster:
             self.credentials.release(viewer.pass_.credential)
         elif self._forget_viewer(viewer):
             self._told("disconnected", viewer)
-        self._end(viewer, None)
+        self._end(viewer)
 
     def _left(self, viewer: DetachedViewer) -> None:
         """A viewer's connection was closed by its other end, or given up."""
@@ -203,11 +205,21 @@ class Broadcaster:
             self._bye("restart", random.randint(*_RESTART_MS))
             for _ in range(min(_MOST_FAREWELLS, self.viewers))
         ]
-        pace = Pace()
-        for number, viewer in enumerate(self._everybody()):
-            self._dismiss(viewer, farewells[number % len(farewells)])
-            if not is_last:
-                pace.rest()
+        pace, breathless = Pace(inf if is_last else SLICE_S), Pace(inf)
+        # Nobody is closed before all are told, or the last would be told much later. Who is in a
+        # batch is told before others may work, and nobody twice, should the worker end meanwhile.
+        everybody = self._everybody()
+        for number, at in enumerate(range(0, len(everybody), _BATCH)):
+            bye = farewells[number % len(farewells)]
+            batch = [one for one in everybody[at : at + _BATCH] if one not in self._leaving]
+            self._leaving.update(dict.fromkeys(batch))
+            for viewer in self._fanout.send_to_all(batch, bye, breathless):
+                self._say_last(viewer, bye)
+            pace.rest()
+        for viewer in list(self._leaving):
+            if self._leaving.pop(viewer, _MISSING) is not _MISSING:
+                self._part(viewer)
+            pace.rest()
 
     def _channel_of(self, role: str) -> Channel:
         return self._channels[SIGHTS[role]]
@@ -216,8 +228,20 @@ class Broadcaster:
         return [viewer for one in self._channels.values() for viewer in list(one.viewers)]
 
     def _dismiss(self, viewer: Viewer, bye: Packet) -> None:
+        if viewer not in self._leaving:
+            self._say_last(viewer, bye)
+            self._part(viewer)
+
+    def _say_last(self, viewer: Viewer, bye: Packet) -> None:
+        if isinstance(viewer, DetachedViewer):
+            self._fanout.take_leave(viewer, bye)
+        elif isinstance(viewer, HeldViewer):
+            viewer.end(bye)
+
+    def _part(self, viewer: Viewer) -> None:
+        """Let go of a viewer to whom the last was said."""
         if self._forget_viewer(viewer):
-            self._end(viewer, bye)
+            self._end(viewer)
             self._told("disconnected", viewer)
 
     def _refused(self, credential: Credential) -> None:
@@ -240,11 +264,11 @@ class Broadcaster:
             return self._fanout.send(viewer, packet)
         return viewer.take(packet)
 
-    def _end(self, viewer: Viewer, bye: Packet | None) -> None:
+    def _end(self, viewer: Viewer) -> None:
         if isinstance(viewer, DetachedViewer):
-            self._fanout.end(viewer, bye)
+            self._fanout.end(viewer)
         elif isinstance(viewer, HeldViewer):
-            viewer.end(bye)
+            viewer.end()
 
     def look(self) -> None:
         """Look whether the worker is to stop; called every 0.1 s."""

@@ -23,6 +23,7 @@ from typing import Any
 
 from .packet import FORMS, IN_STEP, Packet
 from .viewers import DetachedViewer, Viewer
+from .worker import note_signals, signal_pipe
 
 SLICE_S = 0.002
 LOOK_S = 0.1
@@ -41,20 +42,27 @@ _IN, _OUT = select.POLLIN, select.POLLOUT  # the same bits as EPOLLIN and EPOLLO
 
 
 class Pace:
-    """Cuts work into slices, and counts what it takes."""
+    """Cuts work into slices, and counts what it takes.
 
-    def __init__(self) -> None:
+    Args:
+        slice_s: how long others may be kept waiting.
+    """
+
+    def __init__(self, slice_s: float = SLICE_S) -> None:
+        self._slice_s = slice_s
         self._never = threading.Event()
         self._began_s = time.perf_counter()
         self.spent_s = 0.0
 
-    def rest(self) -> None:
-        """Let others work, where this slice is over."""
+    def rest(self) -> bool:
+        """Let others work, where this slice is over; tell whether it was."""
         took_s = time.perf_counter() - self._began_s
-        if took_s > SLICE_S:
-            self.spent_s += took_s
-            self._never.wait(_NO_TIME_S)
-            self._began_s = time.perf_counter()
+        if took_s <= self._slice_s:
+            return False
+        self.spent_s += took_s
+        self._never.wait(_NO_TIME_S)
+        self._began_s = time.perf_counter()
+        return True
 
     def total_s(self) -> float:
         """Return what all slices have taken so far."""
@@ -84,6 +92,7 @@ class Fanout:
         self._epoll: Any = None
         self._heard: Any = None
         self._timer: Any = None
+        self._signals: Any = None
 
     def __len__(self) -> int:
         return len(self._viewers)
@@ -102,6 +111,8 @@ class Fanout:
             self._timer.start(self._ask)
         if not self._heard.active:
             self._heard.start(self._hear)
+        if self._signals is not None and not self._signals.active:
+            self._signals.start(self._hear_signal)
 
     def _open(self) -> None:
         # Only a server that runs gevent hands us connections, so it is there.
@@ -113,10 +124,17 @@ class Fanout:
         loop = get_hub().loop
         self._heard = loop.io(self._epoll.fileno(), _READABLE)
         self._timer = loop.timer(_UNSEEN_S, _UNSEEN_S)
+        pipe = signal_pipe()
+        if pipe is not None:
+            self._signals = loop.io(pipe, _READABLE)
 
     def _hear(self) -> None:
         self._heard.stop()  # or it would be called without end until somebody sees to it
         self._ready()
+
+    def _hear_signal(self) -> None:
+        note_signals()
+        self._ask()
 
     def look(self) -> None:
         """Ask whether something is due: to be called every 0.1 s, of a loop that wakes anyway.
@@ -151,6 +169,7 @@ class Fanout:
         """Write one packet to many; return those who need a look of their own.
 
         As ``send`` for each, but written out: with thousands of viewers this is where time goes.
+        It ends early where something is due: nobody waits for an update to be told ``bye``.
         """
         others: list[Viewer] = []
         forms: list[bytes | None] = [None] * FORMS
@@ -180,8 +199,8 @@ class Fanout:
                 viewer.keep(data, done)
                 self._wait_for(viewer)
             number += 1
-            if not number % _LOOK:
-                pace.rest()
+            if not number % _LOOK and pace.rest() and self._is_due():
+                break
         return others
 
     def _wait_for(self, viewer: DetachedViewer) -> None:
@@ -189,15 +208,17 @@ class Fanout:
             self._stuck[viewer] = None
             self._epoll.modify(viewer.fd, _IN | _OUT)
 
-    def end(self, viewer: DetachedViewer, packet: Packet | None = None) -> None:
-        """Write the last packet, where there is room for it, and close."""
-        if viewer.fd < 0:
-            return
-        if packet is not None:
+    def take_leave(self, viewer: DetachedViewer, packet: Packet) -> None:
+        """Write the last packet, where there is room for it."""
+        if viewer.fd >= 0:
             with suppress(OSError):
                 viewer.go_on()
                 viewer.take(packet)
-        self._close(viewer)
+
+    def end(self, viewer: DetachedViewer) -> None:
+        """Close, whatever has not been taken yet."""
+        if viewer.fd >= 0:
+            self._close(viewer)
 
     def _close(self, viewer: DetachedViewer) -> None:
         fd, viewer.fd = viewer.fd, -1
@@ -230,6 +251,8 @@ class Fanout:
         if self._timer is not None and not self._viewers:
             self._timer.stop()
             self._heard.stop()
+            if self._signals is not None:
+                self._signals.stop()
 
     def serve(self) -> None:
         """See to who has left or has room again."""

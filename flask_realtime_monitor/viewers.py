@@ -88,7 +88,9 @@ class HeldViewer(Viewer):
         return True
 
     def end(self, packet: Packet | None = None) -> None:
-        """Hand the last packet over; what was not read before it is dropped."""
+        """Hand the last packet over, once; what was not read before it is dropped."""
+        if self._is_over:
+            return
         self._waiting.clear()
         if packet is not None:
             self._waiting.append(packet.form(self.form))

@@ -156,21 +156,31 @@ def is_told_to_stop() -> bool:
     owner = _sigterm_s_owner()
     if met is None or met is owner:  # its own handler tells it
         return getattr(owner, "alive", True) is False
-    return _has_got_sigterm(met)
+    note_signals()
+    return time.monotonic() < _Server.sigterm_until_s
 
 
-def _has_got_sigterm(found: Any) -> bool:
-    """Tell whether SIGTERM has come within the last seconds, whatever the app's handler did of it.
+def signal_pipe() -> int | None:
+    """Return the descriptor of the pipe that tells of signals, None where it is not ours to read.
 
-    gunicorn has Python write the number of each signal into a pipe (``signal.set_wakeup_fd``) that
-    its gevent worker never reads.
+    gunicorn has Python write the number of each signal into it (``signal.set_wakeup_fd``), and its
+    gevent worker never reads it.
     """
+    found = server_worker()
     if type(found).__module__ == "gunicorn.workers.ggevent":
-        with suppress(AttributeError, IndexError, TypeError, OSError):
-            while numbers := os.read(found.PIPE[0], 4096):
+        with suppress(AttributeError, IndexError, TypeError):
+            return int(found.PIPE[0])
+    return None
+
+
+def note_signals() -> None:
+    """Empty that pipe, and note whether SIGTERM has come, whatever the app's handler did of it."""
+    pipe = signal_pipe()
+    if pipe is not None:
+        with suppress(OSError):
+            while numbers := os.read(pipe, 4096):
                 if signal.SIGTERM in numbers:
                     _Server.sigterm_until_s = time.monotonic() + _SIGTERM_S
-    return time.monotonic() < _Server.sigterm_until_s
 
 
 def start_loop(beat: Callable[[], None], name: str) -> threading.Thread:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from flask import Flask
 from flask_realtime_monitor import RealtimeMonitor
 from flask_realtime_monitor import broadcaster as module
 from flask_realtime_monitor.broadcaster import Broadcaster
+from flask_realtime_monitor.fanout import Pace
 from flask_realtime_monitor.models import User
 from flask_realtime_monitor.viewers import DetachedViewer, HeldViewer, Pass
 
@@ -84,6 +86,49 @@ def test_who_is_refused_or_signs_out_on_the_way_is_shown_out(broadcaster: Broadc
     assert broadcaster.viewers == 1
     broadcaster.stop()
     assert '"restart"' in said(other)
+
+
+def test_all_are_told_bye_once_before_any_is_closed_though_the_process_ends_meanwhile(
+    broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[int] = []
+
+    class EndingPace(Pace):
+        """Lets the process end where others may work for the first time."""
+
+        def rest(self) -> bool:
+            if self._slice_s < inf and not ends:
+                ends.append(1)
+                broadcaster.stop(is_last=True)
+            return False
+
+    monkeypatch.setattr(module, "Pace", EndingPace)
+    channel = broadcaster._channel_of("reveal")
+    pipes = [os.pipe() for _ in range(100)]
+    held = HeldViewer(pass_of(broadcaster, "held"), 0)
+    channel.viewers[held] = None
+    for _, writing in pipes:
+        viewer = DetachedViewer(pass_of(broadcaster, "ann"), 0)
+        viewer.fd = writing
+        channel.viewers[viewer] = None
+    told: list[bytes] = []
+
+    def parted(*_: object) -> None:
+        if not told:  # at the first that is closed
+            for reading, _ in pipes:
+                os.set_blocking(reading, False)
+                told.append(os.read(reading, 10_000))
+
+    monkeypatch.setattr(broadcaster, "_told", parted)
+    broadcaster.stop()
+    assert ends
+    assert broadcaster.viewers == 0
+    assert len(told) == 100
+    for text in (*told, said(held).encode()):
+        assert text.count(b'"restart"') == 1
+    for reading, _ in pipes:
+        assert os.read(reading, 1) == b""  # closed, and nothing more was said
+        os.close(reading)
 
 
 def test_after_a_tick_that_the_app_held_up_the_next_is_not_at_once(

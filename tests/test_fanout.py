@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,10 +19,10 @@ from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flask_realtime_monitor import RealtimeMonitor, sse
+from flask_realtime_monitor import RealtimeMonitor, sse, worker
 from flask_realtime_monitor.broadcaster import Broadcaster
 from flask_realtime_monitor.channels import Channel
-from flask_realtime_monitor.fanout import Fanout
+from flask_realtime_monitor.fanout import Fanout, Pace
 from flask_realtime_monitor.packet import CHUNKED, GZIP, Packet
 from flask_realtime_monitor.viewers import DetachedViewer, HeldViewer, Pass, Viewer
 
@@ -267,3 +268,43 @@ def test_the_loop_itself_asks_while_nobody_looks(
     ready.clear()
     fanout.look()
     assert not ready
+
+
+def test_a_signal_is_seen_as_it_comes_and_once(
+    connection: tuple[socket.socket, DetachedViewer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    like = {"__module__": "gunicorn.workers.ggevent", "PIPE": (reading, writing)}
+    monkeypatch.setattr(worker, "server_worker", type("Server", (), like))
+    _, viewer = connection
+    ready: list[bool] = []
+    fanout = Fanout(lambda _: None, lambda: ready.append(True), lambda: True)
+    fanout.adopt(viewer)
+    fanout._timer.stop()  # which would ask a little later
+    os.write(writing, bytes([signal.SIGHUP]))
+    run_until(lambda: ready, "it is seen")
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 1)  # else the loop would be woken without end
+    fanout.end(viewer)
+    fanout.rest()
+    os.write(writing, bytes([signal.SIGHUP]))
+    gevent.sleep(0.01)
+    assert len(ready) == 1
+    for fd in (reading, writing):
+        os.close(fd)
+
+
+def test_an_update_on_its_way_to_many_makes_way_for_what_is_due() -> None:
+    crowd = [Seat("detached", 0) for _ in range(100)]
+    viewers = [seat.viewer for seat in crowd]
+    due = [False]
+    fanout = Fanout(lambda _: None, lambda: None, lambda: due[0])
+    pace = Pace(slice_s=0)
+    try:
+        for is_due, told in ((False, 100), (True, 16)):
+            due[0] = is_due
+            assert fanout.send_to_all(viewers, Packet(sse.encode("update", {})), pace) == []
+            assert sum(bool(seat.read()) for seat in crowd) == told
+    finally:
+        for seat in crowd:
+            seat.close()
