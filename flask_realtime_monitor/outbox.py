@@ -237,7 +237,8 @@ class Outbox:
         gone: list[int] = []
         packed: list[bytes] = []
         add, packers, is_cut = packed.append, PACKERS, False
-        found = map(self._tracker.sessions.rows.get, dirty)
+        # All rows at once, then one after the other: the processor waits for many at a time.
+        found = list(map(self._tracker.sessions.rows.get, dirty))
         for key, untold, row in zip(dirty, dirty.values(), found, strict=True):
             if row is None:
                 gone.append(key)
