@@ -1,7 +1,7 @@
 """What this worker has to tell the others: changes since the last time, and whole snapshots.
 
 Every row it writes is its own and absolute, so that anything may be written twice. The rows are
-spread over 256 buckets; one of them is written whole with each flush, so that after a round of
+spread over 256 buckets; some four of them are written whole in a second, so that after a round of
 all of them the log before it may go.
 """
 
