@@ -27,11 +27,12 @@ SILENT_S = 4.5
 #: And until it counts as gone, which is told within 30 s.
 GONE_S = 29.0
 _JUMP_MS = 2_000
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def encode(beat: Mapping[str, Any]) -> bytes:
     """Return a beat as bytes."""
-    return json.dumps(beat, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return _to_json(beat).encode("ascii")
 
 
 def decode(data: bytes | None) -> Json:

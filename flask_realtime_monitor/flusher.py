@@ -1,8 +1,8 @@
 """Writes what this worker saw to a shared store, a few times a second, off the request path.
 
-One background loop per process does all of it: what has changed, one bucket of sessions whole, the
-beat, notes to all workers; it looks after workers that are gone and lets the log go behind itself.
-The store may fail at any time: everything is kept and written when it is back.
+One background loop per process does all of it: what has changed, some buckets of sessions whole,
+the beat, notes to all workers; it looks after workers that are gone and lets the log go behind
+itself. The store may fail at any time: everything is kept and written when it is back.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ _WARN_EVERY_S = 60.0
 #: written since and can say whether its session lives on there.
 GRACE_S = 80.0
 _RESEND_BUCKETS = 16  # with each flush, after the store has lost what it had
+#: To begin a snapshot costs as much as some ten rows of it: small buckets wait for each other,
+#: until they have so many rows (of 256 buckets) together, or are so many.
+_WORTH_ROWS = 200 * BUCKETS
+_MOST_TOGETHER = 4
 _LAST_TRIES = 5
 
 
@@ -197,6 +201,8 @@ class Flusher:
         else:
             self._buckets_due = min(self._buckets_due + elapsed_s * self._buckets_per_s, 16.0)
             count = int(self._buckets_due)
+            if count < _MOST_TOGETHER and count * len(self._tracker.sessions) < _WORTH_ROWS:
+                count = 0
             self._buckets_due -= count
         count = min(count, BUCKETS - self._bucket)
         found = list(range(self._bucket, self._bucket + count))

@@ -1,7 +1,7 @@
 """What this worker has to tell the others: changes since the last time, and whole snapshots.
 
 Every row it writes is its own and absolute, so that anything may be written twice. The rows are
-spread over 256 buckets; one of them is written whole with each flush, so that after a round of
+spread over 256 buckets; some four of them are written whole in a second, so that after a round of
 all of them the log before it may go.
 """
 
@@ -237,7 +237,8 @@ class Outbox:
         gone: list[int] = []
         packed: list[bytes] = []
         add, packers, is_cut = packed.append, PACKERS, False
-        found = map(self._tracker.sessions.rows.get, dirty)
+        # All rows at once, then one after the other: the processor waits for many at a time.
+        found = list(map(self._tracker.sessions.rows.get, dirty))
         for key, untold, row in zip(dirty, dirty.values(), found, strict=True):
             if row is None:
                 gone.append(key)

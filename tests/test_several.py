@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.frames import encode
-from flask_realtime_monitor.outbox import Outbox
-from flask_realtime_monitor.stores import Beat, Entry, StoreError
+from flask_realtime_monitor.outbox import BUCKETS, Outbox
+from flask_realtime_monitor.stores import Beat, Entry, Flush, Flushed, StoreError
 
 from .support.records import Time
 from .support.several import Mate, Post
@@ -337,6 +337,32 @@ def test_a_time_out_of_the_app_while_we_write_loses_nothing() -> None:
     team.post.interruption = None
     team.flush()
     team.check()
+
+
+@pytest.mark.parametrize(("worth_rows", "together"), [(1_000, 4), (0, 1)])
+def test_small_buckets_wait_for_each_other_and_a_round_still_has_all(
+    monkeypatch: pytest.MonkeyPatch, worth_rows: int, together: int
+) -> None:
+    monkeypatch.setattr("flask_realtime_monitor.flusher._WORTH_ROWS", worth_rows)
+    team = Team()
+    mate = team.mates[0]
+    team.visit(0, 1, "ana")
+    mate.flush()
+    written: list[list[int]] = []
+    flush = mate.store.flush
+
+    def note(one: Flush) -> Flushed:
+        written.append([bucket for bucket, _ in one.snapshots if bucket < BUCKETS])
+        return flush(one)
+
+    monkeypatch.setattr(mate.store, "flush", note)
+    for _ in range(BUCKETS):
+        mate.flusher._last_s -= 0.25  # as if so much time had passed
+        mate.flush()
+    assert {bucket for some in written for bucket in some} == set(range(BUCKETS))
+    most = max(map(len, written))
+    assert together <= most <= together + 1
+    assert len([some for some in written if some]) <= BUCKETS // together
 
 
 def test_while_the_store_is_away_nothing_is_packed_for_it(

@@ -7,8 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from .base import StoreError
 
@@ -51,29 +50,71 @@ class Desk:
         began_s = clerk.began_s
         if began_s is not None and time.monotonic() - began_s > self._patience_s:
             raise self._late()
-        future: Future[T] = Future()
+        job = _Job(work)
         try:
-            if not clerk.take(future, work):
+            if not clerk.take(job):
                 return work()
-            return future.result(self._patience_s)
-        except TimeoutError:
-            if future.cancel() or not future.done():
-                raise self._late() from None
-            return future.result()  # came just now, or is a TimeoutError itself
+            if not job.await_end(self._patience_s):
+                raise self._late()
+            return job.result()
         finally:
             # Also when the wait was cut short, by a time-out of the app's around its call of ours.
-            future.cancel()
-            del future  # it holds what is raised, which holds this frame
+            job.is_wanted = False
 
     def _late(self) -> StoreError:
         return StoreError(f"{self._name} does not answer in time ({self._patience_s:g} s)")
+
+
+class _Job(Generic[T]):
+    """Something to be done for one who waits.
+
+    With a ``Future`` handing over costs over half as much again, and a reading call that finds
+    nothing new is little more than this.
+    """
+
+    __slots__ = ("_ends", "_error", "_found", "_work", "is_wanted")
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        #: Whether somebody still waits.
+        self.is_wanted = True
+        self._work = work
+        self._found: T | None = None
+        self._error: Exception | None = None
+        self._ends = threading.Lock()  # held until it is done
+        self._ends.acquire()
+
+    def run(self) -> None:
+        """Do it."""
+        try:
+            self._found = self._work()
+        except Exception as error:
+            self._error = error
+        except BaseException:
+            self._error = StoreError("the store's thread was ended")
+            raise
+        finally:
+            self._ends.release()
+
+    def await_end(self, patience_s: float) -> bool:
+        """Wait until it is done; False when that takes too long."""
+        return self._ends.acquire(timeout=patience_s)
+
+    def result(self) -> T:
+        """Return what came of it, or raise that, once."""
+        error, self._error = self._error, None
+        if error is None:
+            return cast(T, self._found)
+        try:
+            raise error
+        finally:
+            del error  # it holds this frame
 
 
 class _Clerk:
     """The thread of one process and what it has to do."""
 
     def __init__(self) -> None:
-        self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._jobs: deque[_Job[Any]] = deque()
         self._lock = threading.Lock()  # of whether it works; held for no job
         self._is_working = False
         self._bell = threading.Event()
@@ -81,10 +122,10 @@ class _Clerk:
         #: When the job at hand began (monotonic).
         self.began_s: float | None = None
 
-    def take(self, future: Future[T], work: Callable[[], T]) -> bool:
+    def take(self, job: _Job[Any]) -> bool:
         """Queue a job; False where no thread can be had: the interpreter is about to end."""
         with self._lock:
-            self._jobs.append((future, work))
+            self._jobs.append(job)
             if not self._is_working:
                 self._is_working = True
                 try:
@@ -104,7 +145,7 @@ class _Clerk:
             while self._bell.wait(_IDLE_S) or not self._may_rest():
                 self._bell.clear()
                 while self._jobs:
-                    self._do(*self._jobs.popleft())
+                    self._do(self._jobs.popleft())
         except BaseException:  # somebody ends it, and it does end; the next job begins another
             self._rest()
 
@@ -116,19 +157,11 @@ class _Clerk:
         self.ident, self._is_working = None, False
         return True
 
-    def _do(self, future: Future[T], work: Callable[[], T]) -> None:
-        if not future.set_running_or_notify_cancel():
+    def _do(self, job: _Job[Any]) -> None:
+        if not job.is_wanted:
             return
         self.began_s = time.monotonic()
         try:
-            found = work()
-        except Exception as error:
-            future.set_exception(error)
-        except BaseException:
-            future.set_exception(StoreError("the store's thread was ended"))
-            raise
-        else:
-            future.set_result(found)
+            job.run()
         finally:
             self.began_s = None
-            del future  # as above

@@ -75,6 +75,8 @@ class RedisStore(Store):
         #: The epoch of the last load, and how far the log was read since.
         self._read: bytes | None = None
         self._reached = 0
+        #: The last question for news, as it was packed.
+        self._asked: tuple[tuple[int, int], bytes] = (0, 0), b""
         self._renew_at_s = self._cut_at_s = float("-inf")
         self._cut_up_to = 0
 
@@ -160,10 +162,7 @@ class RedisStore(Store):
         """Return entries of the log, unless it was cut beyond the cursor, or is another one."""
         begin = cursor
         while True:
-            rows, (cut, epoch) = self._server.send(
-                ("XRANGE", self._key("log"), wire.id_of(begin + 1), "+", "COUNT", most),
-                ("MGET", self._key("cut"), self._key("epoch")),
-            )
+            rows, (cut, epoch) = self._server.ask(self._question(begin, most), 2)
             # Asked after the entries, so that a cut in between is noticed.
             is_known = cut is not None and begin >= int(cut) and epoch == (self._read or epoch)
             if not is_known or not (begin == self._reached or self._has(begin)):
@@ -174,6 +173,19 @@ class RedisStore(Store):
             if found or not rows:
                 return found
             begin = self._reached
+
+    def _question(self, cursor: int, most: int) -> bytes:
+        """Return, packed, what asks for news; by far the most who ask, ask the same again."""
+        asked, packed = self._asked
+        if asked != (cursor, most):
+            packed = wire.pack(
+                (
+                    ("XRANGE", self._key("log"), wire.id_of(cursor + 1), "+", "COUNT", most),
+                    ("MGET", self._key("cut"), self._key("epoch")),
+                )
+            )
+            self._asked = (cursor, most), packed
+        return packed
 
     def _has(self, cursor: int) -> bool:
         """Whether an entry is there: asked of a cursor that this store has not given itself."""

@@ -122,8 +122,10 @@ class SQLiteStore(Store):
             told = db.last_note if self._notes is None else 0
             if self._notes is not None and self._notes[0] == db.epoch:
                 told = self._notes[1]
-            notes = sql.execute(_NOTES, (told, self.worker)).fetchall()
             (newest,) = sql.execute(_SEQUENCE, ("note",)).fetchone()
+            notes = []
+            if newest != told:  # hardly ever
+                notes = sql.execute(_NOTES, (told, self.worker)).fetchall()
             return Flushed(cursor, db.epoch, notes, time.time()), newest
 
         flushed, newest = self._database.run(work, WRITE)
