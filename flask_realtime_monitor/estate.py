@@ -150,6 +150,12 @@ def missing(known: Roster, now: Roster) -> Roster | None:
         if _counted(beat.data)
         > max(_counted(has_taken.get(worker)), _counted(_data(now.beats.get(worker))))
     }
+    # A last beat that somebody gave back who had not seen that there was a later one.
+    beats |= {
+        worker: beat._replace(data=_bare(has_taken[worker], is_lost))
+        for worker, beat in now.beats.items()
+        if worker not in beats and _counted(beat.data) < _counted(has_taken.get(worker))
+    }
     if retired is None and not beats:
         return None
     bare = {worker: _bare(data, False) for worker, data in taken.items()}
