@@ -117,8 +117,10 @@ class Replicas(Peers):
             self._untold, self._is_new = [], False
             return Changes((), True)
         try:
-            while self._take_entries(self._store.read_since(self._cursor, _MOST_ENTRIES)):
-                pass
+            while entries := self._store.read_since(self._cursor, _MOST_ENTRIES):
+                self._take_entries(entries)
+                if len(entries) < _MOST_ENTRIES:
+                    break
         except Gap:
             self._load()
             self._is_new = True
@@ -134,8 +136,7 @@ class Replicas(Peers):
         self._untold, self._is_new = [], False
         return changes
 
-    def _take_entries(self, entries: Sequence[Entry]) -> bool:
-        """Take in the next entries of the log; tell whether there may be more."""
+    def _take_entries(self, entries: Sequence[Entry]) -> None:
         turns = Turns()
         for entry in entries:
             self._cursor = entry.cursor
@@ -143,7 +144,6 @@ class Replicas(Peers):
                 self._is_new |= entry.worker not in self._replicas
                 self._untold += self._take(entry.worker, entry.data, entry.at)
             turns()
-        return len(entries) == _MOST_ENTRIES
 
     def changed_since(self, cursor: int) -> Since | None:
         """Return what has changed since a cursor, None where that cannot be told."""
@@ -399,8 +399,9 @@ class Replicas(Peers):
         living = self._living()
         now_s, (before, known) = time.monotonic(), self._covered
         waits = bool(self._awaited) and now_s < self._awaited_until_s
-        timeout_s, now_at = self._settings.session_timeout, self._clock.now_at()
-        lacks_until_at = estate.lacks_until_at(self._lost_at, timeout_s, now_at)
+        lacks_until_at = self._lost_at and estate.lacks_until_at(
+            self._lost_at, self._settings.session_timeout, self._clock.now_at()
+        )
         made_of = self._alive_at_s, self.failed_at_s, self.epoch, waits, lacks_until_at
         if known is None or made_of != before:
             known = self._coverage(living, lacks_until_at)
