@@ -222,6 +222,24 @@ def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
     team.check()
 
 
+def test_what_the_feed_is_told_before_its_meaning_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first frame after a loss has a path's number, and its session is known from later."""
+    team = Team(count=1)
+    (first,) = team.mates
+    team.visit(0, 1, None, path="/same", rule="/<x>")
+    team.flush()
+    team.post.empty()
+    team.visit(0, 2, "ana", path="/same", rule="/<x>")
+    buckets = list(range(1, 256))  # all but that of the path's number
+    monkeypatch.setattr(first.flusher, "_next_buckets", lambda elapsed_s: buckets)
+    team.flush()
+    team.flush()
+    late = team.mate("late")
+    team.check(first, late)
+
+
 def test_who_has_only_looked_who_is_there_misses_nothing() -> None:
     team = Team()
     team.visit(0, 1, "ana")
