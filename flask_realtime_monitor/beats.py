@@ -3,8 +3,8 @@
 ``{"host", "boot", "pid", "born", "at", "o", "item", "serving", "totals", "whole", "in_flight",
 "in_flight_rules"}``: where it runs, when it was written, how its rows' clock relates to that, the
 contract's ``worker``, how it serves, its totals since it began, the epoch of the picture that has
-all of it, its requests in flight and their routes' rules. The row in which the totals of workers
-that are gone are kept has only ``totals``.
+all of it, its requests in flight and their routes' rules. What the gone have left is in a row of
+its own (``estate.py``).
 """
 
 from __future__ import annotations
@@ -78,19 +78,6 @@ def totals_of(summary: Summary, dropped: Mapping[str, int]) -> Json:
     }
 
 
-def fold(beat: bytes, retired: bytes | None, taken: bytes | None) -> bytes:
-    """Return the row of the retired with a gone worker's totals added.
-
-    Args:
-        taken: what was taken over from that same worker before, when it was gone only seemingly.
-    """
-    totals = decode(retired).get("totals") or {}
-    totals = _added(totals, decode(beat).get("totals") or {}, 1)
-    if taken is not None:
-        totals = _added(totals, decode(taken).get("totals") or {}, -1)
-    return encode({"totals": totals})
-
-
 def summary_of(totals: Mapping[str, Any]) -> Summary:
     """Return totals as counters that have nothing recent in them."""
     endpoints = {
@@ -110,13 +97,34 @@ def summary_of(totals: Mapping[str, Any]) -> Summary:
     )
 
 
+def strange(
+    told: Mapping[str, Json], known: Mapping[str, Summary], epoch: str | None
+) -> dict[str, Json]:
+    """Return the beats of those whose rows are not known, or not yet all that the beat counts.
+
+    Args:
+        told: all beats.
+        known: the counters of the others.
+        epoch: the picture's.
+    """
+    return {
+        worker: beat
+        for worker, beat in told.items()
+        if worker not in known
+        or (
+            not is_whole(beat, epoch)
+            and known[worker].counted < summary_of(beat.get("totals") or {}).counted
+        )
+    }
+
+
 def summaries(
     roster: Roster, strange: Mapping[str, Json], known: Mapping[str, Summary], me: str
 ) -> list[Summary]:
     """Return all other workers' counters, and what those that are gone have left.
 
     Args:
-        strange: the beats, decoded, of those whose rows are not known.
+        strange: the beats, decoded, of those whose rows do not tell what they counted.
         known: the counters of the others.
         me: the worker that asks.
     """
@@ -128,7 +136,8 @@ def summaries(
             # until the next; its rows are as new as what was taken over from it, or newer.
             alive.add(worker)
         # The totals of one that is gone are among the retired; what was recent still is.
-        found.append(recent if worker in alive else recent.without_totals())
+        is_told = worker in alive and worker not in strange
+        found.append(recent if is_told else recent.without_totals())
     found += (summary_of(beat.get("totals") or {}) for beat in strange.values())
     found.append(_summary_in(roster.retired))
     # Who was only frozen is back with all it counted, and what was taken for it is too much.
@@ -148,24 +157,6 @@ def totals_in(data: bytes | None) -> Json:
 
 def _summary_in(data: bytes | None) -> Summary:
     return summary_of(totals_in(data))
-
-
-def _added(to: Mapping[str, Any], more: Mapping[str, Any], sign: int) -> Json:
-    dropped = dict(to.get("dropped") or {})
-    for name, n in (more.get("dropped") or {}).items():
-        dropped[name] = dropped.get(name, 0) + sign * n
-    endpoints = dict(to.get("endpoints") or {})
-    for name, (requests, errors) in (more.get("endpoints") or {}).items():
-        before = endpoints.get(name, (0, 0))
-        endpoints[name] = [before[0] + sign * requests, before[1] + sign * errors]
-    return {
-        **{
-            name: to.get(name, 0) + sign * more.get(name, 0)
-            for name in ("requests", "errors", "excluded")
-        },
-        "dropped": dropped,
-        "endpoints": endpoints,
-    }
 
 
 # -- the living and the dead ---------------------------------------------------------------------

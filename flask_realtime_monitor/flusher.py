@@ -11,9 +11,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from . import beats
+from . import beats, estate
 from .config import Settings
 from .frames import FrameError, decode
 from .guard import Guard
@@ -63,6 +64,7 @@ class Flusher:
     ) -> None:
         self._tracker = tracker
         self._store = store
+        self._witness = estate.Witness(store)
         self._guard = guard
         self._beat = beat
         self._take_note = take_note
@@ -136,7 +138,7 @@ class Flusher:
         self._fold()
         if self.trouble is not None:
             # If the store is still away this raises, before all that waits is packed for nothing.
-            self._store.roster()
+            self._witness.look()
         now_s = time.monotonic()
         elapsed_s, self._last_s = now_s - self._last_s, now_s
         # Before the frame, so that this tells of all that is in them.
@@ -164,6 +166,7 @@ class Flusher:
             self._take_note(beats.decode(note))
         if self._epoch is not None and flushed.epoch != self._epoch:
             # The store has lost everything, this frame aside.
+            self._witness.look()
             self._store.secret()
             self.outbox.resend()
             self._resend_left = BUCKETS
@@ -242,11 +245,12 @@ class Flusher:
     # -- the gone ------------------------------------------------------------------------------
 
     def _retire_the_gone(self) -> None:
-        roster = self._store.roster()
+        roster = self._witness.look()
+        fold = partial(estate.fold, epoch=roster.epoch)
         for worker, beat in roster.beats.items():
             is_other = worker != self._store.worker
             if is_other and beats.is_gone(beats.decode(beat.data), roster.now - beat.at):
-                self._store.retire(worker, beats.fold)
+                self._store.retire(worker, fold)
 
     def _failed(self, error: StoreError) -> None:
         self.trouble = str(error)

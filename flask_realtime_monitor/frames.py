@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -89,6 +89,15 @@ def count_rows(data: bytes) -> int:
         return len(decode(data).rows)
     except FrameError:
         return 0
+
+
+def parts_of(tail: bytes) -> Iterator[bytes]:
+    """Yield the frames that a store has put together when their worker was gone."""
+    at = 0
+    while at + 4 <= len(tail):
+        size = int.from_bytes(tail[at : at + 4], "little")
+        yield tail[at + 4 : at + 4 + size]
+        at += 4 + size
 
 
 def _rows(data: bytes, at: int) -> dict[int, bytes]:

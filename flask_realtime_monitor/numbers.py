@@ -142,6 +142,7 @@ def coverage(others: Coverage, own_host: str | None, is_whole: bool) -> Json:
         "complete": is_whole
         and others.is_readable
         and others.is_whole
+        and not others.lacks_until_at
         and others.workers == others.reporting,
     }
 

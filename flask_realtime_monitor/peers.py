@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from .records import InFlight
@@ -49,6 +50,20 @@ class Coverage(NamedTuple):
     silent: tuple[str, ...] = ()
     is_readable: bool = True  # whether the others can be asked at all
     is_whole: bool = True  # whether all has been written anew, since the store lost it
+    lacks_until_at: float = 0.0  # until when sessions are missing that nobody could write anew
+
+
+def in_flight_at(worker_id: str, beat: Json, offset_ms: int) -> Iterator[There]:
+    """Yield the requests that a worker's beat says are in flight there.
+
+    Args:
+        offset_ms: what is added to the worker's times to get ms since the epoch.
+    """
+    rules = chain(beat.get("in_flight_rules", ()), repeat(None))  # older releases tell none
+    for fields, rule in zip(beat.get("in_flight", ()), rules, strict=False):
+        id, visitor, method, endpoint, path, started_ms = fields
+        request = InFlight(id, visitor, method, endpoint, path, started_ms, True, rule)
+        yield There(request, started_ms + offset_ms, worker_id, str(beat.get("host", "")))
 
 
 class Peers:

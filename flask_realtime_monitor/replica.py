@@ -243,14 +243,15 @@ class Replica:
         return gone
 
     def _begin_anew(self, newer: Collection[int]) -> list[int]:
-        """Drop what this frame and the next tell again: all but buckets that are known newer.
+        """Drop what this frame and the next tell again: all but rows that are known newer.
 
-        What came after the store had lost everything had numbers whose meaning was lost.
+        What came after the store had lost everything had numbers whose meaning was lost; the feed
+        has it told again, whatever of the rows is known.
         """
         gone = [key for key in self.rows if key & 0xFF not in newer]
         for key in gone:
             del self.rows[key]
-        self._feed.keep(lambda item: item.key is not None and item.key & 0xFF in newer)
+        self._feed.keep(lambda item: False)
         return gone
 
     def _take_head(self, head: Head, skip: Collection[int]) -> None:

@@ -6,22 +6,19 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, repeat
 from math import inf
-from operator import is_
 from typing import Any, TypeVar
 
-from . import beats
+from . import beats, estate
 from .clock import Clock
 from .config import Settings
-from .frames import Frame, FrameError, count_rows, decode
+from .frames import Frame, FrameError, count_rows, decode, parts_of
 from .listing import Turns
-from .peers import Changes, Coverage, Peers, Since, There
-from .records import InFlight
+from .peers import Changes, Coverage, Peers, Since, There, in_flight_at
 from .replica import Replica
 from .source import Source
 from .stores import TAIL, Beat, Entry, Gap, Load, Roster, Store, StoreError
-from .traffic import Summary
+from .traffic import Summary, are_same
 
 logger = logging.getLogger("flask_realtime_monitor")
 
@@ -57,7 +54,8 @@ class Replicas(Peers):
         self._since_at: float | None = None
         #: The picture's id; None until it has been read.
         self.epoch: str | None = None
-        self._roster = Roster({}, None, {}, 0.0)
+        self._roster = Roster({}, None, {}, 0.0, "")
+        self._witness = estate.Witness(store, self._counted_by)
         self._beats: dict[str, Json] = {}
         self._roster_at_s = 0.0
         self._is_roster_due = True
@@ -68,6 +66,7 @@ class Replicas(Peers):
         #: The last summaries, and what they were made of.
         self._summed: tuple[Any, dict[str, Summary], list[Summary]] = (None, {}, [])
         self._dropped_by_retired: Json = {}
+        self._lost_at = 0.0  # as ``estate.lost_at_in``
         self._forgotten: list[tuple[str, float]] = []
         #: What has been taken in and is to be told to who reads: keys, and whether there is
         #: somebody new. The store may fail in between.
@@ -118,12 +117,10 @@ class Replicas(Peers):
             self._untold, self._is_new = [], False
             return Changes((), True)
         try:
-            entries = self._store.read_since(self._cursor, _MOST_ENTRIES)
-            while entries:
+            while entries := self._store.read_since(self._cursor, _MOST_ENTRIES):
                 self._take_entries(entries)
                 if len(entries) < _MOST_ENTRIES:
                     break
-                entries = self._store.read_since(self._cursor, _MOST_ENTRIES)
         except Gap:
             self._load()
             self._is_new = True
@@ -163,7 +160,9 @@ class Replicas(Peers):
         return Since(keys, last, list(self._roster.taken))
 
     def _load(self) -> None:
-        """Read everything anew."""
+        """Read everything anew, and before that give back what the store has lost of the gone."""
+        if self.epoch is not None:
+            self._witness.look()
         load: Load = self._store.load()
         since_at = self._store.since_at()
         # Nothing is let go before all is here: a store that fails on the way lets no total fall.
@@ -187,11 +186,8 @@ class Replicas(Peers):
                 self._set_offset(replica, frame.head, None)
             turns()
         for worker, blob in tails:
-            at = 0
-            while at + 4 <= len(blob):
-                size = int.from_bytes(blob[at : at + 4], "little")
-                self._take(worker, blob[at + 4 : at + 4 + size], None)
-                at += 4 + size
+            for part in parts_of(blob):
+                self._take(worker, part, None)
         self._take_log(load.entries)
         for replica in self._replicas.values():
             replica.complete_feed()
@@ -275,9 +271,15 @@ class Replicas(Peers):
         now_s = time.monotonic()
         if not self._is_roster_due and now_s - self._roster_at_s < _ROSTER_S:
             return
-        before, self._roster = self._roster, self._store.roster()
-        if self._roster.retired != before.retired:
-            self._dropped_by_retired = beats.totals_in(self._roster.retired).get("dropped") or {}
+        roster = self._witness.look()
+        if self.epoch not in (None, roster.epoch):
+            self._load()  # another picture by now
+            self._is_new = True
+            return
+        before, self._roster = self._roster, roster
+        if roster.retired != before.retired:
+            self._dropped_by_retired = beats.totals_in(roster.retired).get("dropped") or {}
+            self._lost_at = estate.lost_at_in(beats.decode(roster.retired))
         self._beats = {
             worker: beats.decode(beat.data)
             for worker, beat in self._roster.beats.items()
@@ -344,10 +346,10 @@ class Replicas(Peers):
         """Return their counters, and what those that are gone have left."""
         now_ms = self._clock.now_ms() + self._clock.offset_ms
         known = {worker: one.summary_at(now_ms) for worker, one in self._replicas.items()}
-        roster, strange = self._roster, {w: b for w, b in self._beats.items() if w not in known}
+        roster, strange = self._roster, beats.strange(self._beats, known, self.epoch)
         made_of = roster.retired, roster.taken, list(roster.beats), strange
         before, counted, found = self._summed
-        if made_of != before or not _are_same(counted, known):
+        if made_of != before or not are_same(counted, known):
             found = beats.summaries(roster, strange, known, self._worker_id)
             self._summed = made_of, known, found
         return found
@@ -358,18 +360,11 @@ class Replicas(Peers):
         return self._flying
 
     def _in_flight(self) -> list[There]:
-        found = []
+        found: list[There] = []
         for worker, beat, _ in self._alive:
             replica = self._replicas.get(worker)
             offset_ms = self._clock.offset_ms if replica is None else replica.offset_ms
-            flying = beat.get("in_flight", ())
-            rules = chain(beat.get("in_flight_rules", ()), repeat(None))  # older releases tell none
-            for fields, rule in zip(flying, rules, strict=False):
-                id, visitor, method, endpoint, path, started_ms = fields
-                request = InFlight(id, visitor, method, endpoint, path, started_ms, True, rule)
-                found.append(
-                    There(request, started_ms + offset_ms, worker, str(beat.get("host", "")))
-                )
+            found += in_flight_at(worker, beat, offset_ms)
         return found
 
     def in_flight_count(self) -> int:
@@ -390,6 +385,11 @@ class Replicas(Peers):
             )
         return found
 
+    def _counted_by(self, worker: str) -> Summary | None:
+        replica = self._replicas.get(worker)
+        now_ms = self._clock.now_ms() + self._clock.offset_ms
+        return None if replica is None else replica.summary_at(now_ms)
+
     def dropped_by_retired(self) -> Json:
         """Return what workers that are gone have thrown away."""
         return self._dropped_by_retired
@@ -399,15 +399,18 @@ class Replicas(Peers):
         living = self._living()
         now_s, (before, known) = time.monotonic(), self._covered
         waits = bool(self._awaited) and now_s < self._awaited_until_s
-        made_of = self._alive_at_s, self.failed_at_s, self.epoch, waits
+        lacks_until_at = self._lost_at and estate.lacks_until_at(
+            self._lost_at, self._settings.session_timeout, self._clock.now_at()
+        )
+        made_of = self._alive_at_s, self.failed_at_s, self.epoch, waits, lacks_until_at
         if known is None or made_of != before:
-            known = self._coverage(living)
+            known = self._coverage(living, lacks_until_at)
             self._covered = made_of, known
         age_s = now_s - self._alive_at_s if living else 0.0
         age_s = round(known.oldest_report_s + age_s, 3)
         return Coverage._make((*known[:_OLDEST], age_s, *known[_OLDEST + 1 :]))
 
-    def _coverage(self, living: list[tuple[str, Json, Beat]]) -> Coverage:
+    def _coverage(self, living: list[tuple[str, Json, Beat]], lacks_until_at: float) -> Coverage:
         """Return who had reported when the living were looked up."""
         since_s = time.monotonic() - self._alive_at_s
         ages = [max(0.0, self._age_s(row) - since_s) for _, _, row in living]
@@ -424,6 +427,7 @@ class Replicas(Peers):
             silent=silent,
             is_readable=self.failed_at_s is None,
             is_whole=self._is_whole(living),
+            lacks_until_at=lacks_until_at,
         )
 
     def _is_whole(self, living: list[tuple[str, Json, Beat]]) -> bool:
@@ -431,8 +435,6 @@ class Replicas(Peers):
         self._awaited.difference_update(worker for worker, *_ in living)
         if self._awaited and time.monotonic() >= self._awaited_until_s:
             self._awaited.clear()
-        return not self._awaited and all(beats.is_whole(beat, self.epoch) for _, beat, _ in living)
-
-
-def _are_same(before: dict[str, Summary], after: dict[str, Summary]) -> bool:
-    return before.keys() == after.keys() and all(map(is_, before.values(), after.values()))
+        return not self._awaited and all(
+            beats.is_whole(beat, self.epoch) for beat in self._beats.values()
+        )

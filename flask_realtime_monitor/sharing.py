@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 from weakref import WeakMethod, ref
 
@@ -134,6 +135,12 @@ class Sharing:
         silent = coverage.silent
         if not coverage.is_whole:
             found.append("the store has lost what it had; the workers write it anew")
+        if coverage.lacks_until_at:
+            minutes = ceil((coverage.lacks_until_at - self._clock.now_at()) / 60)
+            found.append(
+                "the store was lost, and with it the sessions of workers that are gone; the totals "
+                f"are kept, and the last of these sessions would have ended in {minutes} min"
+            )
         if silent:
             workers = "1 worker does" if len(silent) == 1 else f"{len(silent)} workers do"
             found.append(f"{workers} not report: {', '.join(silent[:5])}")

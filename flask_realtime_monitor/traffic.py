@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import Any
 
 from .crowd import Crowd
@@ -334,6 +335,11 @@ class Traffic:
                 take_off(self.latency, bucket, n)
                 self.timed -= n
             self.moves += 1
+
+
+def are_same(before: dict[str, Summary], after: dict[str, Summary]) -> bool:
+    """Tell whether the counters of some workers are the very same objects."""
+    return before.keys() == after.keys() and all(map(is_, before.values(), after.values()))
 
 
 def take_off(counts: dict[int, int], bucket: int, n: int) -> None:

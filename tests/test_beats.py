@@ -1,53 +1,14 @@
-"""The totals of who is gone: added once, whatever comes back."""
+"""Who lives and who is gone, by the small row that each writes."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from flask_realtime_monitor import beats
 
 from .support.descriptors import none_left
-
-
-def beat(requests: int, errors: int = 0, **dropped: int) -> bytes:
-    totals = {
-        "requests": requests,
-        "errors": errors,
-        "excluded": requests,
-        "dropped": dropped,
-        "endpoints": {"home": [requests, errors]},
-    }
-    return beats.encode({"pid": 1, "totals": totals})
-
-
-def totals(data: bytes) -> object:
-    return beats.decode(data)["totals"]
-
-
-def test_the_first_who_goes_leaves_what_it_counted() -> None:
-    assert totals(beats.fold(beat(5, 1, paths=2), None, None)) == totals(beat(5, 1, paths=2))
-
-
-def test_who_goes_again_adds_only_what_came_since() -> None:
-    once = beats.fold(beat(5, paths=2), beat(100), None)
-    twice = beats.fold(beat(9, paths=3), once, beat(5, paths=2))
-    assert totals(twice) == totals(beat(109, paths=3))
-
-
-@given(st.lists(st.integers(0, 100), min_size=1, max_size=20))
-def test_however_often_somebody_comes_back_the_last_word_counts(growth: list[int]) -> None:
-    retired = taken = None
-    count = 0
-    for more in growth:
-        count += more
-        retired = beats.fold(beat(count), retired, taken)
-        taken = beat(count)
-    assert retired is not None
-    assert totals(retired) == {**beats.decode(beat(count))["totals"], "dropped": {}}
 
 
 @pytest.mark.parametrize("data", [None, b"", b"\xff", b"[]", b"1", b"{"])

@@ -19,7 +19,7 @@ LAYERS = (
     "sessions",
     "tracker stores",
     "source delta health frames feed reports",
-    "peers surroundings outbox replica beats worker",
+    "peers surroundings outbox replica beats estate worker",
     "sights gathering index shapes replicas flusher viewers",
     "numbers endings reasons sharing search resumption rendering selection fanout",
     "picture ingest identity access",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from flask_realtime_monitor import beats
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.frames import encode
 from flask_realtime_monitor.outbox import BUCKETS, Outbox
@@ -232,6 +234,24 @@ def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
     team.check()
 
 
+def test_what_the_feed_is_told_before_its_meaning_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first frame after a loss has a path's number, and its session is known from later."""
+    team = Team(count=1)
+    (first,) = team.mates
+    team.visit(0, 1, None, path="/same", rule="/<x>")
+    team.flush()
+    team.post.empty()
+    team.visit(0, 2, "ana", path="/same", rule="/<x>")
+    buckets = list(range(1, 256))  # all but that of the path's number
+    monkeypatch.setattr(first.flusher, "_next_buckets", lambda elapsed_s: buckets)
+    team.flush()
+    team.flush()
+    late = team.mate("late")
+    team.check(first, late)
+
+
 def test_who_has_only_looked_who_is_there_misses_nothing() -> None:
     team = Team()
     team.visit(0, 1, "ana")
@@ -308,6 +328,153 @@ def test_until_all_is_written_anew_a_picture_is_a_part() -> None:
         mate.flusher.flush()
     assert is_complete()
     team.check()
+
+
+def part_of_the_gone(team: Team) -> tuple[Any, ...]:
+    """Let the last of a team go and all others see it; return the totals that are to stay."""
+    for number in range(len(team.mates)):
+        team.visit(number, number, "ana", endpoint=f"at {number}")
+        team.visit(number, number, None, status=500)
+    team.flush()
+    gone = team.mates.pop()
+    team.time.pass_(beats.GONE_S + 1)
+    look(team)
+    look(team)
+    assert gone.name not in team.post.beats
+    return totals_of(team.mates[0])
+
+
+def look(team: Team) -> None:
+    """Let each write, and look who is there."""
+    for mate in team.mates:
+        mate.flusher._next_housekeeping_s = 0.0
+        mate.flush()
+
+
+def totals_of(mate: Mate) -> tuple[Any, ...]:
+    mate.replicas._is_roster_due = True
+    stats, endpoints = mate.picture.stats(), mate.picture.endpoints()["items"]
+    by_endpoint = sorted((one["endpoint"], one["requests"], one["errors"]) for one in endpoints)
+    return stats["requests_total"], stats["errors_total"], by_endpoint
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("is_read_first", [True, False])
+def test_the_totals_of_the_gone_outlive_the_store(
+    order: tuple[int, int], is_read_first: bool
+) -> None:
+    team = Team()
+    totals = part_of_the_gone(team)
+    assert totals[:2] == (6, 3)
+    for number in order:
+        mate = team.mates[number]
+        totals_of(mate)
+        team.post.empty()
+        if is_read_first:
+            assert totals_of(mate) == totals, "it has not written yet"
+        mate.flusher.flush()
+        assert totals_of(mate) == totals, "the other one has not written anything"
+        team.flush()
+        for one in [*team.mates, team.mate("late")]:
+            assert totals_of(one) == totals
+
+
+def test_who_went_with_the_store_is_counted_by_its_last_beat() -> None:
+    team = Team()
+    for number in range(3):
+        team.visit(number, number, "ana")
+    team.flush()
+    first, *_, gone = team.mates
+    assert totals_of(first)[0] == 3
+    team.visit(2, 2, "ana")
+    gone.flush()
+    first.picture.stats()  # its frame is read, its beat is not yet
+    team.mates.remove(gone)
+    team.post.empty()
+    for mate in team.mates:
+        mate.flush()
+    late = team.mate("late")
+    for mate in (first, late):
+        assert totals_of(mate)[0] == 4
+        assert not mate.picture.stats()["coverage"]["complete"]
+    team.time.pass_(beats.GONE_S + 1)
+    for mate in team.mates:  # its last beat is too old now, and nobody has taken it over yet
+        mate.flusher._next_housekeeping_s = inf
+        mate.flush()
+    for mate in (first, late):
+        assert totals_of(mate)[0] == 4
+        assert not mate.picture.stats()["coverage"]["complete"]
+    look(team)
+    assert gone.name not in team.post.beats
+    for mate in (first, late):
+        assert totals_of(mate)[0] == 4
+        assert not mate.picture.stats()["coverage"]["complete"]
+
+
+def test_until_the_sessions_of_the_gone_would_have_ended_a_picture_is_a_part() -> None:
+    team = Team(count=2, active_window=50, session_timeout=100)
+
+    def is_complete() -> bool:
+        look(team)
+        found = []
+        for mate in [*team.mates, team.mate("late")]:
+            totals_of(mate)
+            found.append(bool(mate.picture.stats()["coverage"]["complete"]))
+        assert len(set(found)) == 1
+        return found[0]
+
+    part_of_the_gone(team)
+    assert is_complete()
+    team.post.empty()
+    assert not is_complete()
+    team.time.pass_(100 - beats.GONE_S - 2)
+    assert not is_complete()
+    team.time.pass_(2)
+    assert is_complete()
+
+
+def test_who_was_erased_does_not_come_back_with_the_gone() -> None:
+    team = Team()
+    totals = part_of_the_gone(team)
+    first, second = team.mates
+    for mate in team.mates:
+        mate.tracker.forget("ana")
+    team.flush()
+    team.post.empty()
+    team.flush()
+    for mate in [first, second, team.mate("late")]:
+        assert totals_of(mate) == totals
+        assert mate.picture.users()["items"] == []
+        assert "ana" not in str(mate.store.roster())
+
+
+def test_a_store_that_is_another_when_somebody_looks_who_is_there_is_read_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team()
+    totals = part_of_the_gone(team)
+    first, second = team.mates
+    totals_of(first)
+    read_since = first.store.read_since
+
+    def lost_after(*args: Any) -> list[Entry]:
+        found = read_since(*args)
+        team.post.empty()
+        return found
+
+    with monkeypatch.context() as lost:
+        lost.setattr(first.store, "read_since", lost_after)
+        assert totals_of(first)[:2] >= (4, 2)
+    second.flush()
+    first.flush()
+    assert totals_of(first) == totals_of(second) == totals
+    team.post.empty()
+    second.flush()
+    first.replicas._is_roster_due = True
+    first.picture.health()
+    assert first.replicas.epoch == str(team.post.epochs)
+    first.flush()
+    assert totals_of(first) == totals
 
 
 def test_who_went_while_the_store_was_lost_is_not_waited_for(

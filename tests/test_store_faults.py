@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -412,6 +413,124 @@ _CHECK = (
     "import sqlite3, sys;"
     "print(*sqlite3.connect(sys.argv[1]).execute('pragma quick_check').fetchone())"
 )
+
+
+# -- the store goes after a worker has gone ------------------------------------------------------
+
+
+def kill_one(lines: list[Line], kept: Callable[[], bytes | None]) -> int:
+    """Kill the last worker, and wait until its totals are among those of the gone in the store.
+
+    Returns:
+        How many requests all had seen.
+    """
+    visit(lines, 90, one_fails_in=9)
+    total = agree(lines)["requests_total"]
+    os.kill(lines.pop().pid, signal.SIGKILL)
+    wait_until(lambda: kept() is not None, "it is taken over")
+    assert agree(lines)["requests_total"] == total
+    return int(total)
+
+
+def agree_on(lines: list[Line], total: int) -> None:
+    """See that no total falls on the way, and that all come to tell the same."""
+
+    def same() -> bool:
+        found = [told(line)["requests_total"] for line in lines]
+        assert min(found) >= total, "a total fell"
+        return set(found) == {total}
+
+    wait_until(same, "all tell the same")
+
+
+def says_what_is_lost(line: Line) -> bool:
+    complete = line.api("stats")["coverage"]["complete"]
+    return "workers that are gone" in problems(line) and not complete
+
+
+@pytest.mark.parametrize("spoil", [truncate, fill_with_garbage, remove])
+def test_the_totals_of_a_killed_worker_outlive_the_file(
+    serve: Serve, lines_to: Connect, spoil: Callable[[Path], None]
+) -> None:
+    server = serve("auto", workers=3)
+    lines = lines_to(server)
+    shown = Path(lines[0].api("health")["store"]["url"].removeprefix("sqlite:///"))
+
+    def kept() -> bytes | None:
+        with closing(sqlite3.connect(shown)) as sql:
+            found = sql.execute("SELECT value FROM meta WHERE key = 'retired'").fetchone()
+        return found and found[0]
+
+    total = kill_one(lines, kept)
+    for _ in range(2):
+        spoil(shown)
+        agree_on(lines, total)
+        for line in lines:
+            wait_until(lambda line=line: says_what_is_lost(line), "it says what is lost")  # type: ignore[misc]
+    new = next(line for line in lines_to(server) if line.pid not in {one.pid for one in lines})
+    told_by_new = told(new)["requests_total"]
+    wait_until(lambda: told(lines[0])["requests_total"] >= told_by_new >= total, "so does the new")
+
+
+def test_the_totals_of_a_killed_worker_outlive_a_server_that_lost_everything(
+    serve: Serve, lines_to: Connect, own_valkey: Own
+) -> None:
+    valkey = own_valkey()
+    server = serve(valkey.url, workers=3)
+    lines = lines_to(server)
+
+    def kept() -> bytes | None:
+        (gone,) = valkey.ask("KEYS", "*:gone") or [b"none"]
+        found: bytes | None = valkey.ask("HGET", gone, "retired")
+        return found
+
+    total = kill_one(lines, kept)
+    for lose in (lambda: valkey.ask("FLUSHALL"), lambda: (valkey.kill(), valkey.start())):
+        lose()
+        agree_on(lines, total)
+        for line in lines:
+            wait_until(lambda line=line: says_what_is_lost(line), "it says what is lost")  # type: ignore[misc]
+        assert kept(), "the server has it again"
+
+
+def test_who_is_killed_with_the_file_is_counted(serve: Serve, lines_to: Connect) -> None:
+    server = serve("auto", workers=3)
+    lines = lines_to(server)
+    visit(lines, 90)
+    total = agree(lines)["requests_total"]
+    shown = Path(lines[0].api("health")["store"]["url"].removeprefix("sqlite:///"))
+    victim = lines.pop()
+    os.kill(victim.pid, signal.SIGKILL)
+    remove(shown)
+    agree_on(lines, total)
+
+
+def test_the_totals_of_those_before_a_reload_outlive_an_explicit_file(
+    serve: Serve, lines_to: Connect, path: Path
+) -> None:
+    server = serve(f"sqlite:///{path}")
+    before = lines_to(server)
+    visit(before, 60)
+    total = agree(before)["requests_total"]
+    old = server.workers()
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: not set(old) & set(server.workers()), "the old ones are gone")
+    lines = lines_to(server)
+
+    def are_taken_over() -> bool:
+        with closing(sqlite3.connect(path)) as sql:
+            (living,) = sql.execute("SELECT count(beat) FROM worker").fetchone()
+        return bool(living == len(lines))
+
+    wait_until(are_taken_over, "they are taken over")
+    assert agree(lines)["requests_total"] >= total
+    total = agree(lines)["requests_total"]
+    remove(path)
+    agree_on(lines, total)
+    server.stop()
+    server.start()
+    assert told(lines_to(server)[0])["requests_total"] >= total
 
 
 # -- the server begins anew ----------------------------------------------------------------------

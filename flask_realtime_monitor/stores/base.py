@@ -80,13 +80,15 @@ class Beat(NamedTuple):
 class Roster(NamedTuple):
     """Every worker's beat, what the gone ones left, and the store's clock now.
 
-    ``retired`` is their folded totals; ``taken`` is what was folded of each, for a day.
+    ``retired`` is their folded totals; ``taken`` is what was folded of each, for a day. All of it
+    is of the picture ``epoch``.
     """
 
     beats: dict[str, Beat]
     retired: bytes | None
     taken: dict[str, bytes]
     now: float
+    epoch: str
 
 
 class Load(NamedTuple):
@@ -106,6 +108,8 @@ class Load(NamedTuple):
 #: Makes the new row of the retired of (a gone worker's beat, the old row of the retired, what was
 #: taken over from that same worker before); quick, and it may not use the store.
 Fold = Callable[[bytes, bytes | None, bytes | None], bytes]
+#: Makes of the roster as it is the rows to write; quick, and it may not use the store.
+Missing = Callable[[Roster], Roster | None]
 
 
 class Store(ABC):
@@ -193,6 +197,15 @@ class Store(ABC):
 
         Returns:
             False when there is no such worker, or somebody else did it.
+        """
+
+    @abstractmethod
+    def restore(self, missing: Missing) -> None:
+        """Write what the roster lacks, at once, whoever does so at the same time.
+
+        Args:
+            missing: returns the beats (with when they were written), what was taken, and the row
+                of the retired (None: stays), that are to be others; None for nothing.
         """
 
     @abstractmethod

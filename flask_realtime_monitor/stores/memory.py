@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
-from .base import KEEP_S, Entry, Flush, Flushed, Fold, Load, Roster, Store
+from .base import KEEP_S, Entry, Flush, Flushed, Fold, Load, Missing, Roster, Store
 
 
 class MemoryStore(Store):
@@ -63,11 +63,14 @@ class MemoryStore(Store):
 
     def roster(self) -> Roster:
         """Return nobody."""
-        return Roster({}, None, {}, time.time())
+        return Roster({}, None, {}, time.time(), self._epoch)
 
     def retire(self, worker: str, fold: Fold) -> bool:
         """Do nothing: there is no other."""
         return False
+
+    def restore(self, missing: Missing) -> None:
+        """Do nothing: nothing is lost."""
 
     def trim(self, cursor: int) -> None:
         """Do nothing."""

@@ -15,13 +15,13 @@ from .base import (
     MOST_TAKEN,
     TAIL,
     TAKEN_S,
-    Beat,
     Entry,
     Flush,
     Flushed,
     Fold,
     Gap,
     Load,
+    Missing,
     Roster,
     Store,
     StoreError,
@@ -226,19 +226,21 @@ class RedisStore(Store):
 
     def roster(self) -> Roster:
         """Return who there is and was."""
-        written, gone, moment = self._server.send(
-            ("HGETALL", self._key("beats")), ("HGETALL", self._key("gone")), ("TIME",)
+        beats, gone, epoch, moment = self._server.send(
+            ("HGETALL", self._key("beats")),
+            ("HGETALL", self._key("gone")),
+            ("GET", self._key("epoch")),
+            ("TIME",),
         )
-        beats = {}
-        for id, written_row in wire.pairs_of(written):
-            row = wire.unpack_row(written_row)
-            self.dropped += row is None
-            if row:
-                beats[wire.text_of(id)] = Beat(row.data, row.at)
+        self._note_time(moment)
+        return self._roster(beats, gone, self._begin()[0] if epoch is None else epoch.decode())
+
+    def _roster(self, written: list[bytes], gone: list[bytes], epoch: str) -> Roster:
+        beats, beats_dropped = wire.read_beats(written)
         retired, taken, dropped = wire.read_gone(gone)
-        self.dropped += dropped
+        self.dropped += beats_dropped + dropped
         took = {id: row.data for id, row in taken.items()}
-        return Roster(beats, retired, took, self._note_time(moment))
+        return Roster(beats, retired, took, self._now(), epoch)
 
     def retire(self, worker: str, fold: Fold) -> bool:
         """Fold a gone worker's row, in a transaction on what is kept of those who are gone.
@@ -267,6 +269,30 @@ class RedisStore(Store):
             return [*commands, ("SET", tail, blob, "EX", self._keep)] if blob else commands
 
         return self._server.transact(gone, plan)
+
+    def restore(self, missing: Missing) -> None:
+        """Write what is missing, in a transaction on what is kept of those who are gone."""
+        beats, gone = self._key("beats"), self._key("gone")
+        epoch = self.epoch()
+
+        def plan(ask: Callable[..., Any]) -> list[Command]:
+            now = self._roster(ask("HGETALL", beats), ask("HGETALL", gone), epoch)
+            found = missing(now)
+            if found is None:
+                return []
+            commands: list[Command] = [
+                ("HSET", gone, f"t:{id}", wire.pack_row(Row(self._now(), 0, data)))
+                for id, data in found.taken.items()
+            ]
+            if found.retired is not None:
+                commands.append(("HSET", gone, "retired", found.retired))
+            for id, beat in found.beats.items():
+                # Its own may come in between, which is not to be written over.
+                put = "HSET" if id in now.beats else "HSETNX"
+                commands.append((put, beats, id, wire.pack_row(Row(beat.at, 0, beat.data))))
+            return [*commands, *(("EXPIRE", key, self._keep) for key in (beats, gone))]
+
+        self._server.transact(gone, plan)
 
     def trim(self, cursor: int) -> None:
         """Remember what is covered; now and then cut the log by age, for all workers."""

@@ -23,6 +23,7 @@ from .base import (
     Fold,
     Gap,
     Load,
+    Missing,
     Roster,
     Store,
 )
@@ -40,6 +41,10 @@ LOG_S = 10.0
 GONE_LOG_S = 150.0
 
 _LOG = "SELECT id, worker, at, data FROM log WHERE id > ? ORDER BY id LIMIT ?"
+_BEAT = (
+    "INSERT INTO worker(id, at, beat) VALUES(?1, ?2, ?3) "
+    "ON CONFLICT(id) DO UPDATE SET at = ?2, beat = ?3"
+)
 _NOTES = "SELECT id, data FROM note WHERE id > ? AND worker != ? ORDER BY id"
 _SEQUENCE = "SELECT seq FROM sqlite_sequence WHERE name = ?"
 
@@ -113,11 +118,7 @@ class SQLiteStore(Store):
         def work(db: Opened) -> tuple[Flushed, int]:
             sql, at = db.sql, db.tick()
             cursor = self._append(sql, at, flush)
-            sql.execute(
-                "INSERT INTO worker(id, at, beat) VALUES(?1, ?2, ?3) "
-                "ON CONFLICT(id) DO UPDATE SET at = ?2, beat = ?3",
-                (self.worker, at, flush.beat),
-            )
+            sql.execute(_BEAT, (self.worker, at, flush.beat))
             # In a new file every note is one that this store has not told.
             told = db.last_note if self._notes is None else 0
             if self._notes is not None and self._notes[0] == db.epoch:
@@ -200,18 +201,7 @@ class SQLiteStore(Store):
 
     def roster(self) -> Roster:
         """Return who there is and was."""
-
-        def work(db: Opened) -> Roster:
-            shift_s = time.time() - db.tick()
-            beats, taken = {}, {}
-            for id, at, beat, took in db.sql.execute("SELECT id, at, beat, taken FROM worker"):
-                if beat is not None:
-                    beats[id] = Beat(beat, at + shift_s)
-                if took is not None:
-                    taken[id] = took
-            return Roster(beats, _retired(db.sql), taken, db.tick() + shift_s)
-
-        return self._database.run(work, READ)
+        return self._database.run(_roster, READ)
 
     def retire(self, worker: str, fold: Fold) -> bool:
         """Fold a gone worker's row in one transaction."""
@@ -223,10 +213,7 @@ class SQLiteStore(Store):
             if found is None:
                 return False
             beat, taken = found
-            sql.execute(
-                "INSERT OR REPLACE INTO meta VALUES('retired', ?)",
-                (fold(beat, _retired(sql), taken),),
-            )
+            _retire(sql, fold(beat, _retired(sql), taken))
             at = db.tick()
             sql.execute(
                 "UPDATE worker SET beat = NULL, taken = ?, taken_at = ? WHERE id = ?",
@@ -236,6 +223,28 @@ class SQLiteStore(Store):
             return True
 
         return self._database.run(work, WRITE)
+
+    def restore(self, missing: Missing) -> None:
+        """Write what is missing in one transaction."""
+
+        def work(db: Opened) -> None:
+            sql, now = db.sql, db.tick()
+            shift_s = time.time() - now
+            found = missing(_roster(db))
+            if found is None:
+                return
+            if found.retired is not None:
+                _retire(sql, found.retired)
+            sql.executemany(
+                "INSERT INTO worker(id, taken_at, taken) VALUES(?1, ?2, ?3) "
+                "ON CONFLICT(id) DO UPDATE SET taken_at = ?2, taken = ?3",
+                [(id, now, taken) for id, taken in found.taken.items()],
+            )
+            sql.executemany(
+                _BEAT, [(id, beat.at - shift_s, beat.data) for id, beat in found.beats.items()]
+            )
+
+        self._database.run(work, WRITE)
 
     def trim(self, cursor: int) -> None:
         """Delete what snapshots cover and what has outlived its time; frees, never shrinks."""
@@ -281,6 +290,21 @@ def _add_notes(sql: Connection, worker: str, at: float, notes: Iterable[bytes]) 
     sql.executemany(
         "INSERT INTO note(worker, at, data) VALUES(?, ?, ?)", [(worker, at, one) for one in notes]
     )
+
+
+def _roster(db: Opened) -> Roster:
+    shift_s = time.time() - db.tick()
+    beats, taken = {}, {}
+    for id, at, beat, took in db.sql.execute("SELECT id, at, beat, taken FROM worker"):
+        if beat is not None:
+            beats[id] = Beat(beat, at + shift_s)
+        if took is not None:
+            taken[id] = took
+    return Roster(beats, _retired(db.sql), taken, db.tick() + shift_s, db.epoch)
+
+
+def _retire(sql: Connection, retired: bytes) -> None:
+    sql.execute("INSERT OR REPLACE INTO meta VALUES('retired', ?)", (retired,))
 
 
 def _retired(sql: Connection) -> bytes | None:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from .base import Entry
+from .base import Beat, Entry
 
 #: The form of a row, when it was written, and up to where snapshots cover the log.
 _HEAD = struct.Struct("<BdQ")
@@ -85,6 +85,13 @@ def seconds_of(moment: list[bytes]) -> float:
 def pairs_of(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield the fields and values of a hash."""
     return zip(flat[::2], flat[1::2], strict=True)
+
+
+def read_beats(flat: list[bytes]) -> tuple[dict[str, Beat], int]:
+    """Read the beats; return them, and how many made no sense."""
+    found = {text_of(id): unpack_row(written) for id, written in pairs_of(flat)}
+    beats = {id: Beat(row.data, row.at) for id, row in found.items() if row}
+    return beats, len(found) - len(beats)
 
 
 def read_gone(flat: list[bytes]) -> tuple[bytes | None, dict[str, Row], int]:

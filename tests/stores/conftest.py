@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flask_realtime_monitor.stores import Store, open_store
+from flask_realtime_monitor.stores.redis import RedisStore
 from flask_realtime_monitor.stores.sqlite import SQLiteStore
 from tests.support.valkey import ValkeyCluster, ValkeyServer, binary, old_binary
 
@@ -96,3 +97,21 @@ def open_shared(
     """Opens stores of one picture that begins with the test."""
     opener = _opener(request.param, request, tmp_path)
     return lambda worker="w1", **rest: left(opener(worker, **rest))
+
+
+@pytest.fixture
+def losable(
+    open_shared: Open, request: pytest.FixtureRequest, tmp_path: Path
+) -> tuple[Open, Callable[[], None]]:
+    """Opens stores of one picture likewise, and loses all that they have written."""
+
+    def lose() -> None:
+        for one in tmp_path.glob("*.sqlite*"):
+            one.unlink()
+        store = open_shared("nobody")
+        if isinstance(store, RedisStore):
+            store.epoch()  # where the keys are, in a cluster
+            (keys,) = store._server.send(("KEYS", store._key("*")))
+            store._server.send(("DEL", *keys))
+
+    return open_shared, lose

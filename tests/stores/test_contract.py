@@ -12,11 +12,15 @@ from typing import TypeVar
 
 import pytest
 
+from flask_realtime_monitor import beats
+from flask_realtime_monitor.estate import Witness, fold
 from flask_realtime_monitor.stores import (
     TAIL,
+    Beat,
     Flush,
     Gap,
     MemoryStore,
+    Roster,
     Store,
     StoreError,
     open_store,
@@ -25,6 +29,7 @@ from flask_realtime_monitor.stores.base import Fold
 from tests.support.waiting import DEADLINE_S
 
 Open = Callable[..., Store]
+Losable = tuple[Open, Callable[[], None]]
 T = TypeVar("T")
 
 
@@ -300,6 +305,93 @@ def test_what_a_fold_raises_leaves_everything_as_it_was(open_shared: Open) -> No
     assert one.retire("gone", add)
 
 
+def told(*beats: tuple[str, bytes]) -> dict[str, Beat]:
+    return {worker: Beat(data, time.time() - 15) for worker, data in beats}
+
+
+def test_what_is_given_back_is_there_and_all_else_stays(open_shared: Open) -> None:
+    one, gone = open_shared("w1"), open_shared("gone")
+    one.flush(frame(b"x", beat=b"1"))
+    gone.flush(frame(b"x", beat=b"5"))
+    assert one.retire("gone", add)
+    seen: list[Roster] = []
+
+    def missing(now: Roster) -> Roster:
+        seen.append(now)
+        return now._replace(beats=told(("w2", b"7")), retired=b"25", taken={"w0": b"20"})
+
+    one.restore(missing)
+    assert (seen[-1].retired, seen[-1].taken, seen[-1].epoch) == (b"5", {"gone": b"5"}, one.epoch())
+    roster = one.roster()
+    assert {id: beat.data for id, beat in roster.beats.items()} == {"w1": b"1", "w2": b"7"}
+    assert (roster.retired, roster.taken) == (b"25", {"gone": b"5", "w0": b"20"})
+    assert roster.epoch == one.epoch()
+    assert roster.now - roster.beats["w2"].at == pytest.approx(15, abs=10), "it is as old as it was"
+    assert one.retire("w2", add)
+    open_shared("w0").flush(frame(b"y", beat=b"21"))
+    assert one.retire("w0", add)
+    assert one.roster().retired == b"33"
+
+
+def test_where_nothing_is_missing_nothing_is_written(open_shared: Open) -> None:
+    one = open_shared("w1")
+    one.flush(frame(b"x", beat=b"1"))
+    one.restore(lambda now: None)
+    one.restore(lambda now: now._replace(beats={}, retired=None, taken={}))
+    roster = one.roster()
+    assert {id: beat.data for id, beat in roster.beats.items()} == {"w1": b"1"}
+    assert (roster.retired, roster.taken) == (None, {})
+
+
+def test_workers_that_give_back_at_once_each_see_what_the_others_did(open_shared: Open) -> None:
+    stores = [open_shared(f"w{number}") for number in range(4)]
+    for store in stores:
+        store.flush(quiet())
+
+    def more(now: Roster) -> Roster:
+        return now._replace(beats={}, taken={}, retired=add(b"1", now.retired, None))
+
+    at_once([lambda store=store: patient(store.restore, more) for store in stores])
+    assert stores[0].roster().retired == b"4"
+
+
+def test_a_store_that_loses_all_is_given_back_what_the_gone_had_counted(losable: Losable) -> None:
+    open_shared, lose = losable
+    stores = [open_shared(f"w{number}") for number in range(3)]
+    witnesses = [Witness(store) for store in stores]
+
+    def write(number: int, requests: int) -> None:
+        totals = {"requests": requests, "endpoints": {"home": [requests, 0]}}
+        patient(stores[number].flush, frame(b"x", beat=beats.encode({"totals": totals})))
+
+    def counted() -> int:
+        roster = patient(stores[0].roster)
+        known = {worker: beats.decode(beat.data) for worker, beat in roster.beats.items()}
+        return sum(one.requests for one in beats.summaries(roster, known, {}, ""))
+
+    for number, requests in enumerate((1, 2, 4)):
+        write(number, requests)
+    gone = open_shared("gone")
+    gone.flush(frame(b"x", beat=beats.encode({"totals": {"requests": 8}})))
+    for witness in witnesses:
+        witness.look()
+    assert stores[0].retire("gone", fold)
+    witnesses[0].look()
+    write(2, 16)
+    assert stores[0].retire("w2", fold)
+    witnesses[1].look()
+    assert counted() == 1 + 2 + 8 + 16
+    epoch = stores[0].epoch()
+    for first in (0, 1):  # who knows less begins, and then who knows all
+        lose()
+        write(1 - first, 2 - first)
+        assert stores[0].epoch() != epoch
+        at_once([lambda one=one: patient(one.look) for one in witnesses])
+        write(first, first + 1)
+        assert counted() == 1 + 2 + 8 + 16
+        epoch = stores[0].epoch()
+
+
 def test_trimming_never_takes_what_somebody_may_be_reading(open_shared: Open) -> None:
     one, two = open_shared("w1"), open_shared("w2")
     cursor = two.load().cursor
@@ -376,7 +468,9 @@ def test_memory_carries_nothing_and_is_its_own_picture() -> None:
     assert one.read_since(0) == one.snapshots_of(1) == []
     assert one.load()[1:] == (1, [], [], [])
     assert one.roster()[:3] == ({}, None, {})
+    assert one.roster().epoch == one.epoch()
     assert not one.retire("x", add)
+    one.restore(lambda now: now)
     one.tell(b"note")
     one.trim(1)
     one.leave()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from flask_realtime_monitor import beats, endings
+from flask_realtime_monitor import endings, estate
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.flusher import Flusher
 from flask_realtime_monitor.guard import Guard
@@ -23,7 +23,7 @@ from flask_realtime_monitor.stores import (
     Store,
     StoreError,
 )
-from flask_realtime_monitor.stores.base import Fold
+from flask_realtime_monitor.stores.base import Fold, Missing
 from flask_realtime_monitor.surroundings import Surroundings
 from flask_realtime_monitor.tracker import Tracker
 from flask_realtime_monitor.visitors import Visitors
@@ -61,7 +61,7 @@ class Post:
         self.taken: dict[str, bytes] = {}
         self.retired: bytes | None = None
 
-    def retire(self, worker: str, fold: Fold = beats.fold) -> bool:
+    def retire(self, worker: str, fold: Fold = estate.fold) -> bool:
         """Take over what a worker has counted, who is gone, or seems to be."""
         beat = self.beats.pop(worker, None)
         if beat is None:
@@ -146,10 +146,19 @@ class PostStore(Store):
 
     def roster(self) -> Roster:
         post = self._ask()
-        return Roster(dict(post.beats), post.retired, dict(post.taken), post.clock.now_at())
+        return Roster(
+            *(dict(post.beats), post.retired, dict(post.taken)), post.clock.now_at(), self.epoch()
+        )
 
     def retire(self, worker: str, fold: Fold) -> bool:
         return self._ask().retire(worker, fold)
+
+    def restore(self, missing: Missing) -> None:
+        post, found = self._ask(), missing(self.roster())
+        if found is not None:
+            post.beats |= found.beats
+            post.taken |= found.taken
+            post.retired = found.retired or post.retired
 
     def trim(self, cursor: int) -> None:
         self._ask()
