@@ -24,7 +24,6 @@ from .base import (
     Missing,
     Roster,
     Store,
-    StoreError,
 )
 from .server import Command, Server
 from .wire import Row
@@ -306,8 +305,8 @@ class RedisStore(Store):
         (cut,) = self._server.send(("GET", self._key("cut")))
         if cut is not None and up_to > int(cut):
             self._server.send(("SET", self._key("cut"), up_to, "EX", self._keep))
-            self._cut(self._key("log"), up_to)
-        self._cut(self._key("notes"), wire.cursor_at(now - self.keep_s))
+            self._server.cut(self._key("log"), up_to)
+        self._server.cut(self._key("notes"), wire.cursor_at(now - self.keep_s))
         self._server.send(("ZREMRANGEBYSCORE", self._key("ids"), "-inf", now - self.keep_s))
         self._cut_up_to = self._newest
         self._cut_at_s = time.monotonic() + min(RENEW_S, self._keep_log_s / 4)
@@ -436,15 +435,3 @@ class RedisStore(Store):
                 if blob is not None
             ]
         return found
-
-    def _cut(self, key: str, up_to: int) -> None:
-        """Drop what is older than a cursor from a stream."""
-        try:
-            self._server.send(("XTRIM", key, "MINID", wire.id_of(up_to)))
-        except StoreError as error:
-            if "syntax" not in str(error):
-                raise
-            # Redis before 6.2.
-            (rows,) = self._server.send(("XRANGE", key, "-", wire.id_of(max(0, up_to - 1))))
-            if rows:
-                self._server.send(("XDEL", key, *(id for id, _ in rows)))

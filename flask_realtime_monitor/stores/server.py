@@ -127,6 +127,18 @@ class Server:
             raise refused
         return answers
 
+    def cut(self, key: str, up_to: int) -> None:
+        """Drop what is older than a cursor from a stream."""
+        try:
+            self.send(("XTRIM", key, "MINID", wire.id_of(up_to)))
+        except StoreError as error:
+            if "syntax" not in str(error):
+                raise
+            # Redis before 6.2.
+            (rows,) = self.send(("XRANGE", key, "-", wire.id_of(max(0, up_to - 1))))
+            if rows:
+                self.send(("XDEL", key, *(id for id, _ in rows)))
+
     def _connect(self, connection: Any) -> None:
         """Connect, also where the server has closed the connection meanwhile."""
         connection.connect()
