@@ -234,7 +234,10 @@ class RealtimeMonitor:
 
         Raises:
             MonitorError: in a shell, cron job or the like: the workers could not be told.
+            TypeError: it is None, and nobody is erased: not even who is called "None".
         """
+        if user_id is None:
+            raise TypeError("forget() takes the id of a user, not None")
         self._live().forget(str(user_id))
 
     # -- finding the app -----------------------------------------------------------------------

@@ -60,10 +60,10 @@ class Identity:
         """Peek: what the app loaded by itself, else the id in the session; never the loader."""
         user = g.get("_login_user")
         if user is not None:
-            return (user.get_id(), None) if user.is_authenticated else None
+            return person_of(user.get_id()) if user.is_authenticated else None
         session = _session()
         user_id = None if session is None else session.get("_user_id")
-        return None if user_id is None else (user_id, None)
+        return person_of(user_id)
 
 
 def person_of(who: Any) -> Person | None:
@@ -72,9 +72,10 @@ def person_of(who: Any) -> Person | None:
         who = who._get_current_object()
     if who is None or who is False:  # "is signed in, and who": False is nobody's id
         return None
-    if isinstance(who, User):
-        return None if who.id is None else (_plain(who.id), _plain(who.name))
-    return (_plain(who), None)
+    user_id, name = (who.id, who.name) if isinstance(who, User) else (who, None)
+    user_id = _plain(user_id)
+    # An empty text is what is left of a guest in many a session.
+    return None if user_id is None or user_id == "" else (user_id, _plain(name))
 
 
 def _plain(value: Any) -> Any:

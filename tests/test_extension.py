@@ -193,6 +193,14 @@ def test_who_is_forgotten_leaves_no_trace() -> None:
     assert [one["id"] for one in house.monitor.get_active_users()] == ["bob"]
 
 
+def test_nobody_cannot_be_forgotten() -> None:
+    house = House()
+    house.visit("/", "None", "Nina None")
+    with pytest.raises(TypeError, match="id of a user"):
+        house.monitor.forget(None)  # type: ignore[arg-type]
+    assert [one["id"] for one in house.monitor.get_active_users()] == ["None"]
+
+
 def signals_of_others() -> Iterator[Signal]:
     for module in (flask.signals, flask_login.signals):
         yield from (one for one in vars(module).values() if isinstance(one, Signal))

@@ -37,8 +37,9 @@ def test_a_user_an_id_or_a_number_is_a_user(answer: Any, id: str, name: str | No
     assert (one["id"], one["name"]) == (id, name)
 
 
-def test_none_is_anonymous() -> None:
-    monitor, _ = who_is(None)
+@pytest.mark.parametrize("answer", [None, False, "", User(""), User(None, "Ana")])  # type: ignore[arg-type]
+def test_none_and_nothing_are_anonymous(answer: Any) -> None:
+    monitor, _ = who_is(answer)
     assert monitor.get_active_users() == []
     assert monitor.get_stats()["anonymous_sessions"] == 1
 
