@@ -29,8 +29,6 @@ _MOST_IN_FLIGHT = 200
 _HURRY_S = 0.05  # between two writes once the worker is told to stop
 _TOO_EARLY_S = 0.01
 _SERVES_S = 5.0
-#: Others may see this worker a second late, half of which is flushing and reading.
-_ITEM_S = 0.4
 
 
 def store_for(settings: Settings, worker_id: str, app_name: str) -> Store:
@@ -81,8 +79,6 @@ class Sharing:
         self._serving = serving
         self._serves: Json = {}
         self._serves_until_s = 0.0
-        self._told_item: Json = {}
-        self._item_until_s = 0.0
         self._flusher: Flusher | None = None
         self._is_more = False  # to write at once
         self._born = beats.born_at(worker.pid)
@@ -234,7 +230,6 @@ class Sharing:
 
     def last(self) -> None:
         """Write all there is: the process ends."""
-        self._item_until_s = 0.0
         if self._flusher is not None:
             self._flusher.last()
 
@@ -247,19 +242,12 @@ class Sharing:
             "born": self._born,
             "at": self._clock.now_ms(),
             "o": self._clock.offset_ms,
-            "item": self._shown_item(),
+            "item": self._item(),
             "serving": self._served(),
             "in_flight_count": len(flying),
             "in_flight": [one[:6] for one in flying[:_MOST_IN_FLIGHT]],
             "in_flight_rules": [one.rule for one in flying[:_MOST_IN_FLIGHT]],
         }
-
-    def _shown_item(self) -> Json:
-        """Return this worker as the others are shown it."""
-        now_s = time.monotonic()
-        if now_s >= self._item_until_s:
-            self._told_item, self._item_until_s = self._item(), now_s + _ITEM_S
-        return self._told_item
 
     def _served(self) -> Json:
         """Return how this process serves; it hardly changes, so it is asked for now and then."""
