@@ -153,6 +153,7 @@ def test_each_minute_can_be_read_with_the_keyboard(site: Site, watch: Watch) -> 
     page = watch(site)
     is_live(page)
     plot = page.get_by_role("slider", name="Minute")
+    expect(plot).to_be_visible()  # a slider only once its minutes are drawn
     page.locator(".tile").last.focus()
     page.keyboard.press("Tab")
     expect(plot).to_be_focused()
