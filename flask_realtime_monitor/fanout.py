@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from os import write
+from posix import close  # gevent's, in its place, has the loop do it, in its next turn
 from typing import Any
 
 from .packet import FORMS, IN_STEP, Packet
@@ -228,7 +229,7 @@ class Fanout:
             with suppress(OSError):
                 # By itself only the last copy's closing does that, and the app may have forked.
                 self._epoll.unregister(fd)
-        os.close(fd)
+        close(fd)
 
     def _leave(self, viewer: DetachedViewer) -> None:
         self._close(viewer)

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from posix import close  # gevent's, in its place, may close in the loop's next turn alone
 from typing import NamedTuple
 
 from .base import StoreError
@@ -58,7 +59,7 @@ class StoreFile:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield
             finally:
-                os.close(folder)
+                close(folder)
         except BlockingIOError:
             raise Busy(f"another process is opening {self.path}") from None
         except OSError as error:
@@ -97,7 +98,7 @@ class StoreFile:
         finally:
             # Nobody can have this new file open yet. Closing one that SQLite has open in this
             # process would drop SQLite's locks.
-            os.close(made)
+            close(made)
 
     def keep_private(self) -> None:
         """Take everybody else's rights away from a file that was found."""
@@ -124,7 +125,7 @@ class StoreFile:
     def rest(self) -> None:
         """Stop showing it."""
         if self._life is not None:
-            os.close(self._life)
+            close(self._life)
             self._life = None
 
     def bury(self) -> bool:
@@ -138,7 +139,7 @@ class StoreFile:
         except BlockingIOError:
             return False
         finally:
-            os.close(lock)
+            close(lock)
         return True
 
 
@@ -163,6 +164,6 @@ def open_folder(path: str) -> int:
     elif stat.S_IMODE(found.st_mode) & 0o022:
         wrong = "can be written by others; choose a folder of your own, or chmod go-w it"
     if wrong:
-        os.close(folder)
+        close(folder)
         raise StoreError(f"the folder {path} {wrong}")
     return folder

@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from posix import close
 from typing import NamedTuple
 
 from .base import StoreError
@@ -60,7 +61,7 @@ def find_place(app_name: str) -> Place:
     # search for their file before.
     for folder in sorted(folders, key=lambda one: min(_room_bytes(one), ROOM_BYTES), reverse=True):
         with suppress(OSError, StoreError):
-            os.close(open_folder(folder))
+            close(open_folder(folder))
             return Place(f"sqlite:///{os.path.join(folder, name)}")
     return Place(
         "memory:",

@@ -50,6 +50,28 @@ def opened(request: pytest.FixtureRequest, path: Path, left: Left) -> Callable[.
     return make
 
 
+def test_who_has_opened_it_lets_others_do_so_at_once_under_gevent_too(path: Path) -> None:
+    script = f"""
+from gevent import monkey
+monkey.patch_all()
+import gevent, os
+gevent.sleep(0)  # there is a loop, whose next turn may be long in coming
+from flask_realtime_monitor.stores.file import StoreFile
+file = StoreFile({str(path)!r})
+for _ in range(2):
+    with file.held():
+        pass
+print(*os.listdir("/proc/self/fd"))
+with file.held():
+    print(*os.listdir("/proc/self/fd"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    before, meanwhile = (len(line.split()) for line in done.stdout.splitlines())
+    assert meanwhile == before + 1
+
+
 def test_files_are_private_whatever_the_umask(path: Path, left: Left) -> None:
     folder = path.parent / "made"
     before = os.umask(0)
