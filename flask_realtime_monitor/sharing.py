@@ -202,8 +202,7 @@ class Sharing:
 
         Else a total would fall for who asks this worker and then another.
         """
-        traffic = self._tracker.traffic
-        if self.store.is_guest and (traffic.requests or traffic.excluded):
+        if self._tracker.feed_number or self._tracker.traffic.excluded:
             self.begin()
         if self._flusher is not None and self._flusher.trouble is None:
             with self._worker.own_work():

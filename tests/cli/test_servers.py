@@ -126,10 +126,11 @@ def any_shop(request: pytest.FixtureRequest, open_shop: Open, tmp_path: Any) -> 
 
 
 def visit(lines: list[Line], *people: str) -> None:
-    """Let each person ask each worker."""
+    """Let each person ask each worker, which has told the others when this returns."""
     for line in lines:
         for user in people:
             line.get("/page/x", agent=f"agent of {user}", X_User=user)
+        line.api("stats")  # a reading call writes first
 
 
 def knows(line: Line, user: str) -> bool:
@@ -340,8 +341,8 @@ def test_the_doctor_knows_sync_workers(open_shop: Open) -> None:
     shop = open_shop("auto")
     shop.server.close()
     shop.server = GunicornServer(APP, "--workers", "1", worker="sync", **shop.environ)
-    shop.server.ask("/")
-    found = wait_until(lambda: shop.flask("doctor").stdout, "it reports")
+    shop.server.ask("/monitor/api/v1/stats", X_Admin="yes")  # a reading call writes first
+    found = shop.flask("doctor").stdout
     assert re.search(r"warn +server .*SyncWorker.*--worker-class gevent", found)
     found = shop.flask("doctor", "--url", shop.server.url, *ADMIN).stdout
     assert re.search(r"warn +stream +it ends at once", found)
