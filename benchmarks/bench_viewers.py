@@ -8,14 +8,16 @@ same bytes to all is the floor. The server has a core of its own, viewers and al
 - "us an event": CPU of the server's process per delivered event, less what the same process takes
   without viewers (for the monitor: its visitors; for all: the ordinary requests). For the monitor
   it includes the tick, which looks, compares and encodes; "of it sending" leaves that out (measured
-  with a single viewer).
+  with a single viewer). What 100 viewers cost is less than what an ordinary request's varying does
+  to an idle server: there it is the median of turns without, with one and with all, and nobody asks
+  meanwhile.
 - "KB each": growth of RSS by the viewers, each.
 - "lag": the time at which a viewer's process had read an event less the event's own time.
 - "request": an ordinary one of the same worker, 20 a second meanwhile.
 
 On a busy machine the tails tell of its other work; the C program's say how much.
 
-Medians of three rounds, which take about twenty minutes.
+Medians of three rounds, which take almost half an hour.
 """
 
 from __future__ import annotations
@@ -46,9 +48,8 @@ from support import aims, heading, options, share, table
 OURS, NCHAN, WRITER = "monitor", "nginx + nchan", "C writer"
 CHANGED_PER_S = 2.5
 FEWEST_FOR_FLOOR = 1_000
-#: What 100 viewers cost is a third of what the app's own work does: watched for longer, or the
-#: difference is mostly that of two idle moments.
-FEW, LONGER = 100, 3
+#: What so many viewers cost is found out by turns.
+FEW, TURNS = 100, 4
 RSS_KB = {1_000: 2.5, 4_000: 2.0, 10_000: 2.0}
 
 
@@ -118,9 +119,6 @@ def one_round(
 def measure(folder: Path, server: Any, viewers: int, seconds: float) -> Figures:
     """Open the viewers and look at all that is asked about."""
     is_ours = isinstance(server, Gunicorn)
-    idle_s = seconds * 0.3
-    if viewers <= FEW:
-        idle_s, seconds = seconds * 2, seconds * LONGER
     asked = nullcontext() if isinstance(server, Writer) else Asker(server.port)
     with Viewers(folder, server.port, server.stream) as crowd:
         # The first viewers and requests bring in code and buffers that stay.
@@ -130,10 +128,11 @@ def measure(folder: Path, server: Any, viewers: int, seconds: float) -> Figures:
         time.sleep(1.5)
         crowd.say("drop 20")
         time.sleep(1.5)
+        by_turns = costs(server, crowd, viewers, seconds / 2) if viewers <= FEW else None
         with asked as asker:
             collect_ms = collection_ms(server) if is_ours else 0.0
             before_kb = rss_kb(server.pid)
-            idle = use(server, idle_s)
+            idle = use(server, seconds * 0.3)
             single = 0.0
             if is_ours:
                 crowd.open(1)
@@ -150,6 +149,8 @@ def measure(folder: Path, server: Any, viewers: int, seconds: float) -> Figures:
             end: list[float] = []
             report = crowd.watch(seconds, lambda: end.extend((time.monotonic(), cpu_s(server.pid))))
             core = (end[1] - from_cpu_s) / (end[0] - from_s) - idle
+            if by_turns is not None:
+                core, single = by_turns
             after_kb = rss_kb(server.pid)
             if is_ours:
                 collect_ms = collection_ms(server) - collect_ms
@@ -168,6 +169,21 @@ def measure(folder: Path, server: Any, viewers: int, seconds: float) -> Figures:
         missed=viewers * report["moments"] - report["events"] + report["lost"],
         collect_ms=collect_ms,
     )
+
+
+def costs(server: Any, crowd: Viewers, viewers: int, seconds: float) -> tuple[float, float]:
+    """Return the shares of a core that all viewers take and that one takes, the others as 0."""
+    all_, single = [], []
+    for _ in range(TURNS):
+        idle = use(server, seconds)
+        for number, found in ((1, single), (viewers, all_)):
+            if number > 1 or isinstance(server, Gunicorn):
+                crowd.open(number)
+                time.sleep(2)
+                found.append(use(server, seconds) - idle)
+                crowd.say(f"drop {number}")
+                time.sleep(1)
+    return median(all_), max(0.0, median(single)) if single else 0.0
 
 
 def use(server: Any, seconds: float) -> float:
