@@ -70,8 +70,11 @@ class History:
     """The last 60 minutes; those of which nothing has changed stay the same objects."""
 
     def __init__(self) -> None:
-        #: By when it begins, each with what it was made of.
-        self._minutes: dict[int, tuple[list[tuple[Any, ...]], Json]] = {}
+        self._newest = 0
+        #: By when it begins.
+        self._minutes: dict[int, Json] = {}
+        #: What those with anybody in them were made of.
+        self._seals: dict[int, list[tuple[Any, ...]]] = {}
 
     def until(self, summaries: Sequence[Summary], now_at: float) -> list[Json]:
         """Return the 60 minutes up to now, those without anything as zeros.
@@ -80,19 +83,28 @@ class History:
             now_at: in seconds since the epoch.
         """
         newest = int(now_at) // 60 * 60
+        if newest != self._newest:
+            known, self._newest = self._minutes, newest
+            span = range(newest - (HISTORY_MINUTES - 1) * 60, newest + 1, 60)
+            self._minutes = {at: known.get(at) or _minute(at, ()) for at in span}
         parts: dict[int, list[Minute]] = {}
         for summary in summaries:
             for minute in summary.minutes:
-                parts.setdefault(minute.at, []).append(minute)
-        known, self._minutes = self._minutes, {}
-        for at in range(newest - (HISTORY_MINUTES - 1) * 60, newest + 1, 60):
-            of = parts.get(at, [])
-            seal = [(m, m.requests, m.errors, m.users.changes, m.sessions.changes) for m in of]
-            before = known.get(at)
-            if before is None or before[0] != seal:
-                before = seal, _minute(at, of)
-            self._minutes[at] = before
-        return [item for _, item in self._minutes.values()]
+                if minute.at in self._minutes:
+                    parts.setdefault(minute.at, []).append(minute)
+        before, seals = self._seals, {at: [*map(_seal, of)] for at, of in parts.items()}
+        if seals != before:
+            self._seals = seals
+            for at in seals.keys() | before.keys() & self._minutes.keys():
+                if seals.get(at) != before.get(at):
+                    self._minutes[at] = _minute(at, parts.get(at, ()))
+        return list(self._minutes.values())
+
+
+def _seal(minute: Minute) -> tuple[Any, ...]:
+    """Return what differs whenever a minute may count otherwise."""
+    changes = minute.users.changes, minute.sessions.changes
+    return minute, minute.requests, minute.errors, *changes
 
 
 def traffic(summaries: Sequence[Summary], history: list[Json]) -> Json:

@@ -175,7 +175,7 @@ class Picture:
         if q or only:
             found = self._select(q, only).activities(most)
             return self._found(iter(found[:limit]), len(found))
-        total = sum(len(source.feed()) for source in self._sources)
+        total = sum(len(source.feed) for source in self._sources)
         return self._found(iter(self._feed(limit)), min(total, most))
 
     @_reading
@@ -371,11 +371,11 @@ class Picture:
         """Yield the first of some users, last seen first, then by the id that is shown."""
         return rendered(self._render.ordered(ids), self._render.user, most)
 
-    def _first(self, name: str, limit: int, items: Callable[[int], Iterable[Json]]) -> list[Json]:
+    def _first(self, name: str, limit: int, items: Callable[[int], list[Json]]) -> list[Json]:
         """Return a list of the snapshot; the same as last time if nothing has changed."""
         found = self._firsts.get((name, limit))
         if found is None:
-            found = self._firsts[name, limit] = list(items(limit))
+            found = self._firsts[name, limit] = items(limit)
         return found
 
     def _select(self, q: str, only: Filter | None) -> Selection:
@@ -386,8 +386,7 @@ class Picture:
 
     def _feed(self, most: int) -> list[Json]:
         """Return the newest activities of all workers, newest first."""
-        found = shapes.newest_first(self._sources, most)
-        return [self._render.activity(source, item) for source, item in found]
+        return self._render.feed(most)
 
     def _summaries(self) -> list[Summary]:
         return [self._own.summary(), *self._peers.summaries()]

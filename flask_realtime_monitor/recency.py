@@ -7,11 +7,11 @@ for is put in its place then, and what falls behind them is found again when it 
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from array import array
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from itertools import compress, repeat
-from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from .listing import pairs, slices
@@ -42,10 +42,10 @@ class Recency(Generic[K]):
         self.active_at: dict[int, int] = {}  # endpoint -> active keys
         self._seconds: dict[int, dict[int, int]] = {}  # second -> endpoint -> keys
         self._cut_s = 0  # what was seen in this second or before is idle
-        # All keys with a value of at least the floor, newest first, as (-ms, key); what has moved
-        # since, with the value it had then, is not in its place yet. None where it is to be made
-        # anew.
-        self._order: list[tuple[int, K]] | None = None
+        # All keys with a value of at least the floor, newest first; what has moved since, with the
+        # value it had then, is not in its place yet. None where they are to be put in order anew.
+        self._order: list[K] | None = None
+        self._moments: array[int] = array("q")  # -ms of each; by itself it is near at hand
         self._moved: dict[K, int] = {}
         self._floor = 0
 
@@ -86,7 +86,7 @@ class Recency(Generic[K]):
         known.update(values)
         if self._order is not None:
             if len(values) >= _KEPT:  # these alone are enough: what is older falls behind
-                self._raise_floor(self._order, _floor(list(values.values()), _KEPT))
+                self._raise_floor(_floor(list(values.values()), _KEPT))
             floor = self._floor
             self._move(
                 {
@@ -151,20 +151,24 @@ class Recency(Generic[K]):
                 self.active -= n
         return self.active != active
 
-    def newest(self, most: int) -> list[K]:
+    def newest(self, most: int, spare: int | None = None) -> list[K]:
         """Return the keys that were last seen last, newest first; at least ``most`` if there are.
 
         Among those seen in the same moment the order is the keys' own.
+
+        Args:
+            spare: how many more, for a key may turn out to be gone; None is as many again.
         """
         order = self._settled_order()
+        moments = self._moments
         if len(order) < min(most, len(self.values)):
             if most > _KEPT:
                 return self.ordered(self._reached(most)[0])
-            order = self._begin_order()
-        end = 2 * most  # some more than asked for: a key may turn out to be gone
-        while end < len(order) and order[end][0] == order[end - 1][0]:
+            order, moments = self._begin_order(), self._moments
+        end = most + (most if spare is None else spare)
+        while end < len(order) and moments[end] == moments[end - 1]:
             end += 1  # whoever orders those of one moment otherwise is to have all of them
-        return [key for _, key in order[:end]]
+        return order[:end]
 
     def ordered(self, keys: Iterable[K], name: Callable[[K], Any] | None = None) -> list[K]:
         """Return some of the keys, newest first.
@@ -193,17 +197,22 @@ class Recency(Generic[K]):
         floor = _floor([values[key] for key in found], most)
         return [key for key in found if values[key] >= floor], floor
 
-    def _begin_order(self) -> list[tuple[int, K]]:
+    def _begin_order(self) -> list[K]:
         values = self.values
         keys, self._floor = self._reached(_KEPT if len(values) > _MOST_KEPT else len(values))
-        self._order = [(-(values[key] >> 16), key) for key in keys]
-        self._order.sort()
         self._moved = {}
+        return self._put_in_order([(-(values[key] >> 16), key) for key in keys])
+
+    def _put_in_order(self, places: list[tuple[int, K]]) -> list[K]:
+        """Keep these (-ms, key), and only these, as the order."""
+        places.sort()
+        self._moments = array("q", [moment for moment, _ in places])
+        self._order = [key for _, key in places]
         return self._order
 
-    def _settled_order(self) -> list[tuple[int, K]]:
+    def _settled_order(self) -> list[K]:
         """Return the order with all that has moved in its place, an empty one for none."""
-        order, moved = self._order, self._moved
+        order, moments, moved = self._order, self._moments, self._moved
         if order is None:
             return []
         if not moved:
@@ -212,23 +221,33 @@ class Recency(Generic[K]):
         places = [(-(value >> 16), key) for key in moved if (value := values.get(key, -1)) >= floor]
         if len(moved) <= _FEW:
             for key, old in moved.items():
-                _take_out(order, (-(old >> 16), key))
-            for place in places:
-                insort(order, place)
+                at, is_there = self._place(order, -(old >> 16), key)
+                if is_there:
+                    del order[at], moments[at]
+            for moment, key in places:
+                at, _ = self._place(order, moment, key)
+                order.insert(at, key)
+                moments.insert(at, moment)
         else:
-            order = [place for place in order if place[1] not in moved]
-            order += places
-            order.sort()
+            places += [one for one in zip(moments, order, strict=True) if one[1] not in moved]
+            order = self._put_in_order(places)
         self._moved = {}
         if len(order) > _MOST_KEPT:  # keep few, and all that were seen in the moment of the last
-            self._raise_floor(order, -order[_KEPT - 1][0] << 16)
-        self._order = order
+            self._raise_floor(-self._moments[_KEPT - 1] << 16)
         return order
 
-    def _raise_floor(self, order: list[tuple[int, K]], floor: int) -> None:
-        if floor > self._floor:
+    def _place(self, order: list[K], moment: int, key: K) -> tuple[int, bool]:
+        """Return where in the order a key belongs, and whether it is there."""
+        begin = bisect_left(self._moments, moment)
+        end = bisect_right(self._moments, moment, begin)
+        at = bisect_left(order, key, begin, end)  # type: ignore[call-overload]
+        return at, at < end and order[at] == key
+
+    def _raise_floor(self, floor: int) -> None:
+        if self._order is not None and floor > self._floor:
             self._floor = floor
-            del order[bisect_right(order, -(floor >> 16), key=itemgetter(0)) :]
+            end = bisect_right(self._moments, -(floor >> 16))
+            del self._order[end:], self._moments[end:]
 
     def _move(self, before: dict[K, int]) -> None:
         """Note that keys are no longer where their values were, -1 for those that are new."""
@@ -258,12 +277,6 @@ class Recency(Generic[K]):
         self._cut_s = cut_s
         for key, value in values.items():
             self.put(key, value >> 16, value & 0xFFFF)
-
-
-def _take_out(order: list[tuple[int, K]], place: tuple[int, K]) -> None:
-    at = bisect_left(order, place)
-    if at < len(order) and order[at] == place:
-        del order[at]
 
 
 def _floor(values: list[int], most: int) -> int:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from . import shapes
 from .index import Index
 from .listing import rendered
+from .recency import Recency
 from .records import FeedItem
 from .shapes import Part
 from .sights import Sight
@@ -65,6 +66,9 @@ class Renderer:
         self._sessions: dict[int, _Rendered] = {}
         self._users: dict[str, tuple[list[Json], Json]] = {}
         self._activities: OrderedDict[tuple[str, int], Json] = OrderedDict()
+        #: The feed's beginning as it was shown last.
+        self._first_lines: list[FeedItem] = []
+        self._first_activities: list[Json] = []
         self._renew()
 
     def _renew(self) -> None:
@@ -101,18 +105,16 @@ class Renderer:
 
     def first_sessions(self, most: int) -> list[Json]:
         """Return the sessions that were seen last, last seen first, then by id."""
-        keys = self._index.sessions.newest(most)
-        is_active = self._index.sessions.is_active
         items, self._first_sessions = _first(
-            keys, most, self._first_sessions, is_active, self.session
+            self._index.sessions, list, most, self._first_sessions, self.session
         )
         return items
 
     def first_users(self, most: int) -> list[Json]:
         """Return the users likewise, by the id that is shown."""
-        ids = self.ordered(self._index.users.newest(most))
-        is_active = self._index.users.is_active
-        items, self._first_users = _first(ids, most, self._first_users, is_active, self.user)
+        items, self._first_users = _first(
+            self._index.users, self.ordered, most, self._first_users, self.user
+        )
         return items
 
     def ordered(self, ids: list[str]) -> list[str]:
@@ -188,6 +190,21 @@ class Renderer:
         """Return the activities of some sessions' parts, newest first."""
         return shapes.history(parts, self.sight)
 
+    def feed(self, most: int) -> list[Json]:
+        """Return the newest activities of all workers, newest first."""
+        found = shapes.newest_first(self._sources, most)
+        lines = [line for _, line in found]
+        before, items = self._first_lines, self._first_activities
+        # By far the most were there last time, behind a few new ones.
+        fresh = next((at for at, line in enumerate(lines) if before and line is before[0]), most)
+        if lines[fresh:] == before[: len(lines) - fresh]:
+            items = items[: len(lines) - fresh]
+        else:
+            fresh, items = most, []
+        items = [self.activity(*one) for one in found[:fresh]] + items
+        self._first_lines, self._first_activities = lines, items
+        return items
+
     def activity(self, source: Source, line: FeedItem) -> Json:
         """Return a line of the feed."""
         name = (source.worker_id, line.number)
@@ -200,24 +217,26 @@ class Renderer:
 
 
 def _first(
-    keys: list[K],
+    recency: Recency[K],
+    ordered: Callable[[list[K]], list[K]],
     most: int,
-    known: Mapping[K, Json],
-    is_active: Callable[[K], bool],
+    known: dict[K, Json],
     render: Callable[[K], Json | None],
 ) -> tuple[list[Json], dict[K, Json]]:
     """Return the first items of some keys, last seen first, and what can be shown again of them.
 
     Where the last of them is active they all are, and none of those that are known and untouched
     can have changed.
+
+    Args:
+        ordered: puts those of one moment in the order in which they are shown.
     """
-    first = keys[:most]
-    if first and is_active(first[-1]):
-        items = [known.get(key) or render(key) for key in first]
-        shown = {key: item for key, item in zip(first, items, strict=True) if item is not None}
-        if len(shown) == len(first):
-            return list(shown.values()), shown
-    return list(rendered(keys, render, most)), {}
+    first = ordered(recency.newest(most, spare=0))[:most]
+    if first and recency.is_active(first[-1]):
+        items: list[Any] = [known.get(key) or render(key) for key in first]
+        if all(items):
+            return items, dict(zip(first, items, strict=True))
+    return list(rendered(ordered(recency.newest(most)), render, most)), {}
 
 
 class Common:

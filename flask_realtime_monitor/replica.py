@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from math import inf
 from typing import Any
@@ -11,9 +11,9 @@ from . import rows
 from .feed import Feed, Line, Whole, loose_line
 from .frames import Frame, FrameError, Head
 from .listing import pairs
-from .records import FeedItem, Rare
+from .records import Rare
 from .reports import ReportedTraffic
-from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
+from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE, IP_SIZE_AT
 from .source import Person
 from .traffic import Summary
 
@@ -56,7 +56,7 @@ class Replica:
         self._paths: dict[int, tuple[int, str]] = {}
         self._rare: dict[tuple[int, int], Rare] = {}
         self._traffic = ReportedTraffic()
-        self._feed = Feed(feed_size)
+        self.feed = Feed(feed_size)
         self._bucket_sequences: dict[int, int] = {}
         self._sequence = 0
         self._loose_sequence = 0
@@ -91,10 +91,6 @@ class Replica:
         """Return the counters at a moment in ms since the epoch."""
         return self._traffic.summary(now_ms - self.offset_ms)
 
-    def feed(self) -> Sequence[FeedItem]:
-        """Return the newest activities, oldest first."""
-        return self._feed
-
     # -- what comes from the store -------------------------------------------------------------
 
     def take_snapshot(self, bucket: int, frame: Frame) -> None:
@@ -112,7 +108,7 @@ class Replica:
             loose = [loose_line(item) for item in frame.head.get("loose", ())]
             if loose:
                 self._loose_sequence = sequence
-                self._feed.add(loose)
+                self.feed.add(loose)
             self._bucket_sequences[bucket] = sequence
 
     def take(self, frame: Frame, is_shown: bool = True) -> Collection[int]:
@@ -164,9 +160,9 @@ class Replica:
             fresh += loose
             if loose or not self._is_complete or sequence <= self._loose_sequence:
                 # What was not acknowledged is told again, and what a row held once is loose later.
-                told = self._feed.told()
+                told = self.feed.told()
                 fresh = [line for line in fresh if line[1:3] not in told]
-            self._feed.add(fresh)
+            self.feed.add(fresh)
         return changed
 
     def complete_feed(self) -> None:
@@ -174,9 +170,9 @@ class Replica:
 
         Not before the log: a snapshot's rows may have numbers whose meaning the log alone tells.
         """
-        most = self._feed.size
+        most = self.feed.size
         # What is older than all of a full feed has no place in it.
-        least_ms = self._feed.oldest_ms if len(self._feed) == most else 0
+        least_ms = self.feed.oldest_ms if len(self.feed) == most else 0
         if least_ms > self._log_from_ms:  # the log has told of all that is newer
             self._is_complete = True
             return
@@ -195,9 +191,9 @@ class Replica:
             fields = _unpack(row)
             start = HEAD_SIZE + fields[8]
             self._feed_acts(key, fields, ACT.iter_unpack(row[start:]), found)
-        told = self._feed.told()
+        told = self.feed.told()
         fresh = [line for line in found if line[1:3] not in told]
-        self._feed.add(sorted(fresh, key=_place)[-most:])
+        self.feed.add(sorted(fresh, key=_place)[-most:])
         self._is_complete = True
 
     def forget(self, user_id: str, until_ms: float = inf, but: Collection[int] = ()) -> list[int]:
@@ -221,7 +217,7 @@ class Replica:
             del self._rare[pair]
         still = {head[5] - 1 for key, head in heads.items() if key not in gone}
         self._name_users([(number, None, None) for number in numbers - still])
-        self._feed.keep(
+        self.feed.keep(
             lambda item: (
                 item.record.at_ms > until_ms or not (item.record.is_of(user_id) or item.key in gone)
             )
@@ -251,7 +247,7 @@ class Replica:
         gone = [key for key in self.rows if key & 0xFF not in newer]
         for key in gone:
             del self.rows[key]
-        self._feed.keep(lambda item: False)
+        self.feed.keep(lambda item: False)
         return gone
 
     def _take_head(self, head: Head, skip: Collection[int]) -> None:
@@ -300,29 +296,31 @@ class Replica:
             for key in old:
                 self._take_row(key, taken[key], None)
             return
-        table, person, routes, paths = self.rows, self.user, self._routes, self._paths
-        place, one_act, room = rows.unpack_place, HEAD_SIZE + ACT_SIZE, self._history - 1
-        room *= ACT_SIZE
-        for key, new in taken.items():
-            visitor, base_ms, _, _, _, user, ordinal, _, ip_size = _unpack(new)
-            known = table.get(key)
-            if len(new) - ip_size != one_act:
+        table, routes, paths = self.rows, self._routes, self._paths
+        ids, names, is_complete = self._user_ids, self._user_names, self._is_complete
+        place, alone, one_act = rows.unpack_place, rows.unpack_alone, HEAD_SIZE + ACT_SIZE
+        room = (self._history - 1) * ACT_SIZE
+        # What is known lies all over the memory; a loop in C has several on their way at once.
+        before = list(map(table.get, taken))
+        for (key, new), known in zip(taken.items(), before, strict=True):
+            ip_size = new[IP_SIZE_AT]
+            unpack = alone.get(ip_size)
+            if unpack is None or len(new) - ip_size != one_act:
                 self._take_row(key, new, fresh)
                 continue
+            visitor, base_ms, user, ordinal, offset, route, slot, code, duration = unpack(new)
             if known is None:
                 table[key] = new
             else:
                 known_base_ms, known_ordinal, known_ip_size = place(known)
-                if (
-                    known_base_ms != base_ms
-                    or known_ordinal != ordinal - 1
-                    or not self._is_complete
-                ):
+                if known_base_ms != base_ms or known_ordinal != ordinal - 1 or not is_complete:
                     self._take_row(key, new, fresh)
                     continue
                 kept = HEAD_SIZE + known_ip_size
                 table[key] = new + known[kept : kept + room]
-            offset, route, slot, code, duration = _unpack_act(new, HEAD_SIZE + ip_size)
+            whose = None
+            if user and (user_id := ids.get(user - 1)) is not None:
+                whose = user_id, names.get(user - 1)
             at_ms = base_ms + offset
             route = routes.get(route, _UNKNOWN)
             path = None
@@ -336,7 +334,7 @@ class Replica:
                     key,
                     ordinal,
                     visitor,
-                    person(user - 1) if user else None,
+                    whose,
                     route,
                     path or route[1],
                     self._rare.get((key, ordinal)) if code & rows.RARE else None,

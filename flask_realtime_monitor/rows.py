@@ -35,6 +35,11 @@ _code = itemgetter(5)
 _unpack_brief = {
     size: struct.Struct(f"<QqI8xI7x{size}x4xH2xH").unpack_from for size in (0, 4, 6, 16)
 }
+#: By the size of the ip: unpacks of a row when it began, whose it is, the ordinal, and all of its
+#: newest activity: visitor, base, user, ordinal, offset, route, path, code, duration.
+unpack_alone = {
+    size: struct.Struct(f"<Qq12xII3x{size}xIHHHe").unpack_from for size in (0, 4, 6, 16)
+}
 HEAD_SIZE = HEAD.size
 ACT_SIZE = ACT.size
 #: The byte of a row that says how long the ip is.

@@ -240,7 +240,8 @@ def user(person: Person | None, sight: Sight) -> Json | None:
 
 def newest_first(sources: Sequence[Source], most: int) -> list[tuple[Source, FeedItem]]:
     """Return the newest lines of all feeds, newest first."""
-    found = [(source, item) for source in sources for item in islice(reversed(source.feed()), most)]
+    feeds = [(source, list(islice(reversed(source.feed), most))) for source in sources]
+    found = [(source, item) for source, feed in feeds for item in feed]
     if len(sources) > 1:
         found.sort(key=_newest_first)
         del found[most:]

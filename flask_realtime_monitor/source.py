@@ -19,6 +19,8 @@ class Source(Protocol):
         worker_id: whose rows they are.
         host: where that worker runs.
         rows: session key -> packed row; times in it are of the worker's own clock.
+        feed: the newest activities, oldest first; it grows meanwhile, so it is to be read by one
+            call that does not wait.
     """
 
     worker_id: str
@@ -54,8 +56,9 @@ class Source(Protocol):
     def rare(self, key: int, ordinal: int) -> Rare | None:
         """Return what few activities have."""
 
+    @property
     def feed(self) -> Sequence[FeedItem]:
-        """Return the newest activities, oldest first; what nobody changes meanwhile."""
+        """The newest activities, oldest first."""
 
 
 class OwnSource:
@@ -72,6 +75,7 @@ class OwnSource:
         self.route = tracker.routes.value
         self.path = tracker.paths.path
         self.rare = tracker.rare
+        self.feed = tracker.feed
 
     @property
     def named(self) -> int:
@@ -86,7 +90,3 @@ class OwnSource:
     def summary(self) -> Summary:
         """Return this worker's counters."""
         return self._tracker.traffic.summary(self._tracker.clock.now_ms())
-
-    def feed(self) -> Sequence[FeedItem]:
-        """Return this worker's newest activities, oldest first."""
-        return list(self._tracker.feed)

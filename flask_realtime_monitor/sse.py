@@ -12,6 +12,7 @@ CONTENT_TYPE = "text/event-stream"
 EVENTS = frozenset({"snapshot", "update", "bye"})
 HEARTBEAT = b": \n\n"
 _MAX_ID_BYTES = 64
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def encode(event: str, payload: Any, id: str | None = None) -> bytes:
@@ -30,7 +31,7 @@ def encode(event: str, payload: Any, id: str | None = None) -> bytes:
         if not (id.isascii() and id.isprintable() and 0 < len(id) <= _MAX_ID_BYTES):
             raise ValueError(f"an event id is 1 to {_MAX_ID_BYTES} printable ASCII bytes: {id!r}")
         head = f"id: {id}\n"
-    data = json.dumps(payload, separators=(",", ":"), allow_nan=False)
+    data = _to_json(payload)
     return f"{head}event: {event}\ndata: {data}\n\n".encode("ascii")
 
 

@@ -119,6 +119,14 @@ def test_minutes_of_which_nothing_has_changed_are_the_same_objects() -> None:
     assert after[-1]["requests"] == 1
 
 
+def test_a_minute_that_another_clock_has_begun_already_counts_from_when_it_begins_here() -> None:
+    counting, history = Counting(), numbers.History()
+    counting.move("visit", 1, 0)
+    now_at = counting.bench.tracker.clock.now_at()
+    assert history.until(counting.summaries(), now_at - 60)[-1]["requests"] == 0
+    assert history.until(counting.summaries(), now_at)[-1]["requests"] == 1
+
+
 def test_whoever_is_given_numbers_may_change_them() -> None:
     bench = Bench()
     bench.visit(1, "ana")

@@ -57,6 +57,11 @@ def test_it_is_what_sorting_and_counting_everything_gives(steps: list[tuple]) ->
             order = sorted(known, key=lambda key: (-known[key][0], key))
             assert found == order[: len(found)]
             assert len(found) >= min(most, len(known))
+            few = one.newest(most, spare=0)
+            assert few == order[: len(few)]
+            assert len(few) >= min(most, len(known))
+            if len(few) < len(order):
+                assert known[few[-1]][0] != known[order[len(few)]][0]
             if len(found) < len(order):  # all of a moment, or none
                 assert known[found[-1]][0] != known[order[len(found)]][0]
             active = {key: place for key, place in known.items() if place[0] // 1000 > cut_s}

@@ -50,7 +50,7 @@ class Pair:
         """The replica knows what the worker knows."""
         tracker = self.bench.tracker
         assert replica.rows == tracker.sessions.rows
-        theirs = [(item.key, item.ordinal, item.record.path) for item in replica.feed()]
+        theirs = [(item.key, item.ordinal, item.record.path) for item in replica.feed]
         own = [(i.key, i.ordinal or i.number, i.record.path) for i in tracker.feed]
         assert sorted(theirs, key=str) == sorted(own, key=str)
         at_ms = tracker.clock.now_ms() + tracker.clock.offset_ms
@@ -128,7 +128,7 @@ def test_who_was_erased_is_gone_and_may_come_again() -> None:
     pair.visit(1, "ana", path="/again")
     replica.take(pair.frame())
     pair.check(replica)
-    assert "/secret" not in [item.record.path for item in replica.feed()]
+    assert "/secret" not in [item.record.path for item in replica.feed]
 
 
 def test_who_came_again_after_an_erasure_is_not_hidden_by_its_note() -> None:
@@ -140,7 +140,7 @@ def test_who_came_again_after_an_erasure_is_not_hidden_by_its_note() -> None:
     pair.visit(2, "ana", path="/after")
     replica.take(pair.frame())
     replica.forget("ana", at_ms)
-    assert [item.record.path for item in replica.feed()] == ["/after"]
+    assert [item.record.path for item in replica.feed] == ["/after"]
     assert len(replica.rows) == 1
     assert replica.user(0) == ("ana", None)
 
@@ -198,7 +198,7 @@ def test_what_a_later_snapshot_has_too_is_in_a_full_feed() -> None:
     for frame in log:
         replica.take(frame)
     replica.complete_feed()
-    assert [item.record.path for item in replica.feed()] == ["/1", "/9", "/7"]
+    assert [item.record.path for item in replica.feed] == ["/1", "/9", "/7"]
 
 
 def test_what_an_ended_session_did_is_told_to_who_begins_to_read_after_it() -> None:
@@ -215,7 +215,7 @@ def test_what_an_ended_session_did_is_told_to_who_begins_to_read_after_it() -> N
     for frame in log:
         replica.take(frame)
     replica.complete_feed()
-    assert [item.record.path for item in replica.feed()] == ["/last"]
+    assert [item.record.path for item in replica.feed] == ["/last"]
 
 
 class Plain(Replica):
@@ -276,8 +276,8 @@ def test_the_short_way_of_a_row_leads_where_the_long_one_does(
         is_shown = random.random() < 0.9
         assert sorted(fast.take(frame, is_shown)) == sorted(plain.take(frame, is_shown))
         assert fast.rows == plain.rows
-        assert list(fast.feed()) == list(plain.feed())
-    assert list(reversed(fast.feed())) == list(fast.feed())[::-1]
+        assert list(fast.feed) == list(plain.feed)
+    assert list(reversed(fast.feed)) == list(fast.feed)[::-1]
 
 
 class Thorough(Replica):
@@ -318,7 +318,7 @@ def test_a_feed_that_the_log_has_filled_is_that_of_all_rows(
             one.take(frame)
         one.complete_feed()
     # But for the numbers, which tell what came when.
-    assert [item[1:] for item in quick.feed()] == [item[1:] for item in thorough.feed()]
+    assert [item[1:] for item in quick.feed] == [item[1:] for item in thorough.feed]
 
 
 GARBAGE = [
