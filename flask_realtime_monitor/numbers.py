@@ -84,9 +84,9 @@ class History:
         """
         newest = int(now_at) // 60 * 60
         if newest != self._newest:
-            known, self._newest = self._minutes, newest
-            span = range(newest - (HISTORY_MINUTES - 1) * 60, newest + 1, 60)
+            known, span = self._minutes, range(newest - (HISTORY_MINUTES - 1) * 60, newest + 1, 60)
             self._minutes = {at: known.get(at) or _minute(at, ()) for at in span}
+            self._newest = newest
         parts: dict[int, list[Minute]] = {}
         for summary in summaries:
             for minute in summary.minutes:
@@ -94,10 +94,10 @@ class History:
                     parts.setdefault(minute.at, []).append(minute)
         before, seals = self._seals, {at: [*map(_seal, of)] for at, of in parts.items()}
         if seals != before:
-            self._seals = seals
             for at in seals.keys() | before.keys() & self._minutes.keys():
                 if seals.get(at) != before.get(at):
                     self._minutes[at] = _minute(at, parts.get(at, ()))
+            self._seals = seals  # last: should a time-out of the app's cut this short, it is due
         return list(self._minutes.values())
 
 

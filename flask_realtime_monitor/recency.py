@@ -86,7 +86,7 @@ class Recency(Generic[K]):
         known.update(values)
         if self._order is not None:
             if len(values) >= _KEPT:  # these alone are enough: what is older falls behind
-                self._raise_floor(_floor(list(values.values()), _KEPT))
+                self._raise_floor(self._order, _floor(list(values.values()), _KEPT))
             floor = self._floor
             self._move(
                 {
@@ -201,14 +201,14 @@ class Recency(Generic[K]):
         values = self.values
         keys, self._floor = self._reached(_KEPT if len(values) > _MOST_KEPT else len(values))
         self._moved = {}
-        return self._put_in_order([(-(values[key] >> 16), key) for key in keys])
+        self._order = self._put_in_order([(-(values[key] >> 16), key) for key in keys])
+        return self._order
 
     def _put_in_order(self, places: list[tuple[int, K]]) -> list[K]:
-        """Keep these (-ms, key), and only these, as the order."""
+        """Return these keys, and only these, as the order; places are (-ms, key)."""
         places.sort()
         self._moments = array("q", [moment for moment, _ in places])
-        self._order = [key for _, key in places]
-        return self._order
+        return [key for _, key in places]
 
     def _settled_order(self) -> list[K]:
         """Return the order with all that has moved in its place, an empty one for none."""
@@ -217,6 +217,8 @@ class Recency(Generic[K]):
             return []
         if not moved:
             return order
+        # Until all are in their places: should a time-out cut this short, it is made anew.
+        self._order = None
         values, floor = self.values, self._floor
         places = [(-(value >> 16), key) for key in moved if (value := values.get(key, -1)) >= floor]
         if len(moved) <= _FEW:
@@ -231,9 +233,10 @@ class Recency(Generic[K]):
         else:
             places += [one for one in zip(moments, order, strict=True) if one[1] not in moved]
             order = self._put_in_order(places)
-        self._moved = {}
         if len(order) > _MOST_KEPT:  # keep few, and all that were seen in the moment of the last
-            self._raise_floor(-self._moments[_KEPT - 1] << 16)
+            self._raise_floor(order, -self._moments[_KEPT - 1] << 16)
+        self._moved = {}
+        self._order = order
         return order
 
     def _place(self, order: list[K], moment: int, key: K) -> tuple[int, bool]:
@@ -243,11 +246,11 @@ class Recency(Generic[K]):
         at = bisect_left(order, key, begin, end)  # type: ignore[call-overload]
         return at, at < end and order[at] == key
 
-    def _raise_floor(self, floor: int) -> None:
-        if self._order is not None and floor > self._floor:
+    def _raise_floor(self, order: list[K], floor: int) -> None:
+        if floor > self._floor:
             self._floor = floor
             end = bisect_right(self._moments, -(floor >> 16))
-            del self._order[end:], self._moments[end:]
+            del order[end:], self._moments[end:]
 
     def _move(self, before: dict[K, int]) -> None:
         """Note that keys are no longer where their values were, -1 for those that are new."""

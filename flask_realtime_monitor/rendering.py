@@ -66,9 +66,8 @@ class Renderer:
         self._sessions: dict[int, _Rendered] = {}
         self._users: dict[str, tuple[list[Json], Json]] = {}
         self._activities: OrderedDict[tuple[str, int], Json] = OrderedDict()
-        #: The feed's beginning as it was shown last.
-        self._first_lines: list[FeedItem] = []
-        self._first_activities: list[Json] = []
+        #: The feed's beginning as it was shown last: lines, and as what.
+        self._first_feed: tuple[list[FeedItem], list[Json]] = [], []
         self._renew()
 
     def _renew(self) -> None:
@@ -194,7 +193,7 @@ class Renderer:
         """Return the newest activities of all workers, newest first."""
         found = shapes.newest_first(self._sources, most)
         lines = [line for _, line in found]
-        before, items = self._first_lines, self._first_activities
+        before, items = self._first_feed
         # By far the most were there last time, behind a few new ones.
         fresh = next((at for at, line in enumerate(lines) if before and line is before[0]), most)
         if lines[fresh:] == before[: len(lines) - fresh]:
@@ -202,7 +201,7 @@ class Renderer:
         else:
             fresh, items = most, []
         items = [self.activity(*one) for one in found[:fresh]] + items
-        self._first_lines, self._first_activities = lines, items
+        self._first_feed = lines, items
         return items
 
     def activity(self, source: Source, line: FeedItem) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,6 +126,27 @@ def test_a_minute_that_another_clock_has_begun_already_counts_from_when_it_begin
     now_at = counting.bench.tracker.clock.now_at()
     assert history.until(counting.summaries(), now_at - 60)[-1]["requests"] == 0
     assert history.until(counting.summaries(), now_at)[-1]["requests"] == 1
+
+
+def test_a_time_out_while_a_minute_is_counted_leaves_none_that_is_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counting, history = Counting(), numbers.History()
+    now_at = counting.bench.tracker.clock.now_at()
+    history.until(counting.summaries(), now_at)
+    counting.move("visit", 1, 0)
+
+    def cut_short(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(numbers, "_minute", cut_short)
+    for at in (now_at, now_at + 60):
+        with pytest.raises(TimeoutError):
+            history.until(counting.summaries(), at)
+    monkeypatch.undo()
+    minutes = history.until(counting.summaries(), now_at + 60)
+    assert [one["requests"] for one in minutes[-2:]] == [1, 0]
+    assert minutes == numbers.History().until(counting.summaries(), now_at + 60)
 
 
 def test_whoever_is_given_numbers_may_change_them() -> None:

@@ -120,3 +120,28 @@ def test_many_at_once_are_as_one_after_the_other(
     in_order = sorted(anew.values, key=lambda key: (-(anew.values[key] >> 16), key))
     assert at_once.newest(most)[:most] == in_order[:most]
     assert at_once.ordered(anew.values) == in_order
+
+
+@pytest.mark.parametrize("calls", range(1, 7))
+def test_a_time_out_while_keys_are_put_in_their_places_leaves_none_in_a_wrong_one(
+    monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    one: Recency[int] = Recency(WINDOW_MS)
+    for key in range(6):
+        one.put(key, BEGIN_MS + key, 0)
+    assert one.newest(6) == [5, 4, 3, 2, 1, 0]
+    for key in range(3):
+        one.put(key, BEGIN_MS + 10 + key, 0)
+    place, left = one._place, iter(range(calls))
+
+    def cut_short(*args: Any) -> Any:
+        if next(left) == calls - 1:
+            raise TimeoutError
+        return place(*args)
+
+    monkeypatch.setattr(one, "_place", cut_short)
+    with pytest.raises(TimeoutError):
+        one.newest(6)
+    monkeypatch.undo()
+    one.put(4, BEGIN_MS + 20, 0)
+    assert one.newest(6) == [4, 2, 1, 0, 5, 3]
