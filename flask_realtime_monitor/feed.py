@@ -44,9 +44,9 @@ class Feed(Sequence[FeedItem]):
 
     def __init__(self, size: int) -> None:
         self.size = size
-        #: (number, line), or the item that was made of it.
-        self._entries: deque[tuple[int, Line | Whole] | FeedItem] = deque(maxlen=size)
-        self._number = 0
+        #: Each a line, or the item that was made of it.
+        self._entries: deque[Line | Whole | FeedItem] = deque(maxlen=size)
+        self._number = 0  # the last line's; those before it count down, but for gaps among items
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -60,9 +60,10 @@ class Feed(Sequence[FeedItem]):
         if isinstance(at, slice):
             return [self[one] for one in range(*at.indices(len(self)))]
         entry = self._entries[at]
-        if len(entry) == 2:
-            entry = self._entries[at] = _item(*entry)
-        return entry
+        if type(entry) is tuple:
+            behind = -at - 1 if at < 0 else len(self._entries) - at - 1
+            entry = self._entries[at] = _item(self._number - behind, entry)
+        return entry  # type: ignore[return-value]  # no line any more
 
     def __reversed__(self) -> Iterator[FeedItem]:
         """Yield the newest first."""
@@ -85,12 +86,11 @@ class Feed(Sequence[FeedItem]):
         entries = self._entries
         if entries and lines[0][0] < _time_of(entries[-1]):
             # Written again, after the store had lost it: what is older must not push out newer.
-            known = [entry[1] if len(entry) == 2 else whole(entry) for entry in entries]
+            known = [whole(one) if isinstance(one, FeedItem) else one for one in entries]
             lines = sorted([*known, *lines], key=_at_ms)
             entries.clear()
-        begin = self._number + 1
         self._number += len(lines)
-        entries.extend(zip(range(begin, begin + len(lines)), lines, strict=True))
+        entries.extend(lines)
 
     def keep(self, is_kept: Callable[[FeedItem], bool]) -> None:
         """Drop what is not to be kept; the others are as they were."""
@@ -112,12 +112,11 @@ def loose_line(plain: list[Any]) -> Whole:
 
 
 def _name(entry: Any) -> tuple[int | None, int]:
-    _, key, ordinal, *_ = entry[1] if len(entry) == 2 else entry
-    return key, ordinal
+    return entry[1], entry[2]  # of a line and of an item
 
 
 def _time_of(entry: Any) -> int:
-    at_ms: int = entry[1][0] if len(entry) == 2 else entry.record.at_ms
+    at_ms: int = entry.record.at_ms if isinstance(entry, FeedItem) else entry[0]
     return at_ms
 
 

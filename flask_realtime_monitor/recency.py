@@ -1,8 +1,9 @@
 """Keys by when they were last seen: how many are active, where, and the newest of them.
 
 Counts are kept by second, so that time passing costs a look at the seconds that passed, never at
-the keys. Of the order only the newest few hundred are kept: what has moved since it was last asked
-for is put in its place then, and what falls behind them is found again when it is asked for.
+the keys. Of the order only the newest are kept, as many as are asked for and up to as many again:
+what has moved since then is put in its place when it is asked for, and what falls behind them is
+found again.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from .listing import pairs, slices
 
 K = TypeVar("K", bound=Hashable)
 
-_KEPT = 512
-_MOST_KEPT = 2 * _KEPT
+#: How many of the order are kept: at first, and where more are asked for.
+_KEPT = 128
+_MOST_KEPT = 1_000
+#: How often what has moved is put in its place unasked.
+_UNASKED = 16
 _FEW = 20
 _SLICE = 5_000  # numbers are looked through quickly
 _SECOND = 1000 << 16  # in values
@@ -48,6 +52,8 @@ class Recency(Generic[K]):
         self._moments: array[int] = array("q")  # -ms of each; by itself it is near at hand
         self._moved: dict[K, int] = {}
         self._floor = 0
+        self._kept = _KEPT
+        self._unasked = 0
 
     def __contains__(self, key: K) -> bool:
         return key in self.values
@@ -85,8 +91,8 @@ class Recency(Generic[K]):
         old = list(map(known.get, values, repeat(-1)))
         known.update(values)
         if self._order is not None:
-            if len(values) >= _KEPT:  # these alone are enough: what is older falls behind
-                self._raise_floor(self._order, _floor(list(values.values()), _KEPT))
+            if len(values) >= self._kept:  # these alone are enough: what is older falls behind
+                self._raise_floor(self._order, _floor(list(values.values()), self._kept))
             floor = self._floor
             self._move(
                 {
@@ -159,12 +165,14 @@ class Recency(Generic[K]):
         Args:
             spare: how many more, for a key may turn out to be gone; None is as many again.
         """
+        self._unasked = 0
         order = self._settled_order()
-        moments = self._moments
         if len(order) < min(most, len(self.values)):
-            if most > _KEPT:
+            if most > _MOST_KEPT:
                 return self.ordered(self._reached(most)[0])
-            order, moments = self._begin_order(), self._moments
+            self._kept = max(self._kept, most)
+            order = self._begin_order()
+        moments = self._moments
         end = most + (most if spare is None else spare)
         while end < len(order) and moments[end] == moments[end - 1]:
             end += 1  # whoever orders those of one moment otherwise is to have all of them
@@ -198,8 +206,8 @@ class Recency(Generic[K]):
         return [key for key in found if values[key] >= floor], floor
 
     def _begin_order(self) -> list[K]:
-        values = self.values
-        keys, self._floor = self._reached(_KEPT if len(values) > _MOST_KEPT else len(values))
+        values, kept = self.values, self._kept
+        keys, self._floor = self._reached(kept if len(values) > 2 * kept else len(values))
         self._moved = {}
         self._order = self._put_in_order([(-(values[key] >> 16), key) for key in keys])
         return self._order
@@ -233,8 +241,8 @@ class Recency(Generic[K]):
         else:
             places += [one for one in zip(moments, order, strict=True) if one[1] not in moved]
             order = self._put_in_order(places)
-        if len(order) > _MOST_KEPT:  # keep few, and all that were seen in the moment of the last
-            self._raise_floor(order, -self._moments[_KEPT - 1] << 16)
+        if len(order) > 2 * self._kept:  # and all that were seen in the moment of the last
+            self._raise_floor(order, -self._moments[self._kept - 1] << 16)
         self._moved = {}
         self._order = order
         return order
@@ -257,8 +265,12 @@ class Recency(Generic[K]):
         if self._order is not None:
             before.update(self._moved)  # their first move tells where they are in the order
             self._moved = before
-            if len(before) > _MOST_KEPT:
-                self._forget_order()
+            if len(before) > 2 * self._kept:
+                self._unasked += 1
+                if self._unasked > _UNASKED:  # who reads asks for the numbers alone
+                    self._forget_order()
+                else:
+                    self._settled_order()
 
     def _forget_order(self) -> None:
         self._order = None

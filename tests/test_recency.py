@@ -27,8 +27,9 @@ STEPS = st.one_of(
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recency, "_KEPT", 8)
-    monkeypatch.setattr(recency, "_MOST_KEPT", 16)
+    monkeypatch.setattr(recency, "_KEPT", 4)
+    monkeypatch.setattr(recency, "_MOST_KEPT", 12)
+    monkeypatch.setattr(recency, "_UNASKED", 2)
 
 
 @given(st.lists(STEPS, min_size=60, max_size=120))
