@@ -89,6 +89,13 @@ class Server:
         waits = (self._options[name] for name in ("socket_connect_timeout", "socket_timeout"))
         self._desk = Desk(self.shown_url, _PATIENCE * sum(one or TIMEOUT_S for one in waits))
         self.answered_s: float | None = None
+        try:
+            self._made()
+        except TypeError as error:
+            raise ConfigError(
+                f"REALTIME_MONITOR_STORE: {self.shown_url!r} has an option that the client does "
+                f"not know: {str(error).rpartition(' ')[2]}"
+            ) from None
         errors = self._driver.exceptions
         self._errors: Any = (getattr(errors, "RedisError", None) or errors.ValkeyError, OSError)
         self._lost: Any = (errors.ConnectionError, errors.TimeoutError, OSError)
@@ -212,10 +219,10 @@ class Server:
             try:
                 found = work(way)
             except self._errors as error:
-                if type(error).__name__ == "MovedError":
-                    self._move(way, error)
-                    continue
-                raise self._wrong(way, error) from error
+                if type(error).__name__ != "MovedError":
+                    raise self._wrong(way, error) from error
+                self._move(way, error)
+                continue
             self._trouble = None
             self.answered_s = time.monotonic()
             return found
@@ -256,7 +263,11 @@ class Server:
         here = self._node
         node = (error.host or here[0], int(error.port))
         known = [*self._nodes, node]
-        for _, _, *owners in way.client.execute_command("CLUSTER", "SLOTS"):
+        try:
+            slots = way.client.execute_command("CLUSTER", "SLOTS")
+        except self._errors:  # one node is enough to go on with
+            slots = []
+        for _, _, *owners in slots:
             known += [(_text(owner[0]) or here[0], int(owner[1])) for owner in owners]
         self._nodes, self._node, self._way = list(dict.fromkeys(known)), node, None
         self._leave(way)
@@ -264,17 +275,22 @@ class Server:
     def _open(self) -> _Way:
         pid = os.getpid()
         if self._way is None or self._way.pid != pid:
-            options = dict(self._options)
-            kind = options.pop("connection_class", self._driver.Connection)
-            if "path" not in options:
-                options["host"], options["port"] = self._node
-            pool = self._driver.ConnectionPool(connection_class=kind, **options)
+            pool, connection = self._made()
             made = getattr(self._driver, "Redis", None) or self._driver.Valkey
             client = made(connection_pool=pool)
             # Answers as the server gave them: the clients' own forms differ by version.
             client.response_callbacks.clear()
-            self._way = _Way(pid, client, pool.connection_class(**pool.connection_kwargs))
+            self._way = _Way(pid, client, connection)
         return self._way
+
+    def _made(self) -> tuple[Any, Any]:
+        """Return a pool of connections and one of its kind; none of them is open."""
+        options = dict(self._options)
+        kind = options.pop("connection_class", self._driver.Connection)
+        if "path" not in options:
+            options["host"], options["port"] = self._node
+        pool = self._driver.ConnectionPool(connection_class=kind, **options)
+        return pool, pool.connection_class(**pool.connection_kwargs)
 
     def _read(self, url: str) -> tuple[dict[str, Any], list[tuple[str, int]]]:
         """Return the client's options and the nodes named in a URL."""

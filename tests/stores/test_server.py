@@ -6,6 +6,7 @@ import gc
 import itertools
 import re
 import shutil
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -89,9 +90,9 @@ def test_all_sockets_are_used_by_one_thread_that_is_no_caller_s(
     kind = redis.connection.AbstractConnection
     for name in ("connect", "disconnect", "send_packed_command", "read_response", "can_read"):
         monkeypatch.setattr(kind, name, spied(getattr(kind, name)))
-    gc.collect()  # the fixture's own client
-    used_by.clear()
     store, gone = (left(open_store(server.url, worker=name)) for name in ("w1", "w2"))
+    gc.collect()  # the fixture's own client, and what the options were tried on
+    used_by.clear()
 
     def use(n: int) -> None:
         cursor = store.flush(Flush(b"x", [(n, b"blob")], b"1", [b"note"])).cursor
@@ -435,6 +436,42 @@ def test_an_address_that_is_none_is_a_wrong_setting(url: str) -> None:
     with pytest.raises(ConfigError) as wrong:
         open_store(url)
     assert "secret" not in str(wrong.value)
+
+
+def test_an_option_that_the_client_does_not_know_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigError, match="not know: 'sokket_timeout'") as wrong:
+        open_store("redis://:secret@localhost/0?sokket_timeout=1")
+    assert "secret" not in str(wrong.value)
+
+
+@pytest.mark.parametrize("slots", [b"-NOPERM not you\r\n", b""])
+def test_a_node_that_only_says_where_the_slot_went_is_no_error_of_the_client_s(
+    slots: bytes, left: Left
+) -> None:
+    """It refuses to tell of all nodes, or hangs up when it is asked."""
+
+    class Node(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while line := self.rfile.readline():
+                words = []
+                for _ in range(int(line[1:])):
+                    size = int(self.rfile.readline()[1:])
+                    words.append(self.rfile.read(size + 2)[:-2].upper())
+                if words[0] == b"CLUSTER":
+                    self.wfile.write(slots)
+                    if not slots:
+                        return
+                else:
+                    moved = b"-MOVED 1 127.0.0.1:%d\r\n" % self.server.server_address[1]
+                    self.wfile.write(b"+OK\r\n" if words[0] in (b"CLIENT", b"SELECT") else moved)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Node) as node:
+        node.daemon_threads = True
+        threading.Thread(target=node.serve_forever, daemon=True).start()
+        store = left(open_store(f"redis://127.0.0.1:{node.server_address[1]}", worker="w1"))
+        with pytest.raises(StoreError, match=r"moving our keys|cannot be reached"):
+            store.flush(frame())
+        node.shutdown()
 
 
 def test_a_cluster_is_followed_when_the_slot_moves_and_when_nodes_go(
