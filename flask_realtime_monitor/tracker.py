@@ -286,8 +286,8 @@ class Tracker:
         if not HEAD.unpack_from(row)[5]:
             return joined[0]
         batch.sessions.discard(joined[0])
-        if self.traffic.minutes:
-            self.traffic.minutes[-1].sessions.discard(joined[0])
+        if self.traffic.latest is not None:
+            self.traffic.latest.sessions.discard(joined[0])
         return key
 
     # -- ends --------------------------------------------------------------------------------

@@ -150,7 +150,9 @@ class Traffic:
         self.endpoints: dict[int, EndpointTraffic] = {}
         self.latency: dict[int, int] = {}
         self.timed = 0
-        self.minutes: deque[Minute] = deque(maxlen=HISTORY_MINUTES)
+        self.minutes: deque[Minute] = deque(maxlen=HISTORY_MINUTES)  # oldest first
+        #: The one that was counted in last.
+        self.latest: Minute | None = None
         #: Batches since somebody last took note; None: nobody does.
         self.fresh: list[Batch] | None = None
         self._seconds: deque[list[int]] = deque()  # [second, requests, errors]
@@ -208,13 +210,25 @@ class Traffic:
     def minute(self, at: float) -> Minute:
         """Return the minute of a time, starting it if it is new."""
         start = int(at) // 60 * 60
+        if self.latest is None or self.latest.at != start:
+            if self.latest is not None:
+                self.latest.pack()
+            self.latest = self._minute(start)
+        return self.latest
+
+    def _minute(self, start: int) -> Minute:
         minutes = self.minutes
-        if minutes and minutes[-1].at >= start:
-            return minutes[-1]
-        if minutes:
-            minutes[-1].pack()
-        minutes.append(Minute(start))
-        return minutes[-1]
+        place = len(minutes)
+        while place and minutes[place - 1].at > start:  # the clock went back
+            place -= 1
+        if place and minutes[place - 1].at == start:
+            return minutes[place - 1]
+        made = Minute(start)
+        if len(minutes) == HISTORY_MINUTES:
+            minutes.popleft()
+            place = max(0, place - 1)
+        minutes.insert(place, made)
+        return made
 
     def expire(self, now_ms: int) -> None:
         """Forget what has left the windows of rate and latency."""

@@ -128,6 +128,22 @@ def test_a_minute_that_another_clock_has_begun_already_counts_from_when_it_begin
     assert history.until(counting.summaries(), now_at)[-1]["requests"] == 1
 
 
+@pytest.mark.parametrize("back_s", [300, 3600, 90 * 60])
+def test_requests_count_in_their_minute_after_the_clock_went_back(back_s: int) -> None:
+    bench = Bench()
+    clock, time = bench.tracker.clock, bench.time
+    clock.agree(time.now_s + 1e9 + back_s)  # until the store tells the time, a host's own counts
+    bench.visit(1)
+    clock.agree(time.now_s + 1e9)
+    for _ in range(70):
+        bench.visit(2)
+        time.pass_(60.0)
+        clock.agree(time.now_s + 1e9)
+    history = bench.picture.stats()["history"]
+    # One of them may be the minute in which the first request was, before.
+    assert sorted(one["requests"] for one in history[:-1])[:58] == [1] * 58
+
+
 def test_a_time_out_while_a_minute_is_counted_leaves_none_that_is_old(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
