@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from .stores import Roster
-from .traffic import EndpointTraffic, Summary
+from .traffic import HISTORY_MINUTES, EndpointTraffic, Summary
 
 Json = dict[str, Any]
 
@@ -27,6 +27,7 @@ SILENT_S = 4.5
 #: And until it counts as gone, which is told within 30 s.
 GONE_S = 29.0
 _JUMP_MS = 2_000
+_HISTORY_S = 60.0 * (HISTORY_MINUTES + 1)
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -147,6 +148,22 @@ def summaries(
         if worker in alive or worker == me
     )
     return found
+
+
+def overdue(
+    gone_s: dict[str, float], absent: Collection[str], now_s: float, keep_s: float
+) -> list[str]:
+    """Return who has been absent for so long that none of their sessions and minutes is shown.
+
+    Args:
+        gone_s: since when each is; brought up to date.
+        absent: who is, now.
+        keep_s: how long their sessions are kept.
+    """
+    keep_s = max(keep_s, _HISTORY_S)
+    for worker in gone_s.keys() - absent:
+        del gone_s[worker]
+    return [one for one in absent if now_s - gone_s.setdefault(one, now_s) > keep_s]
 
 
 def totals_in(data: bytes | None) -> Json:

@@ -278,8 +278,13 @@ class Broadcaster:
 
     def _publish(self) -> None:
         next_s = time.monotonic() + self.interval_s
+        pid = os.getpid()
         while True:
             self._wait(next_s)
+            if os.getpid() != pid:  # gevent's greenlets go on in a fork, and its descriptors
+                self._fanout.abandon()
+                return
+            self._fanout.serve()
             with self._lock:
                 if not self.viewers:
                     self._fanout.rest()
@@ -295,13 +300,12 @@ class Broadcaster:
                 next_s = time.monotonic() + self.interval_s
 
     def _wait(self, next_s: float) -> None:
-        """Wait for the next tick, or for somebody to leave, and see to the connections."""
+        """Wait for the next tick, or until there is something to see to in the connections."""
         # Where connections are ours, somebody looks out for a stop, and wakes us.
         is_watched = len(self._fanout) and not self._fanout.has_stuck
         most_s = _HOUSEKEEPING_S if is_watched else LOOK_S
         self._wake.wait(min(most_s, max(0.0, next_s - time.monotonic())))
         self._wake.clear()
-        self._fanout.serve()
 
     def _round(self, next_s: float) -> float:
         now_s = time.monotonic()

@@ -249,11 +249,14 @@ class Fanout:
 
     def rest(self) -> None:
         """Watch nothing while there are no viewers."""
-        if self._timer is not None and not self._viewers:
-            self._timer.stop()
-            self._heard.stop()
-            if self._signals is not None:
-                self._signals.stop()
+        if not self._viewers:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Watch nothing any more: in a fork the viewers are the parent's."""
+        for watcher in (self._timer, self._heard, self._signals):
+            if watcher is not None:
+                watcher.stop()
 
     def serve(self) -> None:
         """See to who has left or has room again."""

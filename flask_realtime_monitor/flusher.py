@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -73,6 +74,7 @@ class Flusher:
         self._timeout_ms = int(settings.session_timeout * 1000)
         self.outbox = Outbox(tracker, {"host": beat()["host"], "boot": beats.machine()})
         self._lock = threading.Lock()  # held across I/O: only writers wait for it
+        self._told: deque[Json] = deque()  # notes of others that are not yet taken
         # A round of all buckets takes about a minute, however often one flushes.
         self._buckets_due = 0.0
         self._buckets_per_s = BUCKETS / 64
@@ -105,10 +107,28 @@ class Flusher:
         Args:
             is_beat: whether to write even if nothing has changed.
         """
+        # Hooks and receivers of the app's run in these two, and may come back here, or wait for
+        # somebody who does: so neither is done under the lock.
+        if is_beat:
+            self._guarded(self._fold)
         with self._lock:
-            if is_beat or self.outbox.has_changes:
-                return self._try()
-            return False
+            is_more = (is_beat or self.outbox.has_changes) and self._try()
+        self._guarded(self._take_told)
+        return is_more
+
+    def _take_told(self) -> None:
+        while self._told:
+            try:
+                note = self._told.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            self._take_note(note)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # the loop must go on
+            self._guard.failed("flush", error)
 
     def _try(self) -> bool:
         try:
@@ -135,7 +155,6 @@ class Flusher:
                 return
 
     def _flush(self) -> bool:
-        self._fold()
         if self.trouble is not None:
             # If the store is still away this raises, before all that waits is packed for nothing.
             self._witness.look()
@@ -163,7 +182,7 @@ class Flusher:
         for own in notes:
             self._hear(own)
         for _, note in flushed.notes:
-            self._take_note(beats.decode(note))
+            self._told.append(beats.decode(note))
         if self._epoch is not None and flushed.epoch != self._epoch:
             # The store has lost everything, this frame aside.
             self._witness.look()

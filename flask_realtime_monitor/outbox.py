@@ -17,7 +17,7 @@ from .frames import PACKERS, Head, encode, join
 from .records import FeedItem
 from .rows import ACT_SIZE, HEAD_SIZE, IP_SIZE_AT
 from .sessions import ALL
-from .tracker import Tracker
+from .tracker import MAX_RARE, Tracker
 from .traffic import Batch
 
 BUCKETS = 256
@@ -143,9 +143,11 @@ class Outbox:
     def unwritten(self) -> None:
         """The packed frame could not be written: what was in it is to be packed again."""
         taken, self._taken = self._taken, None
-        if taken is None:
-            return
         tracker = self._tracker
+        if taken is None:
+            with tracker.lock:
+                self._bound()
+            return
         with tracker.lock:
             later, dirty = tracker.sessions.dirty or {}, taken.dirty
             for key, untold in later.items():
@@ -162,6 +164,14 @@ class Outbox:
                 self._batches_lost = True
             else:
                 tracker.traffic.fresh = taken.batches + fresh
+
+    def _bound(self) -> None:
+        """Let go of what only grows while the store is away, and can be told in another way."""
+        tracker = self._tracker
+        if len(tracker.traffic.fresh or ()) > _MOST_BATCHES:
+            self._batches_lost, tracker.traffic.fresh = True, []
+        if len(tracker.fresh_rare or ()) > MAX_RARE:  # the side table has no more
+            tracker.fresh_rare = [pair for table in tracker.rare_of for pair in table]
 
     def snapshot(self, bucket: int) -> bytes:
         """Return all of one bucket's sessions, and the strings whose numbers fall into it."""

@@ -57,6 +57,7 @@ class Replicas(Peers):
         self._roster = Roster({}, None, {}, 0.0, "")
         self._witness = estate.Witness(store, self._counted_by)
         self._beats: dict[str, Json] = {}
+        self._gone_s: dict[str, float] = {}
         self._roster_at_s = 0.0
         self._is_roster_due = True
         self._alive: list[tuple[str, Json, Beat]] = []
@@ -123,15 +124,11 @@ class Replicas(Peers):
                     break
         except Gap:
             self._load()
-            self._is_new = True
-        if self._is_new:
-            self._is_roster_due = True  # somebody new is at work
+        self._is_roster_due |= self._is_new  # somebody new is at work
         self._read_roster()
         if self._forgotten:
             self._forget()
             self._is_new = True
-        if not (self._untold or self._is_new):
-            return _NO_CHANGES
         changes = Changes(self._untold, self._is_new)
         self._untold, self._is_new = [], False
         return changes
@@ -170,6 +167,7 @@ class Replicas(Peers):
             self._awaited = {worker for worker, *_ in self._living()}
             self._awaited_until_s = time.monotonic() + beats.SILENT_S
         self._replicas, self._since_at = {}, since_at
+        self._is_new = True  # whatever comes of the rest
         self.epoch, self._cursor = load.epoch, load.cursor
         tails: list[tuple[str, bytes]] = []
         turns = Turns()
@@ -274,7 +272,6 @@ class Replicas(Peers):
         roster = self._witness.look()
         if self.epoch not in (None, roster.epoch):
             self._load()  # another picture by now
-            self._is_new = True
             return
         before, self._roster = self._roster, roster
         if roster.retired != before.retired:
@@ -289,6 +286,9 @@ class Replicas(Peers):
         self.looks += 1
         self._is_roster_due = False
         self._alive_at_s = 0.0
+        absent = self._replicas.keys() - self._beats.keys()
+        for worker in beats.overdue(self._gone_s, absent, now_s, self._store.keep_s):
+            del self._replicas[worker]
         self._clock.agree(self._roster.now)
         for worker, beat in self._beats.items():
             replica = self._replicas.get(worker)

@@ -273,10 +273,11 @@ class Sharing:
 
 
 def _loop(find: WeakMethod[Callable[[], float]], wait_s: float, never: threading.Event) -> None:
+    pid = os.getpid()
     while True:
         never.wait(wait_s)
         flush = find()
-        if flush is None:
+        if flush is None or os.getpid() != pid:  # gevent's greenlets go on in a fork
             return
         wait_s = flush()
         del flush

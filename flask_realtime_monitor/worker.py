@@ -198,10 +198,11 @@ def start_loop(beat: Callable[[], None], name: str) -> threading.Thread:
 
 
 def _loop(find: WeakMethod[Callable[[], None]], never: threading.Event) -> None:
+    pid = os.getpid()
     while True:
         never.wait(BEAT_S)
         beat = find()
-        if beat is None:
+        if beat is None or os.getpid() != pid:  # gevent's greenlets go on in a fork
             return
         beat()
         del beat

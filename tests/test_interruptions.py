@@ -7,9 +7,7 @@ import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from threading import Thread
 from types import FrameType
-from typing import Any
 
 import gevent
 import pytest
@@ -19,7 +17,7 @@ from flask_realtime_monitor.state import EXTENSION
 
 from .support.apps import House
 from .support.gunicorn_server import ROOT
-from .support.waiting import DEADLINE_S
+from .support.waiting import elsewhere
 
 KINDS: tuple[Callable[[], BaseException], ...] = (
     GreenletExit,
@@ -61,16 +59,6 @@ class Interruption:
             self._left -= 1
             if not self._left:
                 raise self._error
-
-
-def elsewhere(call: Callable[[], Any]) -> Any:
-    """Return what a call gives in a thread of its own, where nothing is held already."""
-    found: list[Any] = []
-    thread = Thread(target=lambda: found.append(call()), daemon=True)
-    thread.start()
-    thread.join(DEADLINE_S)
-    assert found, "no answer: something is held"
-    return found[0]
 
 
 # What is cut short between an open() and its with is closed as it is let go of, with a warning.

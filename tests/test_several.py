@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flask_realtime_monitor import beats
+from flask_realtime_monitor import beats, outbox
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.frames import encode
 from flask_realtime_monitor.outbox import BUCKETS, Outbox
@@ -17,6 +17,7 @@ from flask_realtime_monitor.stores import Beat, Entry, Flush, Flushed, StoreErro
 
 from .support.records import Time
 from .support.several import Mate, Post
+from .support.waiting import elsewhere
 
 ATOMS = st.sampled_from(
     ["visit", "visit", "visit", "visit", "fail", "event", "burst", "pass", "flush", "read"]
@@ -618,6 +619,86 @@ def test_a_load_that_fails_on_its_way_lets_no_total_fall(monkeypatch: pytest.Mon
         assert not first.replicas.coverage().is_readable
     assert first.read() == whole
     assert first.replicas.coverage().is_readable
+
+
+def test_a_load_that_fails_in_its_last_step_is_made_known_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(2)
+    reader, other = team.mates
+    other.visit(1)
+    team.flush()
+    assert reader.read()["total_sessions"] == 1
+    team.post.empty()
+    team.flush()
+
+    def fail() -> None:
+        raise StoreError("busy")
+
+    with monkeypatch.context() as broken:
+        load = reader.store.load
+
+        def load_and_fail() -> Any:
+            found = load()
+            broken.setattr(reader.store, "roster", fail)
+            return found
+
+        broken.setattr(reader.store, "load", load_and_fail)
+        reader.read()
+    other.visit(2)
+    team.flush()
+    assert reader.read()["total_sessions"] == 2
+
+
+def test_a_long_outage_costs_no_memory_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "_MOST_BATCHES", 10)
+    monkeypatch.setattr(outbox, "MAX_RARE", 10)
+    team = Team()
+    team.post.is_down = True
+    tracker = team.mates[0].tracker
+    for number in range(60):
+        team.visit(0, number % 3, "ana", error="Oops", status=500)
+        team.time.pass_(1.0)
+        team.mates[0].flush()
+        assert len(tracker.traffic.fresh or ()) <= 12
+        assert len(tracker.fresh_rare or ()) <= max(12, tracker.rare_count)
+    team.post.is_down = False
+    team.flush()
+    team.check()
+
+
+def test_of_who_is_gone_nothing_is_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = Team(1, session_timeout=300.0)
+    monkeypatch.setattr("time.monotonic", lambda: team.time.now_s)
+    (reader,) = team.mates
+    for number in range(30):
+        other = team.mate(f"other{number}")
+        other.visit(number)
+        other.flush()
+        team.time.pass_(300.0)
+        reader.flush()
+        reader.read()
+        team.post.retire(other.name)
+    assert len(reader.replicas.sources) < 20
+    assert reader.read()["requests_total"] == 30
+
+
+def test_what_the_app_does_as_it_hears_of_a_note_may_write_and_wait_for_who_writes() -> None:
+    team = Team(2)
+    writer, hearer = team.mates
+    take, done = hearer._take_note, []
+
+    def hear(note: Any) -> None:
+        take(note)
+        done.append(elsewhere(lambda: hearer.flusher.flush(is_beat=False)))
+
+    hearer.flusher._take_note = hear
+    writer.visit(1, "ana")
+    writer.visit(1, "ana", kind="logout")
+    writer.flush()
+    hearer.visit(2)
+    hearer.flush()
+    assert done == [False]
 
 
 def test_the_health_alone_tells_who_is_there_now() -> None:

@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
+from flask_realtime_monitor import Activity
+
 from .apps.shared import create_app
 from .support.gunicorn_server import ROOT, GunicornServer
-from .support.lines import Line
-from .support.waiting import wait_until
+from .support.lines import ADMIN, Line
+from .support.viewer import Viewer
+from .support.waiting import elsewhere, wait_until
 
 pytestmark = pytest.mark.server
 APP = "tests.apps.shared:served()"
@@ -262,6 +265,51 @@ def test_a_process_that_serves_itself_beside_a_server_counts_its_own_alone(
     assert (stats["requests_total"], stats["active_users"], len(feed)) == (1, 1, 1)
     assert stats["coverage"]["workers"] == 1
     assert told(lines[0], "requests_total") == before
+
+
+def test_a_fork_of_a_worker_does_not_go_on_as_that_worker(serve: Serve, lines_to: Connect) -> None:
+    server = serve(2)
+    lines = lines_to(server)
+    visit(lines, 20, 4)
+    agree(lines, [4], "active_users")
+    before = told(lines[0], "requests_total")[0]
+    with Viewer(server, **ADMIN) as viewer:
+        viewer.next("snapshot")
+        of_pid = {line.pid: line for line in lines}
+
+        def watched() -> list[int]:
+            found = lines[0].api("workers")["items"]
+            return [one["pid"] for one in found if one["viewers"]]
+
+        (pid,) = wait_until(watched, "one worker has the viewer")
+        (other,) = [line for line in lines if line.pid != pid]
+        child = int(of_pid[pid].get("/fork"))
+        try:
+            os.kill(pid, signal.SIGSTOP)  # from now on it would be the child that speaks
+            viewer.drain()
+            wait_until(lambda: covered(other)[1] == 1, "the worker is silent")
+            assert not viewer.drain()
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.kill(pid, signal.SIGCONT)
+    visit(lines, 20, 4)
+    agree(lines, [before + 21], "requests_total")
+
+
+def test_a_hook_of_the_app_may_read_the_picture(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    app, monitor = create_app(f"sqlite:///{tmp_path}/monitor")
+    seen: list[int] = []
+
+    @monitor.before_record
+    def look(activity: Activity) -> Activity:
+        seen.append(monitor.get_stats()["requests_total"])
+        return activity
+
+    for number in range(3):
+        elsewhere(lambda: app.test_client().get("/"))
+        wait_until(lambda number=number: len(seen) > number, "it was folded by the loop")
+    assert elsewhere(monitor.get_stats)["requests_total"] == 3
 
 
 @pytest.mark.parametrize("what", ["forget", "sign out"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from threading import Event
 
@@ -80,6 +81,13 @@ def create_app(store: str = "auto") -> tuple[Flask, RealtimeMonitor]:
         while not os.path.exists(f"/{file}"):
             Event().wait(0.05)
         return "there"
+
+    @app.get("/fork")
+    def fork() -> str:
+        """Leave a child behind that does something else, as ``multiprocessing`` does."""
+        child = multiprocessing.get_context("fork").Process(target=Event().wait, args=(120,))
+        child.start()
+        return str(child.pid)
 
     @app.get("/fail")
     def fail() -> str:

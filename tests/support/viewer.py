@@ -88,6 +88,18 @@ class Viewer:
         self.events += found
         return found
 
+    def drain(self) -> bytes:
+        """Throw away what has come already; return it."""
+        sock = self._connection.sock or self.answer.fp.raw._sock  # type: ignore[union-attr]
+        sock.settimeout(0.2)
+        found = b""
+        try:
+            while data := sock.recv(65536):
+                found += data
+        except TimeoutError:
+            return found
+        return found
+
     def _read(self, ends: float, what: str) -> None:
         if monotonic() > ends:
             raise AssertionError(f"no {what} in time; so far {[e.event for e in self.events]}")

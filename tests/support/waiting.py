@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Event
+from threading import Event, Thread
 from time import monotonic
 from typing import TypeVar
 
 T = TypeVar("T")
 DEADLINE_S = 40.0
+
+
+def elsewhere(call: Callable[[], T]) -> T:
+    """Return what a call gives in a thread of its own, where nothing is held already."""
+    found: list[T] = []
+    thread = Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(DEADLINE_S)
+    assert found, "no answer: something is held"
+    return found[0]
 
 
 def wait_until(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
