@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from .stores import Roster
+from .stores import Beat, Roster
 from .traffic import HISTORY_MINUTES, EndpointTraffic, Summary
 
 Json = dict[str, Any]
@@ -148,6 +148,13 @@ def summaries(
         if worker in alive or worker == me
     )
     return found
+
+
+def busy_in(others: Iterable[tuple[str, Json, Beat]]) -> set[int]:
+    """Return the visitors with a request in flight by the beats of some workers."""
+    return {
+        int(fields[1]) for _, beat, _ in others for fields in beat.get("in_flight", ()) if fields
+    }
 
 
 def overdue(

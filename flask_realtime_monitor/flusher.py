@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,9 +20,9 @@ from . import beats, estate
 from .config import Settings
 from .frames import FrameError, decode
 from .guard import Guard
+from .living import LivingElsewhere
 from .outbox import BUCKETS, COUNTERS, Outbox
-from .rows import last_ms_of
-from .stores import Flush, Store, StoreError
+from .stores import Beat, Flush, Store, StoreError
 from .tracker import Tracker
 
 logger = logging.getLogger("flask_realtime_monitor")
@@ -72,6 +73,9 @@ class Flusher:
         self._hear = hear
         self._fold = fold
         self._timeout_ms = int(settings.session_timeout * 1000)
+        self._active_ms = int(settings.active_window * 1000)
+        #: The other workers, each with its last beat, decoded and as it is.
+        self._others: list[tuple[str, Json, Beat]] = []
         self.outbox = Outbox(tracker, {"host": beat()["host"], "boot": beats.machine()})
         self._lock = threading.Lock()  # held across I/O: only writers wait for it
         self._told: deque[Json] = deque()  # notes of others that are not yet taken
@@ -245,30 +249,29 @@ class Flusher:
         due = self._tracker.timed_out(bucket, now_ms - self._timeout_ms - int(GRACE_S * 1000))
         if not due:
             return
-        offset_ms = self._tracker.clock.offset_ms
-        alive_ms = now_ms + offset_ms - self._timeout_ms
-        living: set[int] = set()
+        offset_ms, table = self._tracker.clock.offset_ms, self._tracker.sessions.rows
+        busy = beats.busy_in(self._others)
+        living = LivingElsewhere(self._timeout_ms, self._active_ms, busy)
         for _, blob in self._store.snapshots_of(bucket):
-            try:
-                frame = decode(blob)
-                their_offset_ms = int(frame.head.get("o", offset_ms))
-            except (FrameError, TypeError, ValueError):
-                continue  # the readers count what makes no sense
-            living.update(
-                key
-                for key, row in frame.rows.items()
-                if key in due and last_ms_of(row) + their_offset_ms > alive_ms
-            )
-        self._tracker.end([key for key in due if key not in living])
+            with suppress(FrameError, LookupError, TypeError, ValueError):  # the readers count it
+                living.add(decode(blob), offset_ms)
+        found = [(key, table.get(key)) for key in due]
+        self._tracker.end(
+            [key for key, row in found if row and not living.has(key, row, offset_ms)]
+        )
 
     # -- the gone ------------------------------------------------------------------------------
 
     def _retire_the_gone(self) -> None:
         roster = self._witness.look()
         fold = partial(estate.fold, epoch=roster.epoch)
-        for worker, beat in roster.beats.items():
-            is_other = worker != self._store.worker
-            if is_other and beats.is_gone(beats.decode(beat.data), roster.now - beat.at):
+        self._others = [
+            (worker, beats.decode(beat.data), beat)
+            for worker, beat in roster.beats.items()
+            if worker != self._store.worker
+        ]
+        for worker, told, beat in self._others:
+            if beats.is_gone(told, roster.now - beat.at):
                 self._store.retire(worker, fold)
 
     def _failed(self, error: StoreError) -> None:

@@ -201,12 +201,14 @@ class Outbox:
         with tracker.lock:
             report = tracker.traffic.report(None)
             loose = self._loose(0, True)
+            signed_out = list(tracker.sessions.generation.items())
         head = {
             "q": self._sequence,
             "at": tracker.clock.now_ms(),
             "o": tracker.clock.offset_ms,
             "c": report,
             "loose": loose,
+            "g": signed_out,
         }
         return encode({**head, **self._about})
 

@@ -95,14 +95,6 @@ class Sessions:
         found = [(rows.last_ms_of(self.rows[key]), key) for key in self.people.keys_of(number)]
         return max(found)[1] if found else None
 
-    def row(self, key: int) -> bytes | None:
-        """Return a row as it is now."""
-        return self.rows.get(key)
-
-    def keys(self) -> list[int]:
-        """Return the keys of all rows."""
-        return list(self.rows)
-
     def ended_ms(self, key: int) -> int | None:
         """Return when a session ended, while that is remembered."""
         return self._ended.get(key)
@@ -187,12 +179,12 @@ class Sessions:
             if users[0] != key:
                 return None
             other = self.anonymous_key(head[0])
-            guest, user = self.row(other), row
+            guest, user = self.rows.get(other), row
         else:
             if key != self.anonymous_key(head[0]):
                 return None
             other = users[0]
-            guest, user = row, self.row(other)
+            guest, user = row, self.rows.get(other)
         if guest is None or user is None:
             return None
         if rows.last_ms_of(guest) < HEAD.unpack_from(user)[1] - self._active_ms:
@@ -279,19 +271,21 @@ class Sessions:
         )
         for key in ended:
             self._end_among(ended, key, now_ms)
-        self._begin_generation(visitor, generation)
+        self.begin_generation(visitor, generation)
         return ended
 
     def sign_out_elsewhere(
         self, visitor: int, keys: Sequence[int], generation: int, at_ms: int, now_ms: int
     ) -> None:
-        """End what another worker saw sign out at ``at_ms``, if it was not seen since."""
+        """End what another worker saw sign out at ``at_ms``, but for a user who was seen since."""
         for key in keys:
             row = self.rows.get(key)
-            if row is not None and rows.last_ms_of(row) <= at_ms:
+            # A guest's requests of since then, until this was heard, began no session of their own.
+            last_ms_of = rows.begun_ms_of if key == keys[-1] else rows.last_ms_of
+            if row is not None and last_ms_of(row) <= at_ms:
                 self._end_among(keys, key, now_ms)
         if self.generation.get(visitor, 0) < generation:
-            self._begin_generation(visitor, generation)
+            self.begin_generation(visitor, generation)
 
     def end_whole(self, visitor: int, keys: Sequence[int], generation: int, at_ms: int) -> None:
         """End one session in all its parts, whether this worker has rows of them or not.
@@ -314,9 +308,10 @@ class Sessions:
         for key in ends:
             self._note_end(key, at_ms)
         if self.generation.get(visitor, 0) < generation:
-            self._begin_generation(visitor, generation)
+            self.begin_generation(visitor, generation)
 
-    def _begin_generation(self, visitor: int, generation: int) -> None:
+    def begin_generation(self, visitor: int, generation: int) -> None:
+        """Tell a visitor's sessions from those of before."""
         self.generation.pop(visitor, None)
         self.generation[visitor] = generation
         if len(self.generation) > _MAX_SIGNED_OUT:

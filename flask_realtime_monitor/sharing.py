@@ -7,11 +7,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from math import ceil
 from typing import Any
 from weakref import WeakMethod, ref
 
-from . import beats, endings
+from . import beats, endings, signouts
 from .clock import Clock
 from .config import Settings
 from .flusher import GRACE_S, Flusher
@@ -19,7 +20,7 @@ from .guard import Guard
 from .peers import Peers
 from .records import InFlight
 from .replicas import Replicas
-from .stores import MemoryStore, Store, open_store
+from .stores import MemoryStore, Store, StoreError, open_store
 from .tracker import Tracker
 from .worker import Worker, is_told_to_stop
 
@@ -29,6 +30,7 @@ _MOST_IN_FLIGHT = 200
 _HURRY_S = 0.05  # between two writes once the worker is told to stop
 _TOO_EARLY_S = 0.01
 _SERVES_S = 5.0
+_LEARN_S = 5.0
 
 
 def store_for(settings: Settings, worker_id: str, app_name: str) -> Store:
@@ -81,6 +83,7 @@ class Sharing:
         self._serves_until_s = 0.0
         self._flusher: Flusher | None = None
         self._is_more = False  # to write at once
+        self._learned_s: float | None = None  # when it last learned of sign-outs
         self._born = beats.born_at(worker.pid)
         self._began = threading.Lock()
         self._epoch = worker.id
@@ -144,6 +147,20 @@ class Sharing:
             found.append(f"{self._replicas.refused} frames of other workers made no sense")
         return found
 
+    def salt(self, day: int) -> bytes:
+        """Return the salt of a day; before the first session has a key, learn who signed out.
+
+        Raises:
+            StoreError: the store cannot be used.
+        """
+        if self._learned_s is None:
+            self._learn()
+        return self.store.salt(day)
+
+    def _learn(self) -> None:
+        signouts.learn(self.store, self._tracker)
+        self._learned_s = time.monotonic()
+
     def begin(self) -> None:
         """This process serves requests: tell the others what it sees, from now on."""
         if not self.is_worker:
@@ -204,7 +221,12 @@ class Sharing:
         """
         if self._tracker.feed_number or self._tracker.traffic.excluded:
             self.begin()
-        if self._flusher is not None and self._flusher.trouble is None:
+        if self._flusher is None:
+            # Nobody tells a process that only reads.
+            if self._learned_s is None or time.monotonic() - self._learned_s > _LEARN_S:
+                with suppress(StoreError):  # who reads finds out as well
+                    self._learn()
+        elif self._flusher.trouble is None:
             with self._worker.own_work():
                 self._flusher.flush(is_beat=False)
 

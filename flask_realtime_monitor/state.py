@@ -101,7 +101,7 @@ class Live:
             settings,
             clock,
             Visitors(
-                lambda day: self.sharing.store.salt(day),  # noqa: PLW0108 (made below)
+                lambda day: self.sharing.salt(day),  # noqa: PLW0108 (made below)
                 settings.session_timeout,
                 self._knows_visitor,
                 lambda: self.sharing.store.secret(),  # noqa: PLW0108

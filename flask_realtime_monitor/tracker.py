@@ -13,6 +13,7 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from . import rows
@@ -238,7 +239,7 @@ class Tracker:
             if latest is None:
                 return None, 0
             found = latest
-        row = sessions.row(found)
+        row = sessions.rows.get(found)
         if row is None:
             return None, 0
         if not 0 <= record.at_ms - rows.head_of(row).base_ms <= rows.MAX_OFFSET:
@@ -263,7 +264,7 @@ class Tracker:
                 row[start : start + (self.history - 1) * ACT_SIZE],
             )
         )
-        sessions.put(found, sessions.row(found), grown)
+        sessions.put(found, sessions.rows.get(found), grown)
         return found, ordinal
 
     def _keep_rare(self, key: int, ordinal: int, record: Record) -> None:
@@ -356,6 +357,15 @@ class Tracker:
                 )
         if note["kind"] == "forget":
             self._forget(str(note["user"]))
+
+    def learn_sign_outs(self, generations: Iterable[tuple[int, int]]) -> None:
+        """Take over (visitor, generation) of sign-outs that this process could not hear of."""
+        with self.lock:
+            table = self.sessions.generation
+            for visitor, generation in sorted(generations, key=itemgetter(1)):
+                if table.get(visitor, 0) < generation:
+                    self.sessions.begin_generation(visitor, generation)
+                    self._forgotten = True  # what is joined may be others
 
     def take_notes(self) -> list[dict[str, Any]]:
         """Take what other workers must be told by name: sign-outs and erasures."""

@@ -102,13 +102,16 @@ class Visitors:
         return False
 
     def session_key(self, visitor: int, user_id: str | None, generation: int) -> int:
-        """Return the 64-bit id of a visitor's session as a user (or as nobody)."""
+        """Return the 64-bit id of a visitor's session as a user (or as nobody).
+
+        All of a visitor's have the same low eight bits, and so lie in the same bucket.
+        """
         if user_id is None and not generation:
             return visitor
         what = b"%d:%d:" % (visitor, generation)
         if user_id is not None:
             what += b"u" + user_id.encode("utf-8", "replace")
-        return _digest(what, self._secret)
+        return _digest(what, self._secret) & ~0xFF | visitor & 0xFF
 
     def person(self, user_id: str) -> int:
         """Return a 64-bit pseudonym of a user, for counting distinct people."""

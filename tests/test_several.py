@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from flask_realtime_monitor import beats, outbox
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.frames import encode
-from flask_realtime_monitor.outbox import BUCKETS, Outbox
+from flask_realtime_monitor.outbox import BUCKETS, COUNTERS, Outbox
 from flask_realtime_monitor.stores import Beat, Entry, Flush, Flushed, StoreError
 
 from .support.records import Time
@@ -687,6 +688,7 @@ def test_what_the_app_does_as_it_hears_of_a_note_may_write_and_wait_for_who_writ
     team = Team(2)
     writer, hearer = team.mates
     take, done = hearer._take_note, []
+    team.flush()
 
     def hear(note: Any) -> None:
         take(note)
@@ -699,6 +701,95 @@ def test_what_the_app_does_as_it_hears_of_a_note_may_write_and_wait_for_who_writ
     hearer.visit(2)
     hearer.flush()
     assert done == [False]
+
+
+@pytest.mark.parametrize("are_notes_kept", [True, False])
+def test_who_comes_later_knows_who_has_signed_out(are_notes_kept: bool) -> None:
+    team = Team(1)
+    for what in ("request", "logout", "request"):
+        team.visit(0, 1, "ana", kind=what)
+        team.visit(0, 2, None)
+        team.time.pass_(1.0)
+    team.flush()
+    (first,) = team.mates
+    if not are_notes_kept:
+        team.post.snapshots[first.name, COUNTERS] = first.flusher.outbox.counters()
+        team.post.notes.clear()
+    team.mates.append(team.mate("late"))
+    team.visit(1, 1, "ana")
+    team.visit(1, 1, None)
+    team.flush()
+    assert first.read()["total_sessions"] == 2
+    team.check()
+
+
+def test_a_guest_who_was_answered_before_the_sign_out_was_heard_of_is_one_guest() -> None:
+    team = Team(2)
+    team.flush()
+    one, other = team.mates
+    other.visit(1)
+    one.visit(1, "ana")
+    team.flush()
+    team.time.pass_(1.0)
+    one.visit(1, "ana", kind="logout")
+    team.time.pass_(0.01)
+    other.visit(1)  # the page after the sign-out
+    team.flush()
+    other.visit(1)
+    one.visit(1)
+    team.flush()
+    assert one.read() == other.read()
+    assert [requests for _, requests, *_ in one.read()["sessions"]] == [2]
+
+
+class Years:
+    """Time that goes on in steps of some seconds, in each of which everybody works."""
+
+    def __init__(self, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._team = team
+        monkeypatch.setattr("time.monotonic", lambda: team.time.now_s)
+
+    def __call__(self, seconds: int, visit: Callable[[], None] = lambda: None) -> None:
+        for _ in range(seconds // 5):
+            self._team.time.pass_(5.0)
+            visit()
+            for mate in (*self._team.mates, self._team.alone):
+                mate.tracker.expire()
+                for _ in range(3):
+                    mate.flush()
+
+
+def test_a_part_lives_as_long_as_what_it_is_joined_with_at_another_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(2, session_timeout=60.0, active_window=30.0)
+    pass_ = Years(team, monkeypatch)
+    team.visit(0, 1, None)
+    team.time.pass_(5.0)
+    pass_(300, lambda: team.visit(1, 1, "ana"))
+    assert 1 in team.mates[0].tracker.sessions.rows
+    team.check()
+    pass_(500)
+    assert [len(mate.tracker.sessions) for mate in team.mates] == [0, 0]
+    team.check()
+
+
+def test_who_has_a_request_in_flight_at_another_worker_does_not_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(2, session_timeout=60.0, active_window=30.0)
+    pass_ = Years(team, monkeypatch)
+    one, other = team.mates
+    beat, flying = other._beat, [["r", 1, "GET", "wait", "/wait", 0]]
+    monkeypatch.setattr(other.flusher, "_beat", lambda: {**beat(), "in_flight": flying})
+    one.visit(1)
+    one.visit(2)
+    pass_(400)
+    assert list(one.tracker.sessions.rows) == [1]
+    assert one.read()["total_sessions"] == 1
+    flying.clear()
+    pass_(300)
+    assert not one.tracker.sessions.rows
 
 
 def test_the_health_alone_tells_who_is_there_now() -> None:

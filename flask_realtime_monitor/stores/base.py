@@ -168,6 +168,10 @@ class Store(ABC):
         """Hand a note to every worker, from a process that is none itself: it gets no beat."""
 
     @abstractmethod
+    def notes(self) -> list[tuple[int, bytes]]:
+        """Return all notes (cursor, data) that are kept, own ones too."""
+
+    @abstractmethod
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
         """Return the oldest entries after a cursor, this worker's own too.
 

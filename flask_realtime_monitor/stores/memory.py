@@ -49,6 +49,10 @@ class MemoryStore(Store):
     def tell(self, note: bytes) -> None:
         """Do nothing: there is nobody to tell."""
 
+    def notes(self) -> list[tuple[int, bytes]]:
+        """Return nothing."""
+        return []
+
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
         """Return nothing."""
         return []

@@ -157,6 +157,11 @@ class RedisStore(Store):
             ("XADD", notes, "*", "w", self.worker, "d", note), ("EXPIRE", notes, self._keep)
         )
 
+    def notes(self) -> list[tuple[int, bytes]]:
+        """Return all notes that are kept."""
+        (rows,) = self._server.send(("XRANGE", self._key("notes"), "-", "+"))
+        return [(one.cursor, one.data) for one in self._entries(rows)]
+
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
         """Return entries of the log, unless it was cut beyond the cursor, or is another one."""
         begin = cursor
@@ -207,14 +212,12 @@ class RedisStore(Store):
             entries += self._entries(rows)
             cursor = wire.cursor_of(rows[-1][0])
         snapshots += self._blobs([(worker, TAIL) for worker in workers])
-        notes, after = self._server.send(
-            ("XRANGE", self._key("notes"), "-", "+"), ("GET", self._key("epoch"))
-        )
+        notes = self.notes()
+        (after,) = self._server.send(("GET", self._key("epoch")))
         if after != epoch.encode():
             raise Gap(f"the picture on {self.shown_url} began anew while it was read")
         self._read, self._reached = after, cursor
-        kept = [(one.cursor, one.data) for one in self._entries(notes)]
-        return Load(epoch, cursor, snapshots, entries, kept)
+        return Load(epoch, cursor, snapshots, entries, notes)
 
     def snapshots_of(self, bucket: int) -> list[tuple[str, bytes]]:
         """Return the other workers' blobs of one bucket."""

@@ -137,6 +137,10 @@ class SQLiteStore(Store):
         """Write a note alone."""
         self._database.run(lambda db: _add_notes(db.sql, self.worker, db.tick(), [note]), WRITE)
 
+    def notes(self) -> list[tuple[int, bytes]]:
+        """Return all notes that are kept."""
+        return self._database.run(lambda db: db.sql.execute(_NOTES, (0, "")).fetchall())
+
     def _append(self, sql: Connection, at: float, flush: Flush) -> int:
         """Write the frame, the snapshots and the notes; return the log's cursor."""
         sql.executemany(

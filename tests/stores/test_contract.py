@@ -179,7 +179,9 @@ def test_who_is_no_worker_tells_all_workers_and_stays_none(open_shared: Open) ->
         assert [data for _, data in worker.flush(quiet()).notes] == [b"note"]
         assert worker.flush(quiet()).notes == []
     assert set(one.roster().beats) == {"w1", "w2"}
-    assert [data for _, data in open_shared("late").load().notes] == [b"note"]
+    late = open_shared("late")
+    assert [data for _, data in late.notes()] == [b"note"]
+    assert late.load().notes == late.notes()
     assert one.load().entries == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from flask_realtime_monitor import endings, estate
+from flask_realtime_monitor import endings, estate, signouts
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.flusher import Flusher
 from flask_realtime_monitor.guard import Guard
@@ -81,7 +81,7 @@ class PostStore(Store):
     def __init__(self, post: Post, worker: str) -> None:
         super().__init__("post:", worker=worker)
         self.post = post
-        self._told = 0
+        self._told: int | None = None
 
     def _ask(self) -> Post:
         if self.post.is_down:
@@ -111,6 +111,8 @@ class PostStore(Store):
         for bucket, blob in flush.snapshots:
             post.snapshots[self.worker, bucket] = blob
         post.beats[self.worker] = Beat(flush.beat, now)
+        if self._told is None:  # who comes is not told of what was before
+            self._told = post.first + len(post.notes)
         for note in flush.notes:
             post.notes.append((post.first + len(post.notes) + 1, self.worker, note))
         if post.loses_answers:
@@ -127,6 +129,9 @@ class PostStore(Store):
         post = self._ask()
         post.notes.append((post.first + len(post.notes) + 1, self.worker, note))
 
+    def notes(self) -> list[tuple[int, bytes]]:
+        return [(cursor, note) for cursor, _, note in self._ask().notes]
+
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
         post = self._ask()
         if not post.first <= cursor <= post.first + len(post.log):
@@ -137,8 +142,8 @@ class PostStore(Store):
     def load(self) -> Load:
         post = self._ask()
         snapshots = [(worker, bucket, blob) for (worker, bucket), blob in post.snapshots.items()]
-        notes = [(cursor, note) for cursor, _, note in post.notes]
-        return Load(self.epoch(), post.first + len(post.log), snapshots, post.log[:], notes)
+        cursor = post.first + len(post.log)
+        return Load(self.epoch(), cursor, snapshots, post.log[:], self.notes())
 
     def snapshots_of(self, bucket: int) -> list[tuple[str, bytes]]:
         found = self._ask().snapshots.items()
@@ -185,7 +190,7 @@ class Mate:
             settings,
             clock,
             Visitors(
-                self.store.salt,
+                self._salt,
                 settings.session_timeout,
                 lambda visitor: self.tracker.sessions.knows_visitor(visitor),  # noqa: PLW0108 (made below)
                 self.store.secret,
@@ -219,6 +224,10 @@ class Mate:
             cursor=lambda: self.replicas.cursor,
         )
         self.picture = Picture(settings, self.tracker, name, name, around, lambda: self.replicas)
+
+    def _salt(self, day: int) -> bytes:
+        signouts.learn(self.store, self.tracker)
+        return self.store.salt(day)
 
     def _item(self) -> Json:
         return {"id": self.name, "dropped": {}}

@@ -1,0 +1,62 @@
+"""Which of a worker's sessions that have timed out here live on at others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from . import rows
+from .frames import Frame
+
+
+class LivingElsewhere:
+    """What other workers know of the sessions of one bucket, in which all of a visitor's lie.
+
+    Args:
+        timeout_ms: how long after its last request a session ends.
+        active_ms: how long before a user's session its guest part may have been seen last.
+        busy: visitors with a request in flight there.
+    """
+
+    def __init__(self, timeout_ms: int, active_ms: int, busy: Collection[int]) -> None:
+        self._timeout_ms = timeout_ms
+        self._active_ms = active_ms
+        self._busy = busy
+        self._keys: set[int] = set()
+        #: By visitor: whether it is a user's, when it began, when it was seen last.
+        self._parts: dict[int, list[tuple[bool, int, int]]] = {}
+
+    def add(self, frame: Frame, offset_ms: int) -> None:
+        """Take in a worker's snapshot of the bucket.
+
+        Args:
+            offset_ms: what is added to its times, where it does not say.
+
+        Raises:
+            LookupError, TypeError, ValueError: it makes no sense.
+        """
+        offset_ms = int(frame.head.get("o", offset_ms))
+        # Alive when it was written: what came since is in the next one.
+        since_ms = int(frame.head["at"]) + offset_ms - self._timeout_ms
+        rows.check_all(frame.rows.values())
+        for key, row in frame.rows.items():
+            head = rows.head_of(row)
+            last_ms = head.last_ms + offset_ms
+            if last_ms > since_ms:
+                self._keys.add(key)
+                part = head.user > 0, head.base_ms + offset_ms, last_ms
+                self._parts.setdefault(head.visitor, []).append(part)
+
+    def has(self, key: int, row: bytes, offset_ms: int) -> bool:
+        """Tell whether a session of this worker's, or what is joined with it, lives on there."""
+        head = rows.head_of(row)
+        if key in self._keys or head.visitor in self._busy:
+            return True
+        begun_ms, last_ms = head.base_ms + offset_ms, head.last_ms + offset_ms
+        for is_user, their_begun_ms, their_last_ms in self._parts.get(head.visitor, ()):
+            if is_user != (head.user > 0):
+                user_ms, guest_ms = (
+                    (their_begun_ms, last_ms) if is_user else (begun_ms, their_last_ms)
+                )
+                if guest_ms >= user_ms - self._active_ms:
+                    return True
+        return False

@@ -1,0 +1,34 @@
+"""Who has signed out, as a worker that comes later learns of it.
+
+A visitor's sessions after a sign-out have other keys than those before, so all workers must know of
+every sign-out. Those who are there are told by notes, which are kept for a while; each writes all
+it knows beside its counters, for who comes when the notes are gone.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from . import beats
+from .frames import FrameError, decode
+from .outbox import COUNTERS
+from .stores import Store
+from .tracker import Tracker
+
+
+def learn(store: Store, tracker: Tracker) -> None:
+    """Take over what the others know of sign-outs.
+
+    Raises:
+        StoreError: they cannot be asked now.
+    """
+    found: list[tuple[int, int]] = []
+    for _, blob in store.snapshots_of(COUNTERS):
+        with suppress(FrameError, TypeError, ValueError):  # the readers count what makes no sense
+            found += [(int(one), int(at_ms)) for one, at_ms in decode(blob).head.get("g", ())]
+    for _, data in store.notes():
+        note = beats.decode(data)
+        generation = note.get("at_ms") if note.get("kind") == "out" else note.get("generation")
+        with suppress(TypeError, ValueError):
+            found.append((int(note.get("visitor") or 0), int(generation or 0)))
+    tracker.learn_sign_outs(found)
