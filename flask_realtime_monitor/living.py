@@ -1,11 +1,32 @@
-"""Which of a worker's sessions that have timed out here live on at others."""
+"""Who lives on at other workers: sessions that have timed out here, visitors as a day begins."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 from . import rows
-from .frames import Frame
+from .frames import Frame, FrameError, decode, parts_of
+from .listing import Turns
+from .stores import TAIL, Load
+
+
+def visitors_in(load: Load) -> set[int]:
+    """Return all visitors of whom there are rows; in turns with others' work."""
+    found: set[int] = set()
+    turns = Turns()
+    blobs = [part for _, bucket, blob in load.snapshots for part in _frames(bucket, blob)]
+    for blob in (*blobs, *(entry.data for entry in load.entries)):
+        with suppress(FrameError, ValueError):  # the readers count what makes no sense
+            some = decode(blob).rows.values()
+            rows.check_all(some)
+            found.update(map(rows.visitor_of, some))
+        turns()
+    return found
+
+
+def _frames(bucket: int, blob: bytes) -> Iterable[bytes]:
+    return parts_of(blob) if bucket == TAIL else (blob,)
 
 
 class LivingElsewhere:

@@ -149,6 +149,11 @@ def last_ms_of(row: bytes) -> int:
     return int(base_ms + last)
 
 
+def visitor_of(row: bytes) -> int:
+    """Return whose row it is."""
+    return int.from_bytes(row[:8], "little")
+
+
 def begun_ms_of(row: bytes) -> int:
     """Return when a row's session began."""
     return int(unpack_times(row)[0])

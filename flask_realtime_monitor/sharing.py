@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from math import ceil
 from typing import Any
@@ -17,6 +17,7 @@ from .clock import Clock
 from .config import Settings
 from .flusher import GRACE_S, Flusher
 from .guard import Guard
+from .living import visitors_in
 from .peers import Peers
 from .records import InFlight
 from .replicas import Replicas
@@ -156,6 +157,15 @@ class Sharing:
         if self._learned_s is None:
             self._learn()
         return self.store.salt(day)
+
+    def visitors(self) -> Collection[int]:
+        """Return the visitors who have a session at any worker.
+
+        Raises:
+            StoreError: the store cannot be used.
+        """
+        is_one_of_them = self.store.is_shared and not self.store.is_guest
+        return visitors_in(self.store.load()) if is_one_of_them else ()
 
     def _learn(self) -> None:
         signouts.learn(self.store, self._tracker)

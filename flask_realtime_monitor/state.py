@@ -105,6 +105,7 @@ class Live:
                 settings.session_timeout,
                 self._knows_visitor,
                 lambda: self.sharing.store.secret(),  # noqa: PLW0108
+                lambda: self.sharing.visitors(),  # noqa: PLW0108
             ),
         )
         self.ingest = Ingest(

@@ -7,8 +7,9 @@ can compute it from an address; and yesterday's ids cannot be linked to today's.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import blake2b
+from typing import NamedTuple
 
 from .errors import MonitorError
 from .privacy import pack_ip, visitor_part
@@ -18,6 +19,15 @@ _DAY_S = 86_400
 
 class NotReadyError(MonitorError):
     """No id can be made yet: there is no salt."""
+
+
+class _Day(NamedTuple):
+    """What is to be known as a day begins; the salt of the day before, where it was not known."""
+
+    number: int
+    salt: bytes
+    old_salt: bytes | None
+    others: Collection[int]
 
 
 class Visitors:
@@ -31,6 +41,7 @@ class Visitors:
         is_known: tells whether a visitor has a session here.
         secret: returns the key of what is no visitor; the same in every worker, for as long as
             the picture lives.
+        others: returns the visitors who have a session at any worker; None where there is but one.
     """
 
     def __init__(
@@ -39,15 +50,18 @@ class Visitors:
         timeout_s: float,
         is_known: Callable[[int], bool],
         secret: Callable[[], bytes] = lambda: secrets.token_bytes(16),
+        others: Callable[[], Collection[int]] | None = None,
     ) -> None:
         self._salt = salt
         self._read_secret = secret
         self._timeout_s = timeout_s
         self._is_known = is_known
+        self._find_others = others
         self._day = -1
         self._key = b""
         self._old_key: bytes | None = None
-        self._fetched = (-1, b"")  # a day and its salt
+        self._others: Collection[int] = ()  # who had a session anywhere as the day began
+        self._fetched = _Day(-1, b"", None, ())
         self._secret = b""
 
     @property
@@ -67,7 +81,7 @@ class Visitors:
         what += agent.encode("utf-8", "surrogatepass")
         if self._old_key is not None:
             old = _digest(what, self._old_key)
-            if self._is_known(old):
+            if old in self._others or self._is_known(old):
                 return old
         return _digest(what, self._key)
 
@@ -79,9 +93,15 @@ class Visitors:
         """
         if not self._secret:
             self._secret = self._read_secret()
-        day = int(at // _DAY_S)
-        if day > max(self._day, self._fetched[0]):
-            self._fetched = day, self._salt(day)
+        day, second = divmod(at, _DAY_S)
+        if day <= max(self._day, self._fetched.number):
+            return
+        old, others = None, frozenset[int]()
+        if self._find_others is not None and second <= self._timeout_s:
+            others = frozenset(self._find_others())
+            if not self._key:  # who comes after midnight
+                old = self._salt(int(day) - 1)
+        self._fetched = _Day(int(day), self._salt(int(day)), old, others)
 
     def turn(self, at: float) -> bool:
         """Change the salt when the day has changed, drop the old one when it may go; tell so.
@@ -91,13 +111,15 @@ class Visitors:
         """
         day = int(at // _DAY_S)
         if day > self._day:
-            fetched, key = self._fetched
-            if fetched < day or not self._secret:
+            fetched = self._fetched
+            if fetched.number < day or not self._secret:
                 raise NotReadyError
-            self._old_key, self._key, self._day = self._key or None, key, fetched
+            self._others = fetched.others
+            self._old_key = self._key or fetched.old_salt
+            self._key, self._day = fetched.salt, fetched.number
             return True
         if self._old_key is not None and at % _DAY_S > self._timeout_s:
-            self._old_key = None
+            self._old_key, self._others = None, ()
             return True
         return False
 

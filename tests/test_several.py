@@ -742,6 +742,38 @@ def test_a_guest_who_was_answered_before_the_sign_out_was_heard_of_is_one_guest(
     assert [requests for _, requests, *_ in one.read()["sessions"]] == [2]
 
 
+@pytest.mark.parametrize("is_new", [False, True])
+def test_who_was_seen_before_midnight_is_one_whichever_worker_is_asked_after_it(
+    is_new: bool,
+) -> None:
+    team = Team(2)
+    team.time.pass_(86_400 - team.time.clock().now_at() % 86_400 - 120)
+    team.mates, team.alone = (
+        [team.mate("m0"), team.mate("m1")],
+        Mate("alone", Post(team.time), team.settings, team.time),
+    )
+
+    def ask(mate: Mate) -> None:
+        for one in (mate, team.alone):
+            one.visit(one.tracker.visitors.visitor("192.0.2.7", "Firefox"), "ana")
+            one.visit(one.tracker.visitors.visitor("192.0.2.8", "Firefox"))
+
+    ask(team.mates[0])
+    team.flush()
+    team.time.pass_(180)
+    if is_new:
+        team.mates[1] = team.mate("m2")
+    for mate in (*team.mates, team.alone):
+        mate.tracker.visitors.fetch(mate.tracker.clock.now_at())
+        mate.tracker.visitors.turn(mate.tracker.clock.now_at())
+    ask(team.mates[1])
+    team.time.pass_(1.0)
+    ask(team.mates[0])
+    team.flush()
+    assert team.mates[1].read()["total_sessions"] == 2
+    team.check()
+
+
 class Years:
     """Time that goes on in steps of some seconds, in each of which everybody works."""
 

@@ -9,6 +9,7 @@ from flask_realtime_monitor import endings, estate, signouts
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.flusher import Flusher
 from flask_realtime_monitor.guard import Guard
+from flask_realtime_monitor.living import visitors_in
 from flask_realtime_monitor.picture import Picture
 from flask_realtime_monitor.replicas import Replicas
 from flask_realtime_monitor.stores import (
@@ -95,7 +96,7 @@ class PostStore(Store):
         return 1.0
 
     def salt(self, day: int) -> bytes:
-        return b"salt"
+        return b"salt of %d" % day
 
     def secret(self) -> bytes:
         return b"secret"
@@ -194,6 +195,7 @@ class Mate:
                 settings.session_timeout,
                 lambda visitor: self.tracker.sessions.knows_visitor(visitor),  # noqa: PLW0108 (made below)
                 self.store.secret,
+                lambda: visitors_in(self.store.load()),
             ),
         )
         self.tracker.visitors.fetch(clock.now_at())
