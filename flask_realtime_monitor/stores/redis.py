@@ -297,15 +297,19 @@ class RedisStore(Store):
         self._server.transact(gone, plan)
 
     def trim(self, cursor: int) -> None:
-        """Remember what is covered; now and then cut the log by age, for all workers."""
+        """Remember what is covered; now and then cut the log, for all workers, by age."""
         self._covered = max(self._covered, cursor)
         if self._ahead_s is None or time.monotonic() < self._cut_at_s:
             return
         # At least the newest entry stays, and what came since the last cut: a reader who reads
         # at every tick is never told of a gap.
         now = self._now()
-        up_to = min(wire.cursor_at(now - self._keep_log_s), self._cut_up_to)
-        (cut,) = self._server.send(("GET", self._key("cut")))
+        rows, cut = self._server.send(("HVALS", self._key("beats")), ("GET", self._key("cut")))
+        up_to = min(
+            *(wire.cursor_at(now - self._keep_log_s), self._cut_up_to),
+            # Somebody who hangs has not written snapshots of what is in it.
+            *wire.covered_in(rows, now - self.keep_s),
+        )
         if cut is not None and up_to > int(cut):
             self._server.send(("SET", self._key("cut"), up_to, "EX", self._keep))
             self._server.cut(self._key("log"), up_to)
@@ -362,6 +366,7 @@ class RedisStore(Store):
                 ("GET", self._key("since")),
             )
         self._newest = wire.cursor_of(newest[0][0])
+        self._covered = self._covered or self._newest  # nothing before is of this worker
         self._since_at = float(since)
         return epoch.decode(), self._since_at
 
@@ -419,12 +424,9 @@ class RedisStore(Store):
                 cursor = wire.cursor_of(rows[-1][0])
 
     def _uncovered(self, worker: str, covered: int) -> bytes:
-        parts = []
-        for rows in self._pages(covered):
-            for entry in self._entries(rows):
-                if entry.worker == worker:
-                    parts += [struct.pack("<I", len(entry.data)), entry.data]
-        return b"".join(parts)
+        entries = (entry for rows in self._pages(covered) for entry in self._entries(rows))
+        data = [entry.data for entry in entries if entry.worker == worker]
+        return b"".join(struct.pack("<I", len(one)) + one for one in data)
 
     def _blobs(self, places: list[tuple[str, int]]) -> list[tuple[str, int, bytes]]:
         """Return the snapshots that there are of (worker, bucket)."""
@@ -432,9 +434,6 @@ class RedisStore(Store):
         for begin in range(0, len(places), _BLOBS):
             some = places[begin : begin + _BLOBS]
             (blobs,) = self._server.send(("MGET", *(self._key("s", *place) for place in some)))
-            found += [
-                (worker, bucket, blob)
-                for (worker, bucket), blob in zip(some, blobs, strict=True)
-                if blob is not None
-            ]
+            pairs = zip(some, blobs, strict=True)
+            found += [(*place, blob) for place, blob in pairs if blob is not None]
         return found

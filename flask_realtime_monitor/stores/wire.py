@@ -35,6 +35,12 @@ def unpack_row(data: bytes | None) -> Row | None:
     return Row(at, covered, data[_HEAD.size :])
 
 
+def covered_in(written: Iterable[bytes], oldest_at: float) -> list[int]:
+    """Return up to where each worker's snapshots cover the log, but for who last wrote before."""
+    found = map(unpack_row, written)
+    return [row.covered for row in found if row is not None and row.at >= oldest_at]
+
+
 def pack(commands: Iterable[tuple[Any, ...]]) -> bytes:
     """Return commands as they go over the wire (RESP, arrays of bulk strings)."""
     parts: list[bytes] = []

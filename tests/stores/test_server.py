@@ -393,6 +393,32 @@ def test_the_log_is_cut_by_age_and_never_under_a_reader(
         store.read_since(first)
 
 
+def test_what_who_hangs_has_in_no_snapshot_yet_stays_in_the_log(
+    own_valkey: Own, left: Left
+) -> None:
+    server = own_valkey()
+    hung, other = (left(RedisStore(server.url, worker=w, keep_log_s=0.2)) for w in ("w1", "w2"))
+    other.flush(frame(b"before"))
+    other.flush(frame())
+    hung.flush(frame(b"untold elsewhere"))
+
+    def is_cut() -> bool:
+        other.trim(other.flush(frame()).cursor)
+        entries = [entry.data for entry in other.load().entries]
+        assert b"untold elsewhere" in entries
+        return b"before" not in entries
+
+    wait_until(is_cut, "the rest is cut")
+    hung.trim(hung.flush(frame()).cursor)
+    hung.flush(frame())
+
+    def is_let_go() -> bool:
+        other.trim(other.flush(frame()).cursor)
+        return b"untold elsewhere" not in [entry.data for entry in other.load().entries]
+
+    wait_until(is_let_go, "it is in a snapshot by now")
+
+
 def test_a_unix_socket_serves(own_valkey: Own, left: Left) -> None:
     server = own_valkey()
     store = left(open_store(f"unix://{quote(server.socket_path)}?db=0", worker="w1"))
