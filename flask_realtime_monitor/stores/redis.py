@@ -160,6 +160,7 @@ class RedisStore(Store):
     def notes(self) -> list[tuple[int, bytes]]:
         """Return all notes that are kept."""
         (rows,) = self._server.send(("XRANGE", self._key("notes"), "-", "+"))
+        self._told = self._told or max((wire.cursor_of(id) for id, _ in rows[-1:]), default=0)
         return [(one.cursor, one.data) for one in self._entries(rows)]
 
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
@@ -343,7 +344,7 @@ class RedisStore(Store):
             ("XREVRANGE", self._key("notes"), "+", "-", "COUNT", 1),
             ("GET", self._key("cut")),
         )
-        if self._ahead_s is None and note:
+        if self._ahead_s is None and note and not self._told:
             self._told = wire.cursor_of(note[0][0])
         now = self._note_time(moment)
         if epoch is None or since is None or cut is None or not newest:

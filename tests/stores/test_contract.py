@@ -170,6 +170,14 @@ def test_notes_reach_every_other_worker_once(open_shared: Open) -> None:
     assert [data for _, data in one.flush(quiet()).notes] == [b"two's"]
 
 
+def test_who_has_read_all_notes_is_told_of_those_that_come_after(open_shared: Open) -> None:
+    one, late = open_shared("w1"), open_shared("late")
+    one.flush(quiet(b"before"))
+    assert [data for _, data in late.notes()] == [b"before"]
+    one.flush(quiet(b"after"))
+    assert [data for _, data in late.flush(quiet()).notes] == [b"after"]
+
+
 def test_who_is_no_worker_tells_all_workers_and_stays_none(open_shared: Open) -> None:
     one, two, shell = open_shared("w1"), open_shared("w2"), open_shared("shell")
     one.flush(quiet())
