@@ -41,7 +41,8 @@ screenshots: .venv/installed-test,lint
 	$(BIN)/python -m tests.browser.screenshots "$(SCREENSHOTS)"
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov
+	rm -rf .venv build dist *.egg-info .coverage htmlcov
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The stem names the extras; installed again only when what is to be installed has changed.

