@@ -144,8 +144,15 @@ def serving() -> dict[str, Any]:
         "class": type(found).__name__,
         "connections": int(cfg.worker_connections),
         "threads": int(cfg.threads),
+        "holds_streams": _holds_streams(found, cfg),
         "is_patched": bool(monkey and monkey.is_module_patched("threading")),
     }
+
+
+def _holds_streams(worker: Any, cfg: Any) -> bool:
+    """Tell whether a gevent worker's streams keep a connection (web/connection.py)."""
+    is_plain = not cfg.is_ssl and getattr(cfg, "protocol", "http") == "http"
+    return not is_plain or getattr(worker, "server_class", None) is not None
 
 
 def is_told_to_stop() -> bool:

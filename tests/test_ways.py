@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import ssl
 import subprocess
@@ -38,7 +39,8 @@ class TlsServer(StreamingServer):
 
 
 @pytest.fixture
-def tls(tmp_path: Path) -> Iterator[TlsServer]:
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of this machine's own, and its key."""
     program = shutil.which("openssl") or missing("no openssl to make a certificate with")
     assert program is not None
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
@@ -49,7 +51,12 @@ def tls(tmp_path: Path) -> Iterator[TlsServer]:
         check=True,
         capture_output=True,
     )
-    made = TlsServer(certificate, key)
+    return certificate, key
+
+
+@pytest.fixture
+def tls(certificate: tuple[Path, Path]) -> Iterator[TlsServer]:
+    made = TlsServer(*certificate)
     yield made
     made.close()
 
@@ -75,6 +82,34 @@ def test_with_tls_in_the_worker_streams_are_held(tls: TlsServer) -> None:
         for viewer in watching:
             viewer.close()
     assert "no stream here" not in tls.log()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("has_tls", [True, False], ids=["tls", "plain"])
+def test_the_doctor_minds_the_connections_where_streams_are_held(
+    has_tls: bool, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    settings = {"MAX_VIEWERS": 6, "STORE": f"sqlite:///{tmp_path}/monitor.sqlite"}
+    tmp_path.chmod(0o700)
+    if has_tls:
+        server: StreamingServer = TlsServer(*certificate, **settings)
+    else:
+        server = StreamingServer("--worker-connections", "6", **settings)
+    command = (sys.executable, "-m", "flask", "--app", "tests.apps.streaming:app", "monitor")
+
+    def told() -> str:
+        found = subprocess.run(
+            [*command, "doctor"], env=server._environ, capture_output=True, text=True, check=False
+        ).stdout
+        return found if " viewers " in found else ""
+
+    try:
+        server.ask("/page/x")
+        found = wait_until(told, "the worker has reported")
+    finally:
+        server.close()
+    fault = r"fault +viewers .*a worker's 6 connections"
+    assert re.search(fault if has_tls else r"ok +viewers ", found), found
 
 
 @pytest.mark.server

@@ -174,30 +174,49 @@ def _serving(told: Sequence[Json], settings: Settings) -> Iterator[Finding]:
 
 def _viewers(told: Sequence[Json], settings: Settings) -> Iterator[Finding]:
     """Compare streams, and those there may be, with what the server can hold."""
-    connections = [int((beat.get("serving") or {}).get("connections", 0)) for beat in told]
-    least = min((one for one in connections if one), default=0)
+    held = [_connections(beat) for beat in told if _holds_streams(beat)]
+    least = min((one for one in held if one), default=0)
     if settings.max_viewers and least and settings.max_viewers >= least:
         yield Finding(
             "fault",
             "viewers",
-            f"REALTIME_MONITOR_MAX_VIEWERS is {settings.max_viewers}, and a worker holds {least} "
-            "connections (worker_connections) in all: viewers could take every one of them; "
-            "raise worker_connections to twice as many",
+            f"REALTIME_MONITOR_MAX_VIEWERS is {settings.max_viewers}, and each stream keeps one of "
+            f"a worker's {least} connections (worker_connections), as with TLS in the worker: "
+            "viewers could take every one of them; raise worker_connections to twice as many",
         )
         return
     for beat in told:
         open_now = int((beat.get("item") or {}).get("viewers") or 0)
-        most = int((beat.get("serving") or {}).get("most_viewers") or 0)
+        most, remedy = _most(beat, settings)
         if most and open_now >= _FULL * most:
             yield Finding(
                 "warn",
                 "viewers",
-                f"{name_of(beat)} has {open_now} of at most {most} viewers; raise "
-                "worker_connections, or REALTIME_MONITOR_MAX_VIEWERS",
+                f"{name_of(beat)} has {open_now} of at most {most} viewers; raise {remedy}",
             )
             return
     viewers = sum(int((beat.get("item") or {}).get("viewers") or 0) for beat in told)
     yield Finding("ok", "viewers", f"{viewers} are connected; there is room")
+
+
+def _holds_streams(beat: Json) -> bool:
+    """Tell whether each stream keeps one of a worker's connections; most keep none."""
+    serving = beat.get("serving") or {}
+    return "Gevent" in str(serving.get("class")) and bool(serving.get("holds_streams"))
+
+
+def _connections(beat: Json) -> int:
+    return int((beat.get("serving") or {}).get("connections") or 0)
+
+
+def _most(beat: Json, settings: Settings) -> tuple[int, str]:
+    """Return how many viewers a worker takes, and what gives it more."""
+    most = int((beat.get("serving") or {}).get("most_viewers") or 0)
+    if settings.max_viewers and most >= settings.max_viewers:
+        return most, "REALTIME_MONITOR_MAX_VIEWERS"
+    if not settings.max_viewers and _holds_streams(beat):
+        return min(most, _connections(beat) // 2), "worker_connections"
+    return most, "the limit of its descriptors (ulimit -n, LimitNOFILE)"
 
 
 def _health(live: Live, told: Sequence[Json]) -> Iterator[Finding]:
