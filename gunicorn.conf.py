@@ -20,8 +20,8 @@ worker_class = "gevent"
 # by a file that the monitor makes by itself, so the dashboard says the same whoever answers.
 workers = 2
 
-# Every open connection takes one of these, each dashboard included; when they are all taken,
-# nobody is served. The monitor takes at most half of them for its streams.
+# Every open connection takes one of these; when they are all taken, nobody is served. The
+# monitor's streams take none of them, unless TLS ends in the worker: then at most half.
 worker_connections = 2000
 
 # How long a stopping worker waits for pages being sent. The monitor ends its own streams at once.

@@ -217,7 +217,7 @@ class Settings:
     )
     max_viewers: int = _setting(
         0,
-        _number(1, 100_000, zero="derived from the server's connections", whole=True),
+        _number(1, 100_000, zero="derived from the worker's descriptors", whole=True),
         "streams per worker, all together; never more than three quarters of its descriptors",
     )
     stream_max_age: float = _setting(

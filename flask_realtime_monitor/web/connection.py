@@ -103,7 +103,7 @@ def _warn_once(reason: str) -> None:
     if reason not in _told:
         _told.add(reason)
         logger.warning(
-            "no stream here: %s; the dashboard asks every few seconds instead (gunicorn's gevent "
-            "worker streams)",
+            "no stream here: %s; the dashboard asks every 10 s instead (gunicorn's gevent worker "
+            "streams)",
             reason,
         )
