@@ -70,6 +70,17 @@ def test_imports_go_down(path: Path) -> None:
             assert LEVEL[name] <= LEVEL[own], f"{own} imports {name}, which is above it"
 
 
+def test_the_table_of_layers_in_the_documents_is_true() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    table = text.partition("| layer | modules |")[2].partition("\n\n")[0]
+    lines = [re.sub(r"\([^)]*\)", "", line) for line in table.splitlines()[2:]]
+    line_of = {name: at for at, line in enumerate(lines) for name in re.findall(r"`(\w+)`", line)}
+    for path in modules():
+        own = part(path)
+        for name, is_ours in imports(path) if own != "__init__" else ():
+            assert not is_ours or line_of[name] <= line_of[own], f"{own} imports {name}"
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_is_below_knows_no_flask_and_one_knows_gevent(path: Path) -> None:
     names = {name for name, is_ours in imports(path) if not is_ours}
