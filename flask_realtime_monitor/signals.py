@@ -1,6 +1,7 @@
 """Blinker signals an application can listen to; the sender is always the Flask app.
 
-They are sent from the background, outside any request, in the order things happened.
+They are sent from the background, outside any request, in the order things happened; but
+``viewer_connected`` of a page or wall that is opened is sent within that request.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ session_started = _namespace.signal("session-started")
 #: ``session=`` the session as it was when it ended (time-out, sign-out or eviction).
 session_ended = _namespace.signal("session-ended")
 
-#: ``user=`` the viewer ``{id, name}`` or None, ``role=`` what the gate granted.
+#: ``user=`` the viewer ``{id, name}`` or None, ``role=`` what the gate granted; a page and its
+#: stream are told one each.
 viewer_connected = _namespace.signal("viewer-connected")
 
 #: ``user=``, ``role=`` as above.

@@ -249,6 +249,6 @@ def _addresses(live: Live) -> Iterator[Finding]:
             "warn",
             "proxy",
             f"{count / len(sessions):.0%} of the sessions come from {ip}: probably the proxy's "
-            "address; tell the app who is behind it: "
-            "app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1), before init_app",
+            "address; tell the app who is behind it, after init_app: "
+            "app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)",
         )
