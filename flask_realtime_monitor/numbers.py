@@ -38,11 +38,18 @@ class Counted:
             self._minute = minute
         return self._traffic
 
-    def endpoints(self, summaries: Sequence[Summary], index: Index, moved: Hashable) -> list[Json]:
+    def endpoints(
+        self,
+        summaries: Sequence[Summary],
+        index: Index,
+        moved: Hashable,
+        idle_busy: Sequence[int] = (),
+    ) -> list[Json]:
         """Return ``endpoints`` of these; ``moved`` differs whenever the index may."""
         self._see(summaries)
+        moved = moved, *idle_busy
         if self._endpoints is None or moved != self._moved:
-            self._endpoints, self._moved = endpoints(summaries, index), moved
+            self._endpoints, self._moved = endpoints(summaries, index, idle_busy), moved
         return self._endpoints
 
     def _see(self, summaries: Sequence[Summary]) -> None:
@@ -56,14 +63,18 @@ def people(index: Index, idle_busy: Sequence[int]) -> Json:
     Args:
         idle_busy: sessions that a request in flight alone keeps active.
     """
-    busy_users = {index.user_of(key) for key in idle_busy} - {None}
     return {
-        "active_users": index.users.active
-        + sum(1 for user in busy_users if user and not index.users.is_active(user)),
+        "active_users": index.users.active + len(_idle_users(index, idle_busy)),
         "active_sessions": index.sessions.active + len(idle_busy),
         "anonymous_sessions": index.anonymous,
         "total_sessions": len(index.sessions),
     }
+
+
+def _idle_users(index: Index, idle_busy: Sequence[int]) -> set[str]:
+    """Return the users whom requests in flight alone keep active."""
+    whose = {index.user_of(key) for key in idle_busy}
+    return {user for user in whose if user is not None and not index.users.is_active(user)}
 
 
 class History:
@@ -169,14 +180,19 @@ def unshared(stats: Json) -> Json:
     }
 
 
-def endpoints(summaries: Sequence[Summary], index: Index) -> list[Json]:
-    """Return the endpoints, most requests first, then by name."""
+def endpoints(
+    summaries: Sequence[Summary], index: Index, idle_busy: Sequence[int] = ()
+) -> list[Json]:
+    """Return the endpoints, most requests first, then by name; ``idle_busy`` as of ``people``."""
     merged: dict[str, list[EndpointTraffic]] = {}
     for summary in summaries:
         for name, one in summary.endpoints.items():
             merged.setdefault(name, []).append(one)
     number = index.endpoints.number
     users, sessions = index.users.active_at, index.sessions.active_at
+    if idle_busy:
+        users = index.users.active_with(_idle_users(index, idle_busy))
+        sessions = index.sessions.active_with(idle_busy)
     found: list[Json] = [
         {
             "endpoint": name,

@@ -105,6 +105,7 @@ class Picture:
         self._known_stats: tuple[Any, Json] = None, {}
         self._in_flight: list[There] = []
         self._busy: dict[int, int] = {}  # session key -> requests in flight
+        self._idle_busy: list[int] = []  # the sessions that these alone keep active
         #: The same as the role "view" is shown it: what is kept of it in common is one.
         self.masked = copy(self)
         self.masked._render = render(Masked(tracker.visitors.masked))
@@ -323,6 +324,7 @@ class Picture:
             self._forget_cached()
         keys = [self._index.session_of_visitor(one.request.visitor) for one in self._in_flight]
         self._busy = Counter(key for key in keys if key is not None)
+        self._idle_busy = [key for key in self._busy if not self._index.sessions.is_active(key)]
         self._render.begin(self._busy)
         stamp = (common.moved, self._around.cursor(), self._tracker.feed_number, self._busy)
         if stamp != self._stamp:
@@ -393,7 +395,7 @@ class Picture:
 
     def _endpoint_items(self) -> list[Json]:
         moved = self._common.begun, self._common.moved
-        return self._counted.endpoints(self._summaries(), self._index, moved)
+        return self._counted.endpoints(self._summaries(), self._index, moved, self._idle_busy)
 
     def _worker_items(self) -> list[Json]:
         """Return all workers; a shell that only reads is none."""
@@ -416,10 +418,9 @@ class Picture:
         host = self._own.host if own else None
         mark = self._mark, [(one.get("viewers"), one.get("dropped")) for one in own]
         if mark != self._known_stats[0]:
-            idle_busy = [key for key in self._busy if not self._index.sessions.is_active(key)]
             stats = {
                 "since_at": self.since_at,
-                **numbers.people(self._index, idle_busy),
+                **numbers.people(self._index, self._idle_busy),
                 **self._counted.traffic(self._summaries(), now_at),
                 "in_flight": len(around.in_flight()) + peers.in_flight_count(),
                 **numbers.monitor([*own, *peers.workers()], peers.dropped_by_retired()),

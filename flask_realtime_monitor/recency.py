@@ -138,6 +138,10 @@ class Recency(Generic[K]):
         """Tell whether a key was seen within the window."""
         return (self.values.get(key, 0) >> 16) // 1000 > self._cut_s
 
+    def active_with(self, keys: Iterable[K]) -> dict[int, int]:
+        """Return ``active_at`` as it were if some idle keys were active."""
+        return Counter(self.active_at) + Counter(self.values[key] & 0xFFFF for key in keys)
+
     def settle(self, now_ms: int) -> bool:
         """Let time pass: what was last seen before the window is active no more; tell of any."""
         cut_s = (now_ms - self._window_ms) // 1000

@@ -91,9 +91,39 @@ def test_a_call_with_nothing_new_tells_what_one_does_that_looks_at_everything(
         flying = InFlight(f"f{number}", 1, "GET", "home", "/", bench.tracker.clock.now_ms(), True)
         bench.in_flight = [flying] if move[2] < 1 else []
         bench.picture.stats()
-        found = bench.picture.stats()
+        found = bench.picture.stats(), bench.picture.endpoints()
         bench.picture._mark, bench.picture._known_stats = (), (None, {})
-        assert bench.picture.stats() == found
+        bench.picture._counted = numbers.Counted()
+        assert (bench.picture.stats(), bench.picture.endpoints()) == found
+
+
+def test_a_request_in_flight_alone_keeps_its_session_and_user_active_at_an_endpoint() -> None:
+    bench = Bench(active_window=60.0)
+
+    def active() -> dict[str, tuple[int, int]]:
+        items = bench.picture.endpoints()["items"]
+        found = {one["endpoint"]: (one["active_users"], one["active_sessions"]) for one in items}
+        stats = bench.picture.stats()
+        whole = (stats["active_users"], stats["active_sessions"])
+        assert whole == tuple(map(sum, zip(*found.values(), strict=True)))
+        return found
+
+    bench.visit(1, "ana", endpoint="shop")
+    bench.visit(2, "ana", endpoint="shop")
+    bench.visit(3, endpoint="home")
+    assert active() == {"shop": (1, 2), "home": (0, 1)}
+    bench.time.pass_(100)
+    assert active() == {"shop": (0, 0), "home": (0, 0)}
+    now_ms = bench.tracker.clock.now_ms()
+    flying = [InFlight(f"f{one}", one, "GET", "slow", "/slow", now_ms, True) for one in (1, 2, 3)]
+    bench.in_flight = flying
+    assert active() == {"shop": (1, 2), "home": (0, 1)}
+    bench.in_flight = flying[1:]
+    assert active() == {"shop": (1, 1), "home": (0, 1)}
+    bench.visit(4, "ana", endpoint="shop")  # she is active by another session, too
+    assert active() == {"shop": (1, 2), "home": (0, 1)}
+    bench.in_flight = []
+    assert active() == {"shop": (1, 1), "home": (0, 0)}
 
 
 def test_counters_that_have_not_changed_are_the_same_object() -> None:
