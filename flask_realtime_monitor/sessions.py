@@ -25,7 +25,6 @@ _MAX_SIGNED_OUT = 10_000
 ROW_OVERHEAD = 33 + 48 + 52 + 8  # bytes object, key, dict slot, wheel (measured)
 #: So many untold activities that it is the whole row.
 ALL = rows.MAX_COUNT
-_MOST_LOOKS = 200
 _LOOK_AGAIN_S = 30
 
 
@@ -387,44 +386,34 @@ class Sessions:
         self.notices.append(Notice(what, key, row, None, guest, person))
 
     def _evict(self, now_ms: int) -> None:
-        """Make room: the longest-idle guest goes, a user only when there is no guest."""
-        key = self._longest_idle(self._due_guests)
-        if key is None:
-            key = self._longest_idle(self._due_users)
-        if key is None:
-            return
-        row = self.rows[key]
-        self.tell("ended", key, row, None)
-        self._remove(key, row, now_ms)
-        self.dropped += 1
+        """Make room: the longest-idle guest goes, a user only when there is no guest.
 
-    def _longest_idle(self, wheel: Wheel) -> int | None:
-        """Take the longest-idle key out of a wheel, to the second.
-
-        What was seen again is moved on at the way, which it would have been anyhow. After many
-        such the longest idle of those will do.
+        A guest who is one session with a user goes with that user. Where so many of these came
+        first that none else was found, nobody goes for now, and two go next time.
         """
-        passed: list[tuple[int, int]] = []
-        while len(passed) < _MOST_LOOKS:
-            found = wheel.pop_earliest()
-            if found is None:
-                break
-            key, second = found
-            row = self.rows.get(key)
-            if row is None:
-                continue
-            due_s = -(-(rows.last_ms_of(row) + self._timeout_ms) // 1000)
-            if due_s <= second:
-                passed.append((due_s, key))
-                break
-            passed.append((due_s, key))
-        if not passed:
+        for _ in range(2):
+            key = self._due_guests.take_first(self._waits)
+            if key is None and not self._due_guests:
+                key = self._due_users.take_first(self._waits)
+            if key is None:
+                return
+            row = self.rows[key]
+            self._end(key, row, now_ms, self.partner(key, row))
+            self.dropped += 1
+            if len(self.rows) < self._most:
+                return
+
+    def _waits(self, key: int) -> tuple[int, Wheel] | None:
+        """Return the second in which a session is due, and among whom it waits for it."""
+        row = self.rows.get(key)
+        if row is None:
             return None
-        oldest = min(passed)
-        for due_s, key in passed:
-            if key != oldest[1]:
-                wheel.add(key, due_s)
-        return oldest[1]
+        last_ms, joined = rows.last_ms_of(row), self.partner(key, row)
+        if joined is not None:
+            last_ms = max(last_ms, rows.last_ms_of(joined[1]))
+        is_users = joined is not None or HEAD.unpack_from(row)[5]
+        wheel = self._due_users if is_users else self._due_guests
+        return -(-(last_ms + self._timeout_ms) // 1000), wheel
 
 
 def _with(keys: int | tuple[int, ...] | None, key: int) -> int | tuple[int, ...]:

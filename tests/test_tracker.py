@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_realtime_monitor.records import InFlight
+from flask_realtime_monitor.records import InFlight, Notice
+from flask_realtime_monitor.wheel import Wheel
 
 from .support.records import Bench
 
@@ -154,6 +155,66 @@ def test_at_the_bound_the_longest_idle_guest_goes_first_and_is_counted() -> None
     kept = {one["user"]["id"] if one["user"] else int(one["id"], 16) for one in bench.sessions()}
     assert kept == {"ana", 3, 4}
     assert bench.picture.stats()["dropped"]["sessions"] == 1
+
+
+def test_of_guests_who_came_in_one_second_the_first_goes_first() -> None:
+    bench = Bench(max_sessions=3)
+    for visitor in range(1, 7):
+        bench.visit(visitor)
+        bench.time.pass_(0.01)
+    assert {int(one["id"], 16) for one in bench.sessions()} == {4, 5, 6}
+
+
+def test_a_guest_who_has_signed_in_goes_at_the_bound_only_with_the_user() -> None:
+    bench = Bench(max_sessions=4)
+    told: list[Notice] = []
+
+    def visit(visitor: int, user: str | None = None) -> None:
+        told.extend(bench.tracker.fold([bench.record(visitor, user)], notice=True))
+        bench.time.pass_(1)
+
+    def who() -> list[str | None]:
+        return [one["user"] and one["user"]["id"] for one in bench.sessions()]
+
+    visit(1)
+    visit(1, "ana")
+    for visitor in (2, 3, 4, 5):
+        visit(visitor)
+    assert who() == [None, None, "ana"]
+    assert bench.sessions()[-1]["requests"] == 2
+    assert [one.key for one in told if one.what == "ended"] == [2, 3]
+    for visitor, user in ((6, "bob"), (7, "cy"), (8, "dan")):
+        visit(visitor, user)
+    assert who() == ["dan", "cy", "bob"]
+    *_, last = [one for one in told if one.what == "ended"]
+    assert (last.person, last.guest is not None) == (("ana", None), True)
+    assert bench.picture.stats()["dropped"]["sessions"] == 5  # four guests, and ana once
+
+
+def test_guests_who_have_signed_in_slow_no_newcomer_down_and_no_user_goes_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(max_sessions=2100)
+    for visitor in range(1, 1001):
+        bench.visit(visitor)
+        bench.visit(visitor, f"user{visitor}")
+    looks, waits = [], bench.tracker.sessions._waits
+
+    def look(key: int) -> tuple[int, Wheel] | None:
+        looks[-1] += 1
+        return waits(key)
+
+    monkeypatch.setattr(bench.tracker.sessions, "_waits", look)
+    for visitor in range(2001, 2501):
+        bench.time.pass_(0.1)
+        looks.append(0)
+        bench.visit(visitor)
+        assert len(bench.tracker.sessions) <= 2100 + 1000 // 200
+    assert max(looks) <= 400
+    assert sum(looks[120:]) <= 2 * len(looks)
+    stats = bench.picture.stats()
+    assert stats["total_sessions"] - stats["anonymous_sessions"] == 1000
+    assert len(bench.tracker.sessions) <= 2100
 
 
 def test_only_the_newest_activities_of_a_session_are_kept() -> None:
