@@ -270,10 +270,10 @@ class Picture:
 
     def describe(self, notice: Notice) -> Json:
         """Return a session that a signal tells of; it may have ended."""
-        key = notice.key or 0
+        key, is_active = notice.key or 0, notice.what == "started"
         given = [row for row in (notice.row, notice.guest) if row is not None]
         parts = [Part(self._own, key, row, rows.head_of(row)) for row in given]
-        return shapes.session(key, parts, notice.person, False, self._render.sight)
+        return shapes.session(key, parts, notice.person, is_active, self._render.sight)
 
     def describe_activity(self, item: FeedItem) -> Json:
         """Return an activity as JSON, for signals."""

@@ -52,6 +52,7 @@ def test_what_happens_is_told_in_order_by_the_app(
     assert names(heard) == ["session_started", "activity_recorded", "activity_recorded"]
     assert {id(sender) for _, sender, _ in heard} == {id(house.app)}
     assert heard[0][2]["session"]["user"] == {"id": "ana", "name": "Ana"}
+    assert heard[0][2]["session"]["is_active"] is True
     assert heard[2][2]["activity"]["path"] == "/item/2"
 
 
@@ -66,6 +67,7 @@ def test_the_end_of_a_session_is_told(
     beat(house)
     assert names(heard)[-1] == "session_ended"
     assert heard[-1][2]["session"]["user"]["id"] == "ana"
+    assert heard[-1][2]["session"]["is_active"] is False
 
 
 def test_who_opens_the_page_is_told(
