@@ -89,7 +89,10 @@ class Tracker:
     # -- recording ---------------------------------------------------------------------------
 
     def fold(self, records: Iterable[Record], *, notice: bool = False) -> list[Notice]:
-        """Take in a batch of activities; return what signals will tell, if ``notice``."""
+        """Take in a batch of activities; return what signals will tell, if ``notice``.
+
+        What an admin has ended before it is told first.
+        """
         sessions = self.sessions
         began_s = time.perf_counter() if self.lock.locked() else None
         with self.lock:
@@ -98,7 +101,10 @@ class Tracker:
                 self.lock_wait_us.add(waited_s * 1e6)
                 sessions.notices = [] if notice else None
                 self._fold(records)
-                return sessions.notices or []
+                if sessions.notices is None:
+                    return []
+                earlier, self.ended_notices = self.ended_notices, []
+                return earlier + sessions.notices
             finally:
                 sessions.notices = None
                 if self.feed:  # cut short it may have gone on without having said so

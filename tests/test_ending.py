@@ -97,6 +97,31 @@ def test_what_the_visitor_does_next_is_another_session(place: Place) -> None:
     assert session["requests"] == 1
 
 
+def test_its_end_is_told_before_what_happens_next(place: Place) -> None:
+    told: list[str] = []
+
+    def recorded(_: Any, activity: dict[str, Any]) -> None:
+        told.append(activity["name"] or activity["path"])
+
+    def started(_: Any, session: dict[str, Any]) -> None:
+        told.append("started")
+
+    def ended(_: Any, session: dict[str, Any]) -> None:
+        told.append("ended")
+
+    live = place.app.extensions["realtime_monitor"].live
+    with (
+        live._beating,  # the loop is not to be in between
+        signals.activity_recorded.connected_to(recorded, place.app),
+        signals.session_started.connected_to(started, place.app),
+        signals.session_ended.connected_to(ended, place.app),
+    ):
+        place.end(place.id_of("ana"))
+        place.visit("/item/3", "ana", agent="ana's")
+        live._beat()
+    assert told[-4:] == ["session ended", "ended", "started", "/item/3"]
+
+
 def test_a_guest_s_session_can_be_ended() -> None:
     place = Place()
     place.visit(agent="guest's")
