@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, request
-from flask_login import LoginManager, UserMixin, login_user, logout_user
+from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from werkzeug.local import LocalProxy
 
 from flask_realtime_monitor import RealtimeMonitor, User
@@ -155,6 +155,50 @@ def test_who_takes_over_in_the_same_request_is_seen_to(shop: tuple[Flask, Realti
     (bob,) = monitor.get_active_sessions()
     assert (bob["user"], bob["requests"]) == ({"id": "bob", "name": None}, 1)
     assert [one["id"] for one in monitor.get_active_users()] == ["bob"]
+
+
+def test_the_hook_is_asked_once_also_where_somebody_signs_out(
+    shop: tuple[Flask, RealtimeMonitor],
+) -> None:
+    app, monitor = shop
+    asked: list[str] = []
+
+    @monitor.identify
+    def who() -> User | None:
+        asked.append(request.path)
+        return User(f"no. {current_user.id}", "Ana") if current_user.is_authenticated else None
+
+    client = app.test_client()
+    for path in ("/", "/in/1", "/out", "/"):
+        client.get(path)
+    assert asked == ["/", "/in/1", "/out", "/"]
+    found = [(act["kind"], act["path"], act["user"]) for act in monitor.get_activities()]
+    ana = {"id": "no. 1", "name": "Ana"}
+    assert found[:3] == [("request", "/", None), ("logout", "/out", ana), ("request", "/out", ana)]
+    assert monitor.get_active_users() == []
+
+
+def test_the_hook_is_asked_again_where_somebody_takes_over(
+    shop: tuple[Flask, RealtimeMonitor],
+) -> None:
+    app, monitor = shop
+
+    @app.get("/as/<name>")
+    def take_over(name: str) -> str:
+        logout_user()
+        login_user(Person(name))
+        return name
+
+    @monitor.identify
+    def who() -> str | None:
+        return current_user.get_id()  # type: ignore[no-any-return]  # it has no types
+
+    client = app.test_client()
+    for path in ("/in/ana", "/as/bob"):
+        client.get(path)
+    assert [one["id"] for one in monitor.get_active_users()] == ["bob"]
+    found = [(act["kind"], act["user"]["id"]) for act in reversed(monitor.get_activities())]
+    assert found[2:] == [("request", "bob"), ("login", "bob"), ("logout", "ana")]
 
 
 def test_a_sign_out_of_nobody_is_none(shop: tuple[Flask, RealtimeMonitor]) -> None:

@@ -18,6 +18,7 @@ class Extras:
 
     signed_in: Person | None = None
     signed_out: Person | None = None
+    is_asked: bool = False  # who it is, at a sign-out that nobody's sign-in has followed
     title: Any = None
     error: str | None = None
     id: str | None = None  # while in flight, once somebody has asked

@@ -17,8 +17,8 @@ class LoginRecorder:
 
     Args:
         current: returns the entry of the request at hand.
-        identify: returns who makes it. A sign-out request asks here as well as at its end, when
-            the person is gone: so that the request and the sign-out are still theirs.
+        identify: returns who makes it. A request that signs out asks here, since at its end the
+            person is gone: so that the request and the sign-out are still theirs.
     """
 
     def __init__(
@@ -36,11 +36,13 @@ class LoginRecorder:
         entry = self._current()
         if entry is not None:
             entry.extras.signed_in = (user.get_id(), None)
+            entry.extras.is_asked = False  # it is somebody else's now
 
     def _signed_out(self, user: Any) -> None:
         entry = self._current()
         if entry is not None and user is not None and user.is_authenticated:
             entry.extras.signed_out = self._identify() or (user.get_id(), None)
+            entry.extras.is_asked = True
 
 
 def connect_logins(

@@ -167,10 +167,12 @@ class RequestRecorder:
     def _is_wanted(self, entry: Entry, request: Any) -> bool:
         """Tell whether anything of a request will be recorded, so that its user is to be asked for.
 
-        A hook of the app's may ask a database, which a health check or an image is not to wait for.
+        A hook of the app's may ask a database, which a health check or an image is not to wait for;
+        nor is a sign-out to wait twice.
         """
-        if entry._extras and entry._extras.events:
-            return True
+        extras = entry._extras
+        if extras is not None and (extras.is_asked or extras.events):
+            return not extras.is_asked
         rule = request.url_rule
         if rule is None:
             return not self._ingest.leaves_out(entry.environ, None, None)
