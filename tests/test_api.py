@@ -110,7 +110,11 @@ def test_an_ended_session_says_when(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "shown"), [("1", 1), ("0", 1), ("-5", 1), ("99999", 3), ("9" * 5000, 3)]
+    ("limit", "shown"),
+    [
+        *(("1", 1), ("0", 1), ("-5", 1), ("-" + "9" * 5000, 1), ("99999", 3), ("9" * 5000, 3)),
+        *(("0000000000002", 2), ("0" * 5000, 1), ("0" * 5000 + "2", 2), ("-0000000000002", 1)),
+    ],
 )
 def test_limit_is_clamped_and_total_counts_before_it(house: House, limit: str, shown: int) -> None:
     found = house.get(f"sessions?limit={limit}").json

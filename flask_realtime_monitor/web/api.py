@@ -20,7 +20,7 @@ from .assets import content_hash
 _DEFAULT_LIMIT = 100
 _MOST = 1000
 _LONGEST_Q = 200
-_WHOLE = re.compile(r"-?[0-9]+")
+_WHOLE = re.compile(r"(-?)0*([0-9]+)")
 _DIGITS = 9
 
 
@@ -117,8 +117,10 @@ def _filtered(read: Callable[..., dict[str, Any]], is_feed: bool = False) -> Res
 
 def _list(read: Callable[..., dict[str, Any]]) -> Response:
     text = request.args.get("limit", str(_DEFAULT_LIMIT))
-    if not _WHOLE.fullmatch(text):
+    found = _WHOLE.fullmatch(text)
+    if found is None:
         return error(400, f"limit is a whole number from 1 to {_MOST}")
-    limit = int(text[:_DIGITS])  # more digits are more than the most, or less than the least
+    sign, digits = found.groups()
+    limit = int(sign + digits[:_DIGITS])  # more are beyond the most, or the least
     q = request.args.get("q", "").strip()[:_LONGEST_Q]
     return json_answer(read(limit=max(1, min(limit, _MOST)), q=q))
