@@ -274,11 +274,15 @@ def key_of(text: str) -> int | None:
 
 
 def matching(item: Any, needle: str) -> bool:
-    """Tell whether any text in an item holds the needle, which is casefolded."""
+    """Tell whether any text in an item, or name in its data, holds the needle, casefolded."""
     if isinstance(item, str):
         return needle in item.casefold()
     if isinstance(item, dict):
-        return any(matching(one, needle) for one in item.values())
+        return any(
+            matching(one, needle)
+            or (name == "data" and isinstance(one, dict) and matching(list(one), needle))
+            for name, one in item.items()
+        )
     if isinstance(item, list):
         return any(matching(one, needle) for one in item)
     return False

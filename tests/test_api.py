@@ -139,6 +139,20 @@ def test_q_searches_any_text_in_any_case(house: House) -> None:
     assert house.get("endpoints?q=nothing-like-it").json["items"] == []
 
 
+def test_a_q_longer_than_what_is_there_finds_nothing(house: House) -> None:
+    long = "/item/" + "x" * 240
+    house.visit(long)
+    for q, total in ((long, 1), (long + "y", 0), (long[:199] + "y", 0), (long + "x" * 100_000, 0)):
+        found = house.client.get("/monitor/api/v1/activities", query_string={"q": q}).json
+        assert found["total"] == total, len(q)
+
+
+def test_q_searches_the_names_of_an_activity_s_data_and_no_other_names(house: House) -> None:
+    house.monitor.track("bought", user="ana", Blend="Sencha", data=5)
+    for q, total in (("blend", 1), ("DAT", 1), ("sencha", 1), ("duration", 0), ("endpoint", 0)):
+        assert house.get(f"activities?q={q}").json["total"] == total, q
+
+
 def test_the_newest_come_first(house: House) -> None:
     seen = [one["last_seen_at"] for one in house.get("sessions").json["items"]]
     assert seen == sorted(seen, reverse=True)

@@ -13,6 +13,11 @@ export function holds(item, needle) {
     && Object.values(item).some((one) => holds(one, needle));
 }
 
+/** The same of an activity, of which the names of its data are shown, too. */
+function holdsOrNames(activity, needle) {
+  return holds(activity, needle) || holds(Object.keys(activity.data ?? {}), needle);
+}
+
 /** @param now the server's clock, in seconds. */
 export function sessionMatches(session, view, me, now) {
   const { user } = session;
@@ -39,7 +44,7 @@ export function activityMatches(activity, session, view, me, now) {
   if (now - activity.at > view.minutes * 60) return false;
   return view.filters().every(([name, value]) => {
     switch (name) {
-      case "q": return holds(activity, value.trim().toLowerCase());
+      case "q": return holdsOrNames(activity, value.trim().toLowerCase());
       case "who": return Boolean(user) === (value === "users");
       case "user": return user?.id === value;
       case "status": return hasStatus(activity, value);

@@ -14,8 +14,7 @@ const KNOWN = new Set([...FILTERS, ...OTHERS]);
 /** Kinds by this page's own names; the API does not know them. */
 const OWN_KINDS = new Set(["page", "api", "sign-in"]);
 export const WINDOWS = [5, 15, 30];
-const LONGEST_Q = 200; // characters, as the API takes them
-const LONGEST = 512; // of any other value: paths have 256, of two units each at most
+const LONGEST = 4000; // characters of a value; nothing that is shown has as many
 
 export class View {
   /** @param onChange called with the names of what has changed, after it has. */
@@ -105,7 +104,7 @@ export class View {
 function parsed(hash) {
   const values = new Map();
   for (const [name, value] of new URLSearchParams(hash.slice(1))) {
-    if (KNOWN.has(name) && value) values.set(name, value.slice(0, name === "q" ? LONGEST_Q : LONGEST));
+    if (KNOWN.has(name) && value) values.set(name, value.slice(0, LONGEST));
   }
   return values;
 }

@@ -19,7 +19,7 @@ from .assets import content_hash
 
 _DEFAULT_LIMIT = 100
 _MOST = 1000
-_LONGEST_Q = 200
+_LONGEST_Q = 4000  # longer than any text shown, which folding may make three times as long
 _WHOLE = re.compile(r"(-?)0*([0-9]+)")
 _DIGITS = 9
 

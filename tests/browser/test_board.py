@@ -419,6 +419,23 @@ def test_what_a_kind_takes_in(site: Site, watch: Watch) -> None:
     assert found == [[2, 3], [0, 1], [4, 5], [0, 1, 2, 3]]
 
 
+def test_what_a_search_of_the_feed_takes_in(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    found = page.evaluate(
+        """async (module) => {
+            const { activityMatches } = await import(module);
+            const data = { Blend: "Sencha", data: 5 };
+            const activity = { kind: "custom", path: "/buy", at: 0, user: null, data };
+            return ["blend", "SEN", "dat", "kind", "0"].map((q) => {
+                const view = { minutes: 30, get: () => "", filters: () => [["q", q]] };
+                return activityMatches(activity, null, view, "", 0);
+            });
+        }""",
+        module_of(page, "matching.js"),
+    )
+    assert found == [True, True, True, False, False]
+
+
 def test_a_click_on_a_value_shows_only_what_has_it(site: Site, watch: Watch) -> None:
     site.visit("/page/valued", X_User="u-val", X_Name="Vera Value")
     page = watch(site)
