@@ -89,14 +89,16 @@ class Access:
             answer = gate()
         except Exception as error:  # the app's own code; a gate that fails is a gate that says no
             kind = type(error).__name__
-            self._tell(kind, f"the authorize gate raised {kind}: refused", error)
+            self._tell(kind, f"the authorize gate raised {kind}: refused; {_YES}", error)
             return Verdict(None, 403, f"the authorize gate raised {kind}; see the log")
         if answer is True or (type(answer) is int and answer == 1):
             return Verdict("reveal")
         if type(answer) is str and answer in _ROLES:
             return Verdict(answer)
         if answer is None or answer is False:
-            return Verdict(None, 403, f"the authorize gate said {answer}; {_YES}")
+            said = f"the authorize gate returned {answer} ({type(answer).__name__})"
+            self._tell(str(answer), f"{said}: refused; {_YES}")
+            return Verdict(None, 403, f"{said}; {_YES}")
         return self._odd(answer)
 
     def opens_metrics(self, header: str | None) -> bool:
