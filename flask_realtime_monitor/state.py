@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from flask import Flask, current_app
@@ -69,6 +70,18 @@ class State:
         self.lives: dict[int, Live] = {}
         #: What Flask's signals call.
         self.receivers: list[Callable[..., None]] = []
+
+    @cached_property
+    def logger(self) -> logging.Logger:
+        """The child of the app's logger that tells who watches, and who ends a session.
+
+        It is on at INFO, which the app's own is not, unless the app has set a level. Not made
+        before it is used: by then the app has set its logging up.
+        """
+        found = self.app.logger.getChild(EXTENSION)
+        if found.level == logging.NOTSET:
+            found.setLevel(logging.INFO)
+        return found
 
     @property
     def live(self) -> Live:
@@ -226,8 +239,7 @@ class Live:
         """Tell who has opened a page or a stream, and log whoever sees names there."""
         if role in REVEALING:
             name = "somebody unknown" if user is None else f"user {user.id!r}"
-            logger_of_app = self.state.app.logger.getChild(EXTENSION)
-            logger_of_app.info("%s opened the %s (%s)", name, what, role)
+            self.state.logger.info("%s opened the %s (%s)", name, what, role)
         self._send_viewer(signals.viewer_connected, user, role)
 
     def _send_viewer(self, signal: Any, user: User | None, role: str) -> None:
@@ -256,7 +268,7 @@ class Live:
         The feed gets a last line of the session, and the log one of who ended it.
         """
         whose = session["user"]
-        self.state.app.logger.getChild(EXTENSION).warning(
+        self.state.logger.warning(
             "%s ended session %s of %s",
             "somebody unknown" if by is None else f"user {by.id!r}",
             session["id"],

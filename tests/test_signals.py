@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
 
-from flask_realtime_monitor import Activity, signals
+from flask_realtime_monitor import Activity, RealtimeMonitor, signals
 from flask_realtime_monitor.testing import strict
 
 from .support.apps import House
@@ -78,6 +80,22 @@ def test_who_opens_the_page_is_told(
     assert (name, sent["user"], sent["role"]) == (
         *("viewer_connected", {"id": "boss", "name": None}, "reveal"),
     )
+
+
+def test_who_opens_the_page_is_logged_unless_the_app_wants_less(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def opened(name: str, level: int = logging.NOTSET) -> list[str]:
+        app = Flask(name)
+        RealtimeMonitor(app, authorize=lambda: True, identify=lambda: "boss")
+        app.logger.getChild("realtime_monitor").setLevel(level)
+        caplog.clear()
+        app.test_client().get("/monitor/")
+        assert app.logger.getEffectiveLevel() == logging.WARNING
+        return caplog.messages
+
+    assert opened("told") == ["user 'boss' opened the page (reveal)"]
+    assert opened("silent", logging.WARNING) == []
 
 
 class OfTheApp(BaseException):

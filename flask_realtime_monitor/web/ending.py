@@ -9,7 +9,7 @@ from flask import Response, g, request
 
 from ..errors import MonitorError
 from ..models import User
-from ..state import EXTENSION, Live, State, current_state
+from ..state import Live, State, current_state
 from .answers import error, json_answer, nothing
 from .api import no_session
 from .forgery import TOKEN_HEADER, is_from_here
@@ -81,9 +81,7 @@ def _sign_out(state: State, session: Json) -> str | None:
             hook(deepcopy(session))  # the picture's own stays as it is, whatever is done to this
     except Exception as error_of_the_app:
         kind = type(error_of_the_app).__name__
-        state.app.logger.getChild(EXTENSION).exception(
-            "on_end_session raised %s: session %s goes on", kind, session["id"]
-        )
+        state.logger.exception("on_end_session raised %s: session %s goes on", kind, session["id"])
         return kind
     return None
 
