@@ -289,6 +289,7 @@ class Tracker:
         """The key a session is counted by in its minute: the user's, also for the guest part."""
         joined = self.sessions.partner(key, row)
         if joined is None:
+            self._count_parted(row, batch)
             return key
         if not HEAD.unpack_from(row)[5]:
             return joined[0]
@@ -296,6 +297,16 @@ class Tracker:
         if self.traffic.latest is not None:
             self.traffic.latest.sessions.discard(joined[0])
         return key
+
+    def _count_parted(self, row: bytes, batch: Batch) -> None:
+        """Count the guest again whom a second user has parted from the first, if both came."""
+        head, sessions = rows.head_of(row), self.sessions
+        users, guest = sessions.users_of(head.visitor), sessions.anonymous_key(head.visitor)
+        if head.user and len(users) == 2:
+            found = [sessions.row(one) for one in (users[0], guest)]
+            begun_at = int(batch.at) // 60 * 60
+            if all(one and self.clock.wall_at(rows.last_ms_of(one)) >= begun_at for one in found):
+                batch.sessions.add(guest)
 
     # -- ends --------------------------------------------------------------------------------
 

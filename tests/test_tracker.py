@@ -47,6 +47,30 @@ def test_two_users_on_one_visitor_never_merge() -> None:
     ]
 
 
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.integers(1, 2), st.sampled_from([None, "ana", "bob", "cy"]))))
+def test_who_came_in_this_minute_are_the_sessions_of_this_minute(
+    visits: list[tuple[int, str | None]],
+) -> None:
+    bench = Bench()
+    for visitor, user in visits:
+        bench.visit(visitor, user)
+        stats = bench.picture.stats()
+        assert stats["history"][-1]["active_sessions"] == stats["total_sessions"]
+
+
+def test_a_second_user_adds_nobody_who_did_not_come_in_this_minute() -> None:
+    bench = Bench()
+    bench.visit(1)
+    bench.visit(1, "ana")
+    for guests in (0, 1):
+        bench.time.pass_(60)
+        for _ in range(guests):
+            bench.visit(1)
+        bench.visit(1, "bob" if guests else "ana")
+        assert bench.picture.stats()["history"][-1]["active_sessions"] == 1 + guests
+
+
 def test_a_sign_out_ends_the_session_and_the_visitor_begins_anew() -> None:
     bench = Bench()
     bench.visit(1)
