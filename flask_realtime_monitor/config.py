@@ -88,6 +88,18 @@ def _choice(*allowed: str) -> Check:
     return check
 
 
+def _unbuilt(default: bool | int | str) -> Check:
+    """A check for a setting that has a name and, so far, nothing but its default."""
+
+    def check(value: Any) -> bool | int | str:
+        is_alike = isinstance(value, bool) is isinstance(default, bool)
+        if is_alike and isinstance(value, int | float | str) and value == default:
+            return default
+        raise _Wrong(f"{default!r}, or leave it out: anything else is not built yet")
+
+    return check
+
+
 def _url_prefix(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/") or not value.strip("/"):
         raise _Wrong('a path that begins with "/" and names a place of its own, such as "/monitor"')
@@ -254,6 +266,23 @@ class Settings:
         _wall_token,
         "at least 24 characters: opens /wall/<token> and /wall/<token>/stream alone, numbers of "
         "stats only; it stands in server logs like any URL, so change it now and then",
+    )
+    budget_us: int = _setting(
+        0,
+        _unbuilt(0),
+        "microseconds a request above which recording steps down, 0 = never; only 0 is taken, "
+        "the rest is not built yet",
+    )
+    gpc: str = _setting(
+        "ignore",
+        _unbuilt("ignore"),
+        'what Sec-GPC: 1 does; only "ignore" is taken, the rest is not built yet',
+    )
+    trust_session_id: bool = _setting(
+        False,
+        _unbuilt(False),
+        "whether a server-side session's id identifies the session; only False is taken, the rest "
+        "is not built yet",
     )
 
     def __post_init__(self) -> None:
