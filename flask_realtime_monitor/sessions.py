@@ -190,6 +190,19 @@ class Sessions:
             return None
         return (other, guest) if head[5] else (other, user)
 
+    def guest_parted_by(self, row: bytes) -> tuple[int, int] | None:
+        """Return the guest (key, ms) whom this row, a second user's, parts from the first.
+
+        The time is when the guest was seen last, or the first user, whichever is longer ago.
+        """
+        head = rows.head_of(row)
+        users, guest = self.users_of(head.visitor), self.anonymous_key(head.visitor)
+        if not head.user or len(users) != 2:
+            return None
+        found = [self.rows.get(one) for one in (users[0], guest)]
+        seen = [rows.last_ms_of(one) for one in found if one is not None]
+        return (guest, min(seen)) if len(seen) == 2 else None
+
     def _touch_visitor(self, visitor: int) -> None:
         """A user came or went: the guest's row, and another user's, may show differently now."""
         if self.changed is not None:

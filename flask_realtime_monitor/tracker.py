@@ -89,10 +89,7 @@ class Tracker:
     # -- recording ---------------------------------------------------------------------------
 
     def fold(self, records: Iterable[Record], *, notice: bool = False) -> list[Notice]:
-        """Take in a batch of activities; return what signals will tell, if ``notice``.
-
-        What an admin has ended before it is told first.
-        """
+        """Take in a batch of activities; return what signals will tell, what has ended first."""
         sessions = self.sessions
         began_s = time.perf_counter() if self.lock.locked() else None
         with self.lock:
@@ -289,7 +286,9 @@ class Tracker:
         """The key a session is counted by in its minute: the user's, also for the guest part."""
         joined = self.sessions.partner(key, row)
         if joined is None:
-            self._count_parted(row, batch)
+            guest = self.sessions.guest_parted_by(row)
+            if guest is not None and self.clock.wall_at(guest[1]) >= int(batch.at) // 60 * 60:
+                batch.sessions.add(guest[0])
             return key
         if not HEAD.unpack_from(row)[5]:
             return joined[0]
@@ -297,16 +296,6 @@ class Tracker:
         if self.traffic.latest is not None:
             self.traffic.latest.sessions.discard(joined[0])
         return key
-
-    def _count_parted(self, row: bytes, batch: Batch) -> None:
-        """Count the guest again whom a second user has parted from the first, if both came."""
-        head, sessions = rows.head_of(row), self.sessions
-        users, guest = sessions.users_of(head.visitor), sessions.anonymous_key(head.visitor)
-        if head.user and len(users) == 2:
-            found = [sessions.row(one) for one in (users[0], guest)]
-            begun_at = int(batch.at) // 60 * 60
-            if all(one and self.clock.wall_at(rows.last_ms_of(one)) >= begun_at for one in found):
-                batch.sessions.add(guest)
 
     # -- ends --------------------------------------------------------------------------------
 
