@@ -72,6 +72,24 @@ def test_it_opens_by_keyboard_and_escape_closes_nothing_else(site: Site, watch: 
     expect(row(page, "Stella Story")).to_be_focused()
 
 
+def test_what_is_chosen_after_one_was_closed_leaves_the_next_alone(
+    site: Site, watch: Watch
+) -> None:
+    site.visit("/page/one", X_User="u-next-1", X_Name="Nora Next")
+    site.visit("/page/one", X_User="u-next-2", X_Name="Ned Next")
+    page = watch(site)
+    is_live(page)
+    row(page, "Nora Next").click()
+    expect(journey(page)).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(drawer(page)).not_to_be_visible()
+    page.locator("#search").fill("ned")
+    expect(page).to_have_url(re.compile("#q=ned$"))
+    row(page, "Ned Next").click()
+    expect(drawer(page).locator("h2")).to_contain_text("Ned Next")
+    expect(journey(page)).to_have_count(1)
+
+
 def test_its_link_opens_it_on_a_fresh_page_and_it_goes_on_live(site: Site, watch: Watch) -> None:
     site.visit("/page/one", X_User="u-fresh", X_Name="Fred Fresh")
     page = watch(site, f"#session={session_of(site, 'u-fresh')}")

@@ -36,12 +36,12 @@ export function mount(element, page) {
     const last = subject;
     subject = kind ? { kind, id: page.view.get(kind) } : null;
     clearTimeout(timer);
+    forget();
     if (!subject) {
       if (element.open) element.close();
       if (last) giveFocusBack(last);
       return;
     }
-    forget();
     const known = kind === "person" && page.role !== "view" ? visible(subject.id) : "";
     write(parts.title, known || (kind === "person" ? "User" : "Session"));
     say("Loading");
