@@ -16,7 +16,7 @@ from playwright.sync_api import expect, sync_playwright
 from tests.support.waiting import DEADLINE_S
 
 from .conftest import CHROMIUM, Site, dashboard
-from .states import LOOKS, STATES, Stage, looked_at, peopled
+from .states import STATES, Stage, looked_at, looks_at, peopled
 
 FOLDER = Path(__file__).parents[2] / "docs/screenshots"
 
@@ -43,7 +43,7 @@ def main(folder: Path, states: list[str]) -> None:
         shared = peopled(own_site)
         for name in states:
             page = STATES[name](Stage(shared, own_site, watch))
-            for look in LOOKS:
+            for look in looks_at(name):
                 path = folder / f"{name}-{looked_at(page, *look)}.png"
                 page.screenshot(path=path, animations="disabled")
                 print(path)

@@ -278,6 +278,13 @@ LOOKS = tuple(
     for width, height in ((1440, 900), (360, 740))
     for theme in ("light", "dark")
 )
+#: On a tablet or a small laptop, where two columns are narrow.
+NARROW = (1024, 768, "light")
+
+
+def looks_at(state: str) -> tuple[tuple[int, int, str], ...]:
+    """Return how a state is looked at."""
+    return (*LOOKS, NARROW) if state == "live" else LOOKS
 
 
 def looked_at(page: Any, width: int, height: int, theme: str) -> str:

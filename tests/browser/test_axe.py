@@ -11,7 +11,7 @@ pytest.importorskip("axe_playwright_python", reason="no axe-core; it comes with 
 
 from .axe import violations
 from .conftest import Site, Watch
-from .states import LOOKS, STATES, Stage, looked_at, peopled
+from .states import STATES, Stage, looked_at, looks_at, peopled
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_axe_finds_nothing(
 ) -> None:
     page = STATES[state](Stage(shop, own_site, watch))
     found = []
-    for look in LOOKS:
+    for look in looks_at(state):
         name = looked_at(page, *look)
         found += [f"{name}: {one}" for one in violations(page, look[2] == "dark")]
     assert not found, "\n".join(found)

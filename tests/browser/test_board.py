@@ -484,6 +484,15 @@ def test_a_line_that_was_of_another_request_says_nothing_of_it(
     expect(page.locator("dialog.drawer h2")).to_have_text("Nora New")
 
 
+def test_a_path_has_room_however_wide_the_window_is(site: Site, watch: Watch) -> None:
+    site.visit("/page/tea/sencha", X_User="u-room", X_Name="Rosa Room")
+    page = watch(site)
+    is_live(page)
+    for width in (641, 900, 901, 1024, 1200, 1350, 1351):
+        page.set_viewport_size({"width": width, "height": 768})
+        assert lines(page).first.locator(".what").bounding_box()["width"] > 140, width
+
+
 def test_a_line_opens_the_story_of_who_did_it(site: Site, watch: Watch) -> None:
     site.visit("/page/opened", X_User="u-line", X_Name="Lena Line")
     page = watch(site, "#user=u-line")
