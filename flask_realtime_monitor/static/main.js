@@ -72,7 +72,7 @@ const cards = []; // as their scripts come
 const feed = new Feed(
   { urls: { api, stream }, role, heartbeatMs: heartbeat * 1000, asleepMs: asleepAfter * 1000 },
   {
-    snapshot: (data) => take(() => page.model.snapshot(data, isCatchingUp())),
+    snapshot: (data) => take(() => page.model.snapshot(data, isCatchingUp(), feed.status.state === "polling")),
     update: (data) => take(() => page.model.update(data)),
     state: () => {
       if (feed.status.state === "ended") end();
@@ -100,7 +100,7 @@ function load(name, then, tries = 0) {
 }
 
 function isCatchingUp() {
-  return ["catching-up", "reconnecting", "polling"].includes(feed.status.state);
+  return ["catching-up", "reconnecting"].includes(feed.status.state);
 }
 
 /** Merge what came, and draw it with the next frame. */

@@ -24,12 +24,14 @@ export class Model {
   /**
    * Take a snapshot, or what another model holds, for all there is.
    * @param isAfterCut whether the line was cut before: then what was missed is a gap.
+   * @param isAsked whether there is no line, but snapshots one by one: a gap is what was missed.
    */
-  snapshot(data, isAfterCut = false) {
+  snapshot(data, isAfterCut = false, isAsked = false) {
     if (!this.isEmpty) {
       const fresh = this._fresh(data.activities);
       this.seen += fresh.length;
-      if (isAfterCut) this.gap = this._gapBefore(data, fresh);
+      const gap = isAfterCut || isAsked ? this._gapBefore(data, fresh) : null;
+      if (gap && (isAfterCut || gap.missed !== 0)) this.gap = gap;
     }
     this.isEmpty = false;
     this.snapshots += 1;

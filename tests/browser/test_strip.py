@@ -164,7 +164,10 @@ def test_what_was_missed_while_cut_off_is_counted(
             const cut = new Model();
             cut.snapshot(told(10, known));
             cut.snapshot(told(22, known + more), true);
-            return { ...cut.gap, calm, fresh: cut.seen };
+            const asked = new Model();
+            asked.snapshot(told(10, known));
+            asked.snapshot(told(22, known + more), false, true);
+            return { ...cut.gap, calm, asked: asked.gap?.missed ?? null, fresh: cut.seen };
         }""",
         [module_of(page, "model.js"), known, more],
     )
@@ -174,5 +177,6 @@ def test_what_was_missed_while_cut_off_is_counted(
         "after": f"a{known}",
         "missed": missed,
         "calm": None,
+        "asked": missed or None,
         "fresh": fresh,
     }

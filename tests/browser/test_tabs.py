@@ -301,6 +301,7 @@ def test_a_server_that_cannot_stream_is_named_and_asked_again(
     site.visit("/page/slowly", X_User="u-sync", X_Name="Syd Sync")
     expect(row(page, "Syd Sync")).to_have_count(1)
     expect(connection(page)).to_have_text("This server cannot stream; asked every 10 s")
+    expect(page.locator(".activity .gap")).to_have_count(0)  # nothing was missed
 
 
 def test_the_worker_and_its_scripts_break_no_policy_and_say_nothing(
