@@ -194,7 +194,8 @@ listenToKeys({
 /** A click on a value shows only what has it; those who cannot click find it in the drawer. */
 document.addEventListener("click", (event) => {
   const chosen = event.target.closest("[data-filter]");
-  if (!chosen?.dataset.value || getSelection().toString()) return;
+  if (!chosen?.dataset.value) return;
+  if (getSelection().toString() && !chosen.matches("button")) return; // somebody marks a text
   page.view.toggle(chosen.dataset.filter, chosen.dataset.value);
 });
 

@@ -71,6 +71,21 @@ def test_a_tile_shows_only_what_it_counts_and_all_again(
     expect(one).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_text_marked_anywhere_holds_up_no_button(site: Site, watch: Watch) -> None:
+    site.visit("/page/marked")
+    page = watch(site)
+    is_live(page)
+    one = tile(page, "errors")
+    for act in (one.click, lambda: one.press("Enter")):
+        page.evaluate("getSelection().selectAllChildren(document.getElementById('coverage'))")
+        before = one.get_attribute("aria-pressed")
+        act()
+        expect(one).not_to_have_attribute("aria-pressed", before or "")
+    page.evaluate("getSelection().selectAllChildren(document.getElementById('coverage'))")
+    page.evaluate("document.querySelector('.activity .status').click()")  # as by marking a text
+    expect(page).to_have_url(re.compile("/monitor/$"))
+
+
 def test_the_tile_of_requests_in_flight_leads_to_who_waits(site: Site, watch: Watch) -> None:
     page = watch(site)
     is_live(page)
