@@ -174,7 +174,8 @@ const ENDINGS = {
 function end() {
   page.model = new Model();
   find("main").replaceChildren();
-  for (const dialog of document.querySelectorAll("dialog")) dialog.remove();
+  for (const dialog of document.querySelectorAll("dialog:not(#help)")) dialog.remove();
+  find("help").close(); // it names nobody, and its key and button are still there
   const notice = find("notice");
   notice.hidden = false;
   notice.replaceChildren(

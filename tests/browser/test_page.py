@@ -361,6 +361,8 @@ def test_when_the_gate_changes_its_mind_everything_shown_is_gone(
     expect(connection(page)).to_have_text("Access ended")
     expect(page.locator("main")).to_be_empty()
     expect(page.locator("#notice")).to_contain_text("You may no longer watch here")
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
 
 
 def test_without_a_free_place_it_asks_instead(own_site: Callable[..., Site], watch: Watch) -> None:
