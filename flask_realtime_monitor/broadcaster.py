@@ -34,6 +34,7 @@ _MOST_FAREWELLS = 32
 _BATCH = 16  # told the same farewell, in one go
 _RENEW_S = 0.5
 _AGAIN_MS = 1000
+_ARRIVAL_S = 30.0  # between a place and the viewer who comes for it
 _MISSING = object()
 
 
@@ -57,7 +58,7 @@ class Broadcaster:
         self._guard = guard
         self._told = told
         self._lock = threading.Lock()
-        self._arriving: dict[Viewer, None] = {}
+        self._arriving: dict[Viewer, float] = {}  # have a place, since when (monotonic)
         self._leaving: dict[Viewer, None] = {}  # were told bye, and are to be closed
         self._channels = channels(picture, worker.id, settings.resync_interval)
         self._wake = threading.Event()
@@ -99,12 +100,20 @@ class Broadcaster:
     def admit(self, viewer: Viewer) -> bool:
         """Keep a place for a viewer who is about to come; False where there is none."""
         is_detached = isinstance(viewer, DetachedViewer)
+        self._free_lost()
         taken = self.viewers + len(self._arriving)
         if self.is_ending or taken >= self.limit(is_detached):
             return False
-        self._arriving[viewer] = None
+        self._arriving[viewer] = time.monotonic()
         self.credentials.admit(viewer.pass_.credential)
         return True
+
+    def _free_lost(self) -> None:
+        """Free the places of those who did not come: a hook of the app's replaced the answer."""
+        since_s = time.monotonic() - _ARRIVAL_S
+        for viewer in [one for one, came_s in list(self._arriving.items()) if came_s < since_s]:
+            if self._arriving.pop(viewer, _MISSING) is not _MISSING:
+                self.credentials.release(viewer.pass_.credential)
 
     def join(self, viewer: Viewer, last_event_id: str) -> None:
         """Take in a viewer who has a place, and hand it its first events.
@@ -112,6 +121,11 @@ class Broadcaster:
         Whatever is raised here, ``leave`` closes what the viewer has.
         """
         channel = self._channel_of(viewer.pass_.role)
+        if self._arriving.pop(viewer, _MISSING) is _MISSING:  # too late: the place was given away
+            self._say_last(viewer, self._bye("renew", _AGAIN_MS))
+            self._end(viewer)
+            return
+        self._arriving[viewer] = inf  # it is here, and not lost however long this takes
         with self._lock:
             if not channel.viewers:
                 channel.tick()

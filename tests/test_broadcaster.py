@@ -69,6 +69,34 @@ def test_who_comes_not_after_all_leaves_no_place_taken(broadcaster: Broadcaster)
     assert not broadcaster._arriving
 
 
+@pytest.mark.parametrize("kind", [HeldViewer, DetachedViewer])
+def test_a_place_nobody_came_for_is_free_again_and_who_comes_late_is_to_come_again(
+    broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch, kind: type[HeldViewer]
+) -> None:
+    monkeypatch.setattr(broadcaster, "limit", lambda _: 1)
+    late, next_ = (kind(pass_of(broadcaster, name), 0) for name in ("late", "next"))
+    assert broadcaster.admit(late)
+    assert not broadcaster.admit(next_)
+    broadcaster._arriving[late] -= 31
+    assert broadcaster.admit(next_)
+    assert late.pass_.credential.viewers == 0
+    reading, writing = os.pipe()
+    if isinstance(late, DetachedViewer):
+        late.fd = writing
+        broadcaster.join(late, "")
+        text = os.read(reading, 10_000).decode()
+        assert os.read(reading, 1) == b""  # closed
+    else:
+        broadcaster.join(late, "")
+        text = said(late)
+        os.close(writing)
+    os.close(reading)
+    broadcaster.leave(late)
+    assert text.count('"renew"') == 1
+    assert broadcaster.viewers == 0
+    assert late.pass_.credential.viewers == 0
+
+
 def test_who_is_refused_or_signs_out_on_the_way_is_shown_out(broadcaster: Broadcaster) -> None:
     for name in ("ann", "bob"):
         viewer = HeldViewer(pass_of(broadcaster, name), 0)
