@@ -59,6 +59,7 @@ class Broadcaster:
         self._told = told
         self._lock = threading.Lock()
         self._arriving: dict[Viewer, float] = {}  # have a place, since when (monotonic)
+        self._joining: dict[Viewer, None] = {}  # were told of, and are being taken in
         self._leaving: dict[Viewer, None] = {}  # were told bye, and are to be closed
         self._channels = channels(picture, worker.id, settings.resync_interval)
         self._wake = threading.Event()
@@ -126,6 +127,9 @@ class Broadcaster:
             self._end(viewer)
             return
         self._arriving[viewer] = inf  # it is here, and not lost however long this takes
+        # Before it can leave, and not in the lock: who is told may ask for the picture, or wait.
+        self._joining[viewer] = None
+        self._told("connected", viewer)
         with self._lock:
             if not channel.viewers:
                 channel.tick()
@@ -149,7 +153,10 @@ class Broadcaster:
                     target=self._publish, name="realtime-monitor-publisher", daemon=True
                 )
                 self._publisher.start()
-        self._told("connected", viewer)
+        self._joining.pop(viewer, None)
+        if isinstance(viewer, DetachedViewer) and viewer.fd < 0:
+            self._left(viewer)  # with the first write, maybe
+            return
         reason = viewer.pass_.credential.ended_by
         if reason is not None:  # while it was on its way
             self._dismiss(viewer, self._bye(reason, _AGAIN_MS))
@@ -160,15 +167,19 @@ class Broadcaster:
 
     def leave(self, viewer: Viewer) -> None:
         """A viewer's connection is closed, or it will not come after all."""
+        was_told_of = self._joining.pop(viewer, _MISSING) is not _MISSING
         if self._arriving.pop(viewer, _MISSING) is not _MISSING:
             self.credentials.release(viewer.pass_.credential)
+            if was_told_of:
+                self._told("disconnected", viewer)
         elif self._forget_viewer(viewer):
             self._told("disconnected", viewer)
         self._end(viewer)
 
     def _left(self, viewer: DetachedViewer) -> None:
         """A viewer's connection was closed by its other end, or given up."""
-        if self._forget_viewer(viewer):
+        # Who is just taken in holds the lock, and looks itself afterwards.
+        if viewer not in self._joining and self._forget_viewer(viewer):
             self._told("disconnected", viewer)
 
     def _forget_viewer(self, viewer: Viewer) -> bool:

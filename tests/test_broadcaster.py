@@ -97,6 +97,55 @@ def test_a_place_nobody_came_for_is_free_again_and_who_comes_late_is_to_come_aga
     assert late.pass_.credential.viewers == 0
 
 
+Told = list[tuple[str, bool]]
+
+
+@pytest.fixture
+def told(broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch) -> Told:
+    """What the signals' receivers are told, and whether in the lock."""
+    found: Told = []
+    monkeypatch.setattr(
+        broadcaster, "_told", lambda what, _: found.append((what, broadcaster._lock.locked()))
+    )
+    return found
+
+
+def test_who_leaves_with_the_first_write_has_come_before(
+    broadcaster: Broadcaster, told: Told
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    viewer = DetachedViewer(pass_of(broadcaster, "ann"), 0)
+    viewer.fd = writing
+    assert broadcaster.admit(viewer)
+    broadcaster.join(viewer, "")
+    broadcaster.leave(viewer)
+    assert told == [("connected", False), ("disconnected", False)]
+    assert broadcaster.viewers == 0
+    assert viewer.pass_.credential.viewers == 0
+
+
+@pytest.mark.parametrize("part", ["tick", "timeline.first"])
+def test_who_cannot_be_taken_in_has_come_and_gone_once(
+    broadcaster: Broadcaster, told: Told, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("nothing to begin with")
+
+    channel = broadcaster._channel_of("reveal")
+    monkeypatch.setattr(channel.timeline if "." in part else channel, part.rpartition(".")[2], fail)
+    viewer = HeldViewer(pass_of(broadcaster, "ann"), 0)
+    assert broadcaster.admit(viewer)
+    with pytest.raises(ValueError, match="nothing to begin with"):
+        broadcaster.join(viewer, "")
+    broadcaster.leave(viewer)
+    broadcaster.leave(viewer)
+    assert told == [("connected", False), ("disconnected", False)]
+    assert viewer.pass_.credential.viewers == 0
+    assert not broadcaster._arriving
+    assert not broadcaster._joining
+
+
 def test_who_is_refused_or_signs_out_on_the_way_is_shown_out(broadcaster: Broadcaster) -> None:
     for name in ("ann", "bob"):
         viewer = HeldViewer(pass_of(broadcaster, name), 0)
