@@ -196,9 +196,9 @@ ROUTES = {
 }
 
 
-def bare_app() -> Flask:
+def bare_app(name: str = "lifecycle") -> Flask:
     """Return the app without a monitor."""
-    app = Flask("lifecycle", static_folder=None)
+    app = Flask(name, static_folder=None)
     for number, (path, view) in enumerate(ROUTES.items()):
         app.add_url_rule(path, f"{view.__name__}_{number}", view)
     app.add_url_rule("/echo", "echo", echo, methods=["POST", "PUT"])
@@ -211,9 +211,9 @@ def bare_app() -> Flask:
     return app
 
 
-def create_app(**settings: Any) -> tuple[Flask, RealtimeMonitor]:
+def create_app(name: str = "lifecycle", **settings: Any) -> tuple[Flask, RealtimeMonitor]:
     """Return the app and its monitor."""
-    app = bare_app()
+    app = bare_app(name)
     app.config.update({f"REALTIME_MONITOR_{name}": value for name, value in settings.items()})
     monitor = RealtimeMonitor(app, authorize=lambda: request.headers.get("X-Admin") == "yes")
 
@@ -226,9 +226,12 @@ def create_app(**settings: Any) -> tuple[Flask, RealtimeMonitor]:
 
 
 def served() -> Flask:
-    """What gunicorn serves: quick to beat, quick to ask the gate again."""
+    """What gunicorn serves: quick to beat, quick to ask the gate again.
+
+    By a name of its own, or the same app in a test process would read this one's picture.
+    """
     app, monitor = create_app(
-        UPDATE_INTERVAL=0.2, HEARTBEAT_INTERVAL=1, REAUTHORIZE_INTERVAL=1, MAX_VIEWERS=8
+        "served", UPDATE_INTERVAL=0.2, HEARTBEAT_INTERVAL=1, REAUTHORIZE_INTERVAL=1, MAX_VIEWERS=8
     )
 
     @app.post("/forget/<user>")
