@@ -25,6 +25,10 @@ class Departures:
         self._at_ms.clear()
         self.complete_since_ms = now_ms
 
+    def doubt(self, now_ms: int) -> None:
+        """Nobody has looked for a while: some may have come, and left without a trace."""
+        self.complete_since_ms = max(self.complete_since_ms, now_ms)
+
     def note(self, key: int | str, now_ms: int) -> None:
         """Something is not shown any more."""
         self._at_ms[key] = now_ms

@@ -8,7 +8,7 @@ alone, so that the order in which they came makes no difference.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import chain, compress
+from itertools import chain, compress, filterfalse
 from operator import itemgetter
 
 from .departures import Departures
@@ -61,6 +61,7 @@ class Index:
         #: When a guest part was last shown by itself again.
         self.parted_ms = 0
         self.is_loaded = False
+        self._looked_ms = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -143,11 +144,15 @@ class Index:
             self.load(busy)  # a clock was set, or a worker came: begin anew
             has_moved = True
         now_ms = self._now_ms()
-        self._busy = busy
+        if now_ms - self._looked_ms > self._timeout_ms:
+            self.departures.doubt(now_ms)
+        self._looked_ms, self._busy = now_ms, busy
         others = self._look_shortly(changed, now_ms)
+        strangers = [key for key in others if not self._is_known(key)]
         found = self._gathered(others)
         for key in chain.from_iterable(slices(others)):
             self._look_at(key, found, now_ms)
+        self._note_passing(strangers, found, now_ms)
         self._look_ahead(now_ms)
         due = list(filter(self._is_known, self._due.due(now_ms // 1000)))
         has_moved |= bool(due)
@@ -258,6 +263,14 @@ class Index:
             self._show_alone(key)
         else:
             self._arrange(visitor)
+
+    def _note_passing(self, strangers: list[int], found: Gathering, now_ms: int) -> None:
+        """Note who came and went between two looks: other workers may have shown them."""
+        for key in filterfalse(self.sessions.__contains__, strangers):
+            self.departures.note(key, now_ms)
+            user_id = found.users.get(key)
+            if user_id is not None and user_id not in self._of_user:
+                self.departures.note(user_id, now_ms)
 
     def _begin(self, key: int, found: Gathering) -> None:
         visitor, user_id = found.visitors.get(key, key), found.users.get(key)

@@ -121,7 +121,9 @@ def _removed(
     candidates: dict[str, list[str]] = {
         "sessions": [session_id(key) for key in hidden if isinstance(key, int)]
         + [session_id(key) for key in index.sessions.newest(most)],
-        "users": [sight.user_id(key) for key in users],
+        # Of who came and went between two looks the last activity alone tells who it was.
+        "users": [sight.user_id(key) for key in users]
+        + [one["user"]["id"] for one in base["activities"] if one["user"]],
         "endpoints": [name for _, name in index.endpoints.since(0)],
         "workers": list(gone_workers),
     }

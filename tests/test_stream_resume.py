@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -116,6 +117,41 @@ def test_another_worker_goes_on_where_the_first_was(
     while back.last_id != final.last_id:
         (back if back.last_id < final.last_id else final).read()
     assert back.picture() == final.picture()
+
+
+@pytest.mark.parametrize("pause_s", [4, 11])
+def test_who_came_and_went_while_nobody_looked_is_in_no_view(
+    server: GunicornServer, watch: Watch, lines_to: Callable[..., list[Line]], pause_s: int
+) -> None:
+    lines = lines_to(server)
+    here, there = server.workers()
+    earlier = watch(there)  # what it shows is known there from now on, and looked at no more
+    earlier.read("snapshot")
+    earlier.viewer.close()
+    mine = watch(here)
+    mine.read("snapshot")
+    let_pass(pause_s)
+    lines[0].get("/in/eve", "eve's browser")
+    lines[0].get("/page/1", "eve's browser")
+    mine.read_until("/page/1")
+    mine.viewer.close()
+    lines[0].get("/out", "eve's browser")
+    let_pass(1)  # it is written, and nobody may look there before
+    back = watch(there, mine.last_id)
+    back.held = mine.held
+    back.read()
+    lines[1].get("/page/2", "somebody else")
+    back.read_until("/page/2")
+    final = watch(there)
+    final.read("snapshot")
+    while back.last_id != final.last_id:
+        (back if back.last_id < final.last_id else final).read()
+    assert back.picture() == final.picture()
+
+
+def let_pass(seconds: float) -> None:
+    until_s = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= until_s, "time passes")
 
 
 def busy(lines: list[Line], chance: random.Random) -> None:
