@@ -292,4 +292,8 @@ def looked_at(page: Any, width: int, height: int, theme: str) -> str:
     page.set_viewport_size({"width": width, "height": height})
     # Without motion: a number that flashes just then has the other theme's colour.
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    # Rows that come into view are filled frame by frame.
+    page.wait_for_function(
+        "[...document.querySelectorAll('tr[data-key] a')].every((one) => one.textContent)"
+    )
     return f"{width}-{theme}"

@@ -59,6 +59,8 @@ def test_it_opens_by_keyboard_and_escape_closes_nothing_else(site: Site, watch: 
     site.visit("/fail", X_User="u-story", X_Name="Stella Story")
     page = watch(site, "#q=stella&window=15")
     is_live(page)
+    # Its script is there: until then a row has the link that the server wrote.
+    expect(row(page, "Stella Story")).to_have_attribute("href", re.compile("q=stella"))
     row(page, "Stella Story").focus()
     page.keyboard.press("Enter")
     expect(drawer(page)).to_be_visible()
