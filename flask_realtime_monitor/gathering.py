@@ -64,6 +64,10 @@ class Gathering:
         #: Keys that are to be looked at one by one: they ended, or went while this looked.
         self.missed: set[int] = set()
 
+    def rank(self, key: int) -> tuple[int, int]:
+        """Return a session's place in the order in which they were last seen; none comes first."""
+        return self.values.get(key, -1), key
+
     def gather(self, table: Table) -> None:
         """Put all that a source has to what is known of its sessions."""
         # Two lists made at once: in somebody else's turn the table may change.
@@ -101,12 +105,11 @@ class Gathering:
                 if newest.setdefault(user_id, moment) < moment:
                     newest[user_id] = moment
 
-    def leave_out(self, busy: Collection[int], timed_out_ms: int) -> None:
-        """Let go, as missed, of all that has ended; the session of a busy visitor has not."""
-        ended, visitors = (timed_out_ms << 16) + 0xFFFF, self.visitors
+    def leave_out(self, timed_out_ms: int) -> None:
+        """Let go, as missed, of all that has ended by itself."""
+        ended = (timed_out_ms << 16) + 0xFFFF
         for keys, values in pairs(self.values, self.values.values(), _NUMBERS):
-            ends = compress(keys, map(ended.__ge__, values))
-            self.missed.update(key for key in ends if visitors.get(key, key) not in busy)
+            self.missed.update(compress(keys, map(ended.__ge__, values)))
         gone = {self.users[key] for key in self.missed if key in self.users}
         for key in self.missed:
             for table in (self.values, self.users, self.visitors):

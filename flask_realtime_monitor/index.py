@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, compress, filterfalse
-from operator import itemgetter
+from math import inf
 
 from .departures import Departures
+from .foresight import Foresight
 from .gathering import Gathering, Sightings, Table
 from .groups import Groups
 from .interner import Interner
+from .joining import Joining
 from .listing import pairs, slices
 from .recency import Recency
-from .rows import begun_ms_of
 from .source import Source
-from .wheel import Wheel
 
 MAX_ENDPOINTS = 0xFFFF
-_AHEAD_MS = 60_000
-_NUMBERS = 10_000  # are looked through quickly
 
 
 class Index:
@@ -61,6 +59,7 @@ class Index:
         #: When a guest part was last shown by itself again.
         self.parted_ms = 0
         self.is_loaded = False
+        self._has_seen_all = False  # that has changed, in a load
         self._looked_ms = 0
         self._clear()
 
@@ -78,19 +77,21 @@ class Index:
         self._tied: set[int] = set()
         self._of_visitor: Groups[int] = Groups(self._tied)  # keys of the visitor's users
         self._of_user: Groups[str] = Groups(self._tied)
-        self._due = Wheel()  # who may end before the next look ahead
-        self._foreseen_ms = 0
+        self._foresight = Foresight(self._timeout_ms)
         self._offsets: list[tuple[str, int]] = []
         self._tables: list[Table] = []
-        self._busy: Collection[int] = ()
+        self._joining = Joining(self._tables, self._active_ms, self._timeout_ms)
+        self._busy: Mapping[int, int] = {}
+        #: The last of the ended users of a visitor that one look came upon.
+        self._outlived_by: dict[int, tuple[int, int]] = {}
 
-    def load(self, busy: Collection[int]) -> None:
+    def load(self, busy: Mapping[int, int]) -> None:
         """Build the index from all rows; ``busy`` as in ``catch_up``."""
         before = self.sessions.values, self.users.values
         self._clear()
         self._busy = busy
         self._offsets = self._seen_offsets()
-        self._tables = [Table.of(source, self.endpoints) for source in self._sources]
+        self._tables += [Table.of(source, self.endpoints) for source in self._sources]
         now_ms = self._now_ms()
         if not self.is_loaded:
             self.departures.begin(now_ms)
@@ -99,19 +100,21 @@ class Index:
         found = Gathering()
         for table in self._tables:
             found.gather(table)
-        found.leave_out(busy, now_ms - self._timeout_ms)
+        found.leave_out(self._joining.timed_out_ms(now_ms))
         self._show_all(found)
         left_out = self._gathered(found.missed)
         # Some are kept by the other part of their session. Of several users of a visitor it is the
         # one who was seen last: when the others ended, they were not the only one.
-        newest_first = sorted(left_out.values.items(), key=itemgetter(1, 0), reverse=True)
-        for key, _ in chain.from_iterable(slices(newest_first)):
+        newest_first = sorted(left_out.values, key=left_out.rank, reverse=True)
+        self._outlived_by.clear()
+        for key in chain.from_iterable(slices(newest_first)):
             self._look_at(key, left_out, now_ms)
         for key in before[0].keys() - self.sessions.values.keys():
             self.departures.note(key, now_ms)
         for user_id in before[1].keys() - self.users.values.keys():
             self.departures.note(user_id, now_ms)
-        self.is_loaded = True
+        self.is_loaded = self._has_seen_all = True
+        self._looked_ms = now_ms
 
     def _show_all(self, found: Gathering) -> None:
         """Show all that was gathered; nothing has been shown before."""
@@ -132,36 +135,47 @@ class Index:
         self._clear()
         self.is_loaded = False
 
-    def catch_up(self, changed: Collection[int], busy: Collection[int]) -> bool:
+    def catch_up(self, changed: Collection[int], busy: Mapping[int, int]) -> bool:
         """Take in what has changed, and what time has ended; tell whether there was anything.
 
         Args:
             changed: keys of sessions to look at again.
-            busy: visitors with a request in flight; their sessions do not end.
+            busy: visitors with a request in flight, and since when (ms since the epoch); their
+                sessions do not end.
         """
         has_moved = bool(changed)
-        if self._offsets != self._seen_offsets():
-            self.load(busy)  # a clock was set, or a worker came: begin anew
-            has_moved = True
         now_ms = self._now_ms()
-        if now_ms - self._looked_ms > self._timeout_ms:
+        is_late = now_ms - self._looked_ms > self._timeout_ms
+        if self._offsets != self._seen_offsets() or is_late:
+            self.load(busy)  # a clock was set, a worker came, or many came and went: begin anew
+            has_moved = True
+        if is_late:
             self.departures.doubt(now_ms)
+        if self._has_seen_all:
+            changed, self._has_seen_all = (), False
         self._looked_ms, self._busy = now_ms, busy
         others = self._look_shortly(changed, now_ms)
         strangers = [key for key in others if not self._is_known(key)]
         found = self._gathered(others)
+        # As in a load: who may be kept by another part comes after it.
+        others.sort(key=found.rank, reverse=True)
+        self._outlived_by.clear()
+        ended = self._joining.ended(now_ms), inf
         for key in chain.from_iterable(slices(others)):
-            self._look_at(key, found, now_ms)
+            if found.rank(key) <= ended and self._is_known(key):
+                self._foresight.note_end(key, now_ms)
+            else:
+                self._look_at(key, found, now_ms)
         self._note_passing(strangers, found, now_ms)
-        self._look_ahead(now_ms)
-        due = list(filter(self._is_known, self._due.due(now_ms // 1000)))
+        self._foresight.look_ahead(now_ms, self.sessions.values, self._parts)
+        due = self._foresight.due(now_ms, self._is_known)
         has_moved |= bool(due)
         found = self._gathered(due)
+        due.sort(key=found.rank)  # in the order in which they ended, whenever that is seen
         for key in chain.from_iterable(slices(due)):
             self._look_at(key, found, now_ms)
-            still = self._own(key)
-            if still is not None:
-                self._foresee(key, still, now_ms // 1000 + 1)
+            if self._is_known(key):
+                self._foresight.note(key, self._shown_value(key), now_ms // 1000 + 1)
         has_moved |= self.sessions.settle(now_ms)
         has_moved |= self.users.settle(now_ms)
         return has_moved
@@ -205,6 +219,13 @@ class Index:
         own = self._parts.get(key)
         return self.sessions.values.get(key) if own is None else own
 
+    def _own_value(self, key: int) -> int:
+        return self._own(key) or 0
+
+    def _shown_value(self, key: int) -> int:
+        """Return when and where the session was last seen that a known one is a part of."""
+        return self.sessions.values.get(self.shown(key), 0)
+
     def _visitor(self, key: int) -> int:
         return self._visitor_of.get(key, key)
 
@@ -226,7 +247,7 @@ class Index:
             seen.gather(table, changed)
         sessions, users = seen.sessions, seen.users
         known, tied = self.sessions.values, self._tied
-        ended = (now_ms - self._timeout_ms << 16) + 0xFFFF
+        ended = self._joining.ended(now_ms)
         others = seen.others
         others.update(compress(sessions, map(ended.__ge__, sessions.values())))
         others.update(
@@ -248,10 +269,11 @@ class Index:
                 visitor = self._visitor(key)
                 self._end(key, now_ms)
                 self._arrange(visitor)
+            elif key in found.users:
+                self._outlived_by.setdefault(found.visitors.get(key, key), found.rank(key))
             return
         if not is_known:
             self._begin(key, found)
-            self._end_outlived(key, now_ms)
         self._parts[key] = found.values[key]
         visitor, users = self._visitor(key), self._of_visitor
         guest = self._anonymous_key(visitor)
@@ -274,7 +296,7 @@ class Index:
 
     def _begin(self, key: int, found: Gathering) -> None:
         visitor, user_id = found.visitors.get(key, key), found.users.get(key)
-        self._foresee(key, found.values[key])
+        self._foresight.note(key, found.values[key])
         self.departures.undo_ends((key,))
         if visitor != key:
             self._visitor_of[key] = visitor
@@ -282,14 +304,6 @@ class Index:
             self._user_of[key] = user_id
             self._of_visitor.add(visitor, key)
             self._of_user.add(user_id, key)
-
-    def _end_outlived(self, key: int, now_ms: int) -> None:
-        """End a visitor's users of before, whom the guest alone kept: they are not the only one."""
-        visitor, timed_out_ms = self._visitor(key), now_ms - self._timeout_ms
-        if key in self._user_of and visitor not in self._busy:
-            for other in self._of_visitor.of(visitor):
-                if other != key and (self._own(other) or 0) >> 16 <= timed_out_ms:
-                    self._end(other, now_ms)
 
     def _end(self, key: int, now_ms: int) -> None:
         last = self.sessions.values.get(key)
@@ -317,13 +331,17 @@ class Index:
         value = found.values.get(key)
         if value is None or key in found.missed:
             return False
-        timed_out_ms = now_ms - self._timeout_ms
+        timed_out_ms, last_ms = self._joining.timed_out_ms(now_ms), value >> 16
+        if last_ms > timed_out_ms:
+            return True
         visitor = found.visitors.get(key, key)
-        return (
-            value >> 16 > timed_out_ms
-            or visitor in self._busy
-            or self._last_of_other_part(key, visitor, key in found.users, value) > timed_out_ms
-        )
+        last_ms = max(last_ms, self._last_of_other_part(key, visitor, key in found.users, value))
+        return last_ms > timed_out_ms or self._waits(visitor, last_ms)
+
+    def _waits(self, visitor: int, last_ms: int) -> bool:
+        """Tell whether a visitor has had a request in flight since before a session timed out."""
+        since_ms = self._busy.get(visitor)
+        return since_ms is not None and last_ms > self._joining.timed_out_ms(since_ms)
 
     def _last_of_other_part(self, key: int, visitor: int, is_user: bool, value: int) -> int:
         """Return when the guest or user that is one session with this was last seen, else 0."""
@@ -335,31 +353,15 @@ class Index:
         other = self._own(guest if is_user else user)
         if other is None:
             return 0
+        if not is_user and (value, key) < self._outlived_by.get(visitor, (0, 0)):
+            return 0  # there was another user as the guest timed out
         user_last, guest_last = (value, other) if is_user else (other, value)
         return other >> 16 if self._is_joined(user, user_last, guest, guest_last) else 0
 
     def _is_joined(self, user: int, user_last: int, guest: int, guest_last: int) -> bool:
-        """Tell whether a visitor's only user and the guest, last seen then, are one session.
-
-        They are where the guest was active within the active window before the user's session
-        began, or since; not where the guest came only after its end, of which a row is kept for a
-        while. What the user's rows do not tell any more is as it was.
-        """
-        begun_ms, came_ms = self._begun_ms(user), self._begun_ms(guest)
-        if begun_ms is None:
-            return user in self.joined
-        if came_ms is not None and came_ms > (user_last >> 16) + self._timeout_ms:
-            return False
-        return guest_last >> 16 >= begun_ms - self._active_ms
-
-    def _begun_ms(self, key: int) -> int | None:
-        """Return when a session began by its rows, None where there are none."""
-        found = [
-            begun_ms_of(row) + table.offset_ms
-            for table in self._tables
-            if (row := table.rows.get(key)) is not None
-        ]
-        return min(found, default=None)
+        """Tell whether a visitor's only user and the guest, last seen then, are one session."""
+        shown = self.sessions.values.get(user) if user in self.joined else None
+        return self._joining.is_one(user, user_last, guest, guest_last, shown, self._now_ms())
 
     def _arrange(self, visitor: int) -> None:
         """Show the sessions of a visitor who is, or was, a user: joined, or each by itself."""
@@ -368,7 +370,7 @@ class Index:
         if guest is not None:
             self._tied.update(users, (guest_key,))
         if guest is not None and len(users) == 1:
-            last = self._own(users[0]) or 0
+            last = self._own_value(users[0])
             if self._is_joined(users[0], last, guest_key, guest):
                 self._join(users[0], guest_key, guest)
                 return
@@ -380,7 +382,7 @@ class Index:
             self._show_alone(guest_key)
 
     def _join(self, key: int, guest_key: int, guest: int) -> None:
-        own = self._own(key) or 0
+        own = self._own_value(key)
         if key not in self.joined:
             self.disturbed.add(key)
         self.joined[key] = guest_key
@@ -391,9 +393,12 @@ class Index:
     def _show_alone(self, key: int) -> None:
         if self.joined.pop(key, None) is not None:
             self.disturbed.add(key)
-        value = self._own(key) or 0
+        value = self._own_value(key)
         self._parts.pop(key, None)
         self._show(key, value)
+        now_ms = self._now_ms()
+        if value <= self._joining.ended(now_ms):  # the other part alone kept it
+            self._foresight.note_end(key, now_ms)
 
     def _show(self, key: int, value: int) -> None:
         """List a session as it was last seen, and its user."""
@@ -413,27 +418,6 @@ class Index:
         shown = [values[key] for key in self._of_user.of(user_id) if key in values]
         if shown:  # else the only one is about to be
             self.users.put(user_id, max(shown) >> 16, max(shown) & 0xFFFF)
-
-    def _look_ahead(self, now_ms: int) -> None:
-        """Find out, once a minute, who may end in the next one.
-
-        That is one look at all of them by a loop in C. To note of each when it ends, as they come,
-        would be more than all else that is noted.
-        """
-        if now_ms < self._foreseen_ms:
-            return
-        self._foreseen_ms = now_ms + min(_AHEAD_MS, self._timeout_ms)
-        latest = (self._foreseen_ms - self._timeout_ms << 16) + 0xFFFF
-        for table in (self.sessions.values, self._parts):
-            for keys, values in pairs(table, table.values(), _NUMBERS):
-                for key in compress(keys, map(latest.__ge__, values)):
-                    self._foresee(key, table[key])
-
-    def _foresee(self, key: int, value: int, least_s: int = 0) -> None:
-        """Note when a session that was last seen then may end, if that is before the next look."""
-        end_ms = (value >> 16) + self._timeout_ms
-        if end_ms <= self._foreseen_ms:
-            self._due.add(key, max(end_ms // 1000 + 1, least_s))
 
     def _seen_offsets(self) -> list[tuple[str, int]]:
         return [(source.worker_id, source.offset_ms) for source in self._sources]

@@ -66,6 +66,15 @@ def in_flight_at(worker_id: str, beat: Json, offset_ms: int) -> Iterator[There]:
         yield There(request, started_ms + offset_ms, worker_id, str(beat.get("host", "")))
 
 
+def busy_since(in_flight: Iterable[There]) -> dict[int, int]:
+    """Return which visitors have requests in flight, and since when (ms since the epoch)."""
+    since_ms: dict[int, int] = {}
+    for there in in_flight:
+        visitor, started_ms = there.request.visitor, there.started_ms
+        since_ms[visitor] = min(started_ms, since_ms.get(visitor, started_ms))
+    return since_ms
+
+
 class Peers:
     """The other workers of one picture. This one knows of none."""
 

@@ -20,7 +20,7 @@ from .endings import Ending
 from .filters import Filter
 from .index import Index
 from .listing import active, rendered
-from .peers import Changes, Peers, There
+from .peers import Changes, Peers, There, busy_since
 from .records import FeedItem, Notice
 from .rendering import Common, Renderer
 from .resumption import Place
@@ -311,7 +311,7 @@ class Picture:
         flying = [(one, one.started_ms + offset_ms) for one in self._around.in_flight()]
         self._in_flight = [There(*one, me.worker_id, me.host) for one in flying]
         self._in_flight += self._peers.in_flight()
-        busy = {there.request.visitor for there in self._in_flight}
+        busy = busy_since(self._in_flight)
         if own.forgotten or theirs.is_new_picture or not self._index.is_loaded:
             common.begun += 1
             self._index.load(busy)

@@ -20,7 +20,7 @@ LAYERS = (
     "tracker stores",
     "source delta health frames feed reports",
     "peers surroundings outbox replica beats estate worker",
-    "sights gathering living index shapes replicas flusher signouts viewers",
+    "sights foresight gathering joining living index shapes replicas flusher signouts viewers",
     "numbers endings reasons sharing search resumption rendering selection fanout",
     "picture ingest identity access",
     "recorders cards metrics",

@@ -34,3 +34,33 @@ def test_who_may_have_timed_out_unseen_is_in_no_view(pause_s: int) -> None:
         assert update is None  # a snapshot it is, then
     else:
         assert update is not None
+
+
+def test_a_guest_who_was_shown_alone_for_a_while_is_in_no_view() -> None:
+    time = Time()
+    post, settings = Post(time), Bench(session_timeout=20, active_window=20).settings
+    here, there = (Mate(name, post, settings, time) for name in ("aaaa", "bbbb"))
+    here.flush()
+    there.flush()
+    here.visit(1, None)
+    here.visit(1, "ana")
+    here.flush()
+    for mate in (here, there):
+        (joined,) = mate.picture.snapshot()["sessions"]
+        assert joined["requests"] == 2
+    time.pass_(5)
+    there.picture.snapshot()
+    time.pass_(10)  # somebody looks here alone from now on
+    here.visit(1, None)
+    here.visit(1, "bob")
+    here.flush()
+    held = here.picture.snapshot()
+    assert len(held["sessions"]) == 3
+    place = Place(here.picture.epoch, here.picture.cursor, int(held["as_of"] * 1000), "aaaa", False)
+    time.pass_(6)  # ana has gone, and the guest is bob
+    base = there.picture.snapshot()
+    (joined,) = base["sessions"]
+    update = there.picture.resumed(place, base, there.picture.cursor)
+    assert update is not None
+    lacks = {one["id"] for one in held["sessions"]} - {joined["id"]}
+    assert lacks <= set(update["removed"]["sessions"])

@@ -118,11 +118,45 @@ SIGNS_IN_AFTER_ANOTHER_ENDED = [
     ("visit", 1, 2, "bob"),
     ("read", 0, 1, None),
 ]
+ALL_ARE_THERE = [("flush", number, 1, None) for number in range(3)]
+COMES_BACK_AS_A_GUEST = [
+    *ALL_ARE_THERE,
+    ("visit", 0, 1, "ana"),
+    ("visit", 1, 1, None),
+    ("flush", 1, 1, None),
+    ("read", 0, 1, None),
+    ("pass", 0, 3, None),
+    ("read", 0, 1, None),
+    ("visit", 1, 1, None),
+]
+COMES_BACK_AS_A_USER = [
+    *ALL_ARE_THERE,
+    ("visit", 1, 1, None),
+    ("visit", 0, 1, "ana"),
+    ("flush", 1, 1, None),
+    ("read", 0, 1, None),
+    ("pass", 0, 3, None),
+    ("read", 0, 1, None),
+    ("visit", 0, 1, "ana"),
+]
+ANOTHER_USER_PARTS_THE_GUEST = [
+    *ALL_ARE_THERE,
+    ("visit", 1, 2, None),
+    ("visit", 2, 2, "ana"),
+    ("pass", 0, 1, None),
+    ("visit", 0, 2, "bob"),
+    *ALL_ARE_THERE,
+    ("read", 0, 1, None),
+    ("pass", 0, 2, None),
+]
 
 
 @settings(max_examples=100)
 @given(STEPS, st.sampled_from([(20, 1800), (300, 1800), (10, 20), (20, 20)]))
 @example(SIGNS_IN_AFTER_ANOTHER_ENDED, (10, 20))
+@example(COMES_BACK_AS_A_GUEST, (20, 20))
+@example(COMES_BACK_AS_A_USER, (20, 20))
+@example(ANOTHER_USER_PARTS_THE_GUEST, (20, 20))
 def test_who_has_kept_up_shows_what_one_does_who_comes_now(
     steps: list[tuple[str, int, int, str | None]], lasts_s: tuple[int, int]
 ) -> None:
@@ -150,6 +184,23 @@ def test_a_guest_who_comes_after_the_end_is_a_guest_to_all() -> None:
     team.flush()
     for mate in [*team.mates, team.mate("late")]:
         assert [(one["user"], one["requests"]) for one in shown(mate)["sessions"]] == [(None, 1)]
+
+
+def test_a_request_in_flight_keeps_what_it_began_in_and_revives_nothing() -> None:
+    team = Team(count=2, session_timeout=20, active_window=20)
+    first, second = team.mates
+    team.flush()
+    team.visit(0, 1, "ana")
+    team.visit(0, 2, "bob")
+    team.flush()
+    assert len(shown(second)["sessions"]) == 2
+    team.time.pass_(10)
+    first.begin(1)
+    team.time.pass_(15)
+    first.begin(2)  # in whose session nothing was in flight as it ended
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        assert [one["id"] for one in shown(mate)["users"]] == ["ana"]
 
 
 @settings(max_examples=100)

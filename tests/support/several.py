@@ -11,6 +11,7 @@ from flask_realtime_monitor.flusher import Flusher
 from flask_realtime_monitor.guard import Guard
 from flask_realtime_monitor.living import visitors_in
 from flask_realtime_monitor.picture import Picture
+from flask_realtime_monitor.records import InFlight
 from flask_realtime_monitor.replicas import Replicas
 from flask_realtime_monitor.stores import (
     TAIL,
@@ -201,6 +202,7 @@ class Mate:
         self.tracker.visitors.fetch(clock.now_at())
         self.tracker.visitors.turn(clock.now_at())
         self.born = 1
+        self.flying: list[InFlight] = []
         self.replicas = Replicas(settings, clock, self.store, name, name)
         self.flusher = Flusher(
             settings,
@@ -213,7 +215,7 @@ class Mate:
             lambda: None,
         )
         around = Surroundings(
-            in_flight=list,
+            in_flight=lambda: self.flying,
             viewers=lambda: 0,
             worker=self._item,
             health=dict,
@@ -244,7 +246,7 @@ class Mate:
             "at": clock.now_ms(),
             "o": clock.offset_ms,
             "item": self._item(),
-            "in_flight": [],
+            "in_flight": [one[:6] for one in self.flying],
         }
 
     def _take_note(self, note: Json) -> None:
@@ -257,6 +259,12 @@ class Mate:
     def visit(self, visitor: int = 1, user: str | None = None, **fields: Any) -> None:
         """Fold one request."""
         self.tracker.fold([record_at(self.time, visitor, user, **fields)])
+
+    def begin(self, visitor: int) -> None:
+        """Begin a request that does not end."""
+        at_ms = self.tracker.clock.now_ms()
+        id = f"{self.name}-{len(self.flying)}"
+        self.flying.append(InFlight(id, visitor, "GET", "wait", "/wait", at_ms, True))
 
     def end(self, session_id: str) -> None:
         """End a session, as at an admin's word."""

@@ -1,0 +1,117 @@
+"""When a visitor's guest and user are one session, as all workers' rows tell.
+
+What is decided here goes by the rows alone, so that whoever has looked all the while and whoever
+comes now decide the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .gathering import Table
+from .rows import OTHER_KIND, acts_of, begun_ms_of, head_of
+
+
+class Joining:
+    """Tells what has ended, and which two are one.
+
+    Args:
+        tables: whose rows are looked at.
+        active_ms: how long before a user's session its guest part may have been seen last.
+        timeout_ms: how long after its last request a session ends.
+    """
+
+    def __init__(self, tables: Sequence[Table], active_ms: int, timeout_ms: int) -> None:
+        self._tables = tables
+        self._active_ms = active_ms
+        self._timeout_ms = timeout_ms
+
+    def timed_out_ms(self, now_ms: int) -> int:
+        """Return when a session was last seen, at the latest, that has ended by now.
+
+        It ends with the second in which it times out, so that it is over in the same moment for
+        who looks at it once a second and for who has just come.
+        """
+        return now_ms // 1000 * 1000 - self._timeout_ms - 1
+
+    def ended(self, now_ms: int) -> int:
+        """Return the same as a value of ``Recency``: whatever is larger has not ended."""
+        return (self.timed_out_ms(now_ms) << 16) + 0xFFFF
+
+    def is_one(
+        self,
+        user: int,
+        user_last: int,
+        guest: int,
+        guest_last: int,
+        shown: int | None,
+        now_ms: int,
+    ) -> bool:
+        """Tell whether a visitor's only user and the guest are one session.
+
+        They are where the guest was active within the active window before the user's session
+        began, or since; and where, if one has timed out by itself, the other has kept it: so not
+        where the guest came only after its end, of which a row is kept for a while. What the
+        user's rows do not tell any more is as it was.
+
+        Args:
+            user_last: when and where the user was last seen (``Recency``); ``guest_last`` likewise.
+            shown: the same of both together, where they are shown as one; else None.
+            now_ms: the present moment in ms since the epoch.
+        """
+        begun_ms = self._begun_ms(user)
+        if begun_ms is None:
+            return shown is not None
+        if guest_last >> 16 < begun_ms - self._active_ms:
+            return False
+        (first, _), (last, later) = sorted(((user_last, user), (guest_last, guest)))
+        if first > self.ended(now_ms):
+            return True
+        if shown is not None and (last >> 16) - (shown >> 16) < self._timeout_ms:
+            return True
+        return not self.has_pause(later, first >> 16)
+
+    def has_pause(self, key: int, since_ms: int) -> bool:
+        """Tell whether a session's requests, from a moment on, left a pause in which it ended.
+
+        A request lasts from its beginning to its end. What was between the beginning of a row and
+        the oldest request it still holds is not known, and counts as none.
+
+        Args:
+            since_ms: the moment, in ms since the epoch; what ended before it does not count.
+        """
+        spans = [
+            span
+            for table in self._tables
+            if (row := table.rows.get(key)) is not None
+            for span in _spans(row, table.offset_ms)
+            if span[1] > since_ms
+        ]
+        for begin_ms, end_ms in sorted(spans):
+            if since_ms <= self.timed_out_ms(begin_ms):
+                return True
+            since_ms = max(since_ms, end_ms)
+        return False
+
+    def _begun_ms(self, key: int) -> int | None:
+        """Return when a session began by its rows, None where there are none."""
+        found = [
+            begun_ms_of(row) + table.offset_ms
+            for table in self._tables
+            if (row := table.rows.get(key)) is not None
+        ]
+        return min(found, default=None)
+
+
+def _spans(row: bytes, offset_ms: int) -> list[tuple[int, int]]:
+    """Return from when to when a row's requests lasted, in ms since the epoch."""
+    head = head_of(row)
+    found = []
+    for at_ms, _, _, code, duration_ms, _ in acts_of(row, head):
+        if not code & OTHER_KIND:
+            end_ms = at_ms + offset_ms
+            found.append((end_ms - int(duration_ms or 0), end_ms))
+    if len(found) < head.requests:
+        begun_ms = head.base_ms + offset_ms
+        found.append((begun_ms, found[-1][0] if found else head.last_ms + offset_ms))
+    return found
