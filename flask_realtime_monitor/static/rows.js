@@ -73,6 +73,7 @@ export function drawRow(element, row, page, waiting) {
   place.title = place.textContent;
   agent.dataset.value = session.agent.browser ?? "";
   write(agent, device(session.agent));
+  agent.title = agent.textContent;
   host.dataset.value = session.host;
   write(host.firstElementChild, visible(session.host));
   write(requests, number(session.requests));

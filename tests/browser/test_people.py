@@ -46,6 +46,17 @@ def test_search_finds_people_and_says_how_many_of_all(site: Site, watch: Watch) 
     expect(rows(page, "Other Otto")).to_be_visible()
 
 
+def test_what_is_cut_off_in_a_row_is_told_when_pointed_at(site: Site, watch: Watch) -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
+    site.visit("/page/told", X_User="u-told", X_Name="Tolda Told", User_Agent=agent)
+    page = watch(site)
+    is_live(page)
+    row = rows(page, "Tolda Told")
+    expect(row.locator("th")).to_have_attribute("title", "Tolda Told u-told")
+    expect(row.locator(".place")).to_have_attribute("title", "/page/told")
+    expect(row.locator(".wide")).to_have_attribute("title", re.compile("Firefox"))
+
+
 def test_further_sessions_of_a_person_unfold_below(site: Site, watch: Watch) -> None:
     for agent in ("one", "another", "third"):
         site.visit("/page/a", X_User="u-fold", X_Name="Fay Fold", User_Agent=agent)
