@@ -102,11 +102,11 @@ export class Strip {
     let timer = 0;
     search.addEventListener("input", () => {
       clearTimeout(timer);
-      timer = setTimeout(() => view.set({ q: search.value }, true), TYPING_MS);
+      timer = setTimeout(() => view.set({ q: search.value.trim() }, true), TYPING_MS);
     });
     search.addEventListener("change", () => {
       clearTimeout(timer);
-      view.set({ q: search.value }, true);
+      view.set({ q: search.value.trim() }, true);
     });
   }
 

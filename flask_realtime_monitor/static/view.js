@@ -104,7 +104,8 @@ export class View {
 function parsed(hash) {
   const values = new Map();
   for (const [name, value] of new URLSearchParams(hash.slice(1))) {
-    if (KNOWN.has(name) && value) values.set(name, value.slice(0, LONGEST));
+    const kept = (name === "q" ? value.trim() : value).slice(0, LONGEST);
+    if (KNOWN.has(name) && kept) values.set(name, kept);
   }
   return values;
 }

@@ -34,6 +34,18 @@ def test_a_search_is_in_the_url_and_a_link_shows_the_same(site: Site, watch: Wat
     expect(again.locator(".people tr", has_text="Lina Link")).to_have_count(1)
 
 
+def test_spaces_alone_are_no_search(site: Site, watch: Watch) -> None:
+    page = watch(site, "#q=%20")
+    is_live(page)
+    expect(chips(page)).to_have_count(0)
+    page.locator("#search").fill("  two words ")
+    expect(page).to_have_url(re.compile(r"#q=two\+words$"))
+    expect(page.locator("#search")).to_have_value("  two words ")  # while it is typed
+    page.locator("#search").fill("   ")
+    expect(chips(page)).to_have_count(0)
+    expect(page).to_have_url(re.compile("/monitor/$"))
+
+
 def test_a_chip_takes_its_filter_away_and_escape_all(site: Site, watch: Watch) -> None:
     page = watch(site, "#q=x&state=active&endpoint=page")
     is_live(page)
