@@ -159,18 +159,18 @@ def busy_in(others: Iterable[tuple[str, Json, Beat]]) -> set[int]:
 
 def overdue(
     gone_s: dict[str, float], absent: Collection[str], now_s: float, keep_s: float
-) -> list[str]:
-    """Return who has been absent for so long that none of their sessions and minutes is shown.
+) -> dict[str, bool]:
+    """Return who has been absent for longer, and whether none of their minutes is shown either.
 
     Args:
         gone_s: since when each is; brought up to date.
         absent: who is, now.
         keep_s: how long their sessions are kept.
     """
-    keep_s = max(keep_s, _HISTORY_S)
     for worker in gone_s.keys() - absent:
         del gone_s[worker]
-    return [one for one in absent if now_s - gone_s.setdefault(one, now_s) > keep_s]
+    since_s = {worker: now_s - gone_s.setdefault(worker, now_s) for worker in absent}
+    return {worker: for_s > _HISTORY_S for worker, for_s in since_s.items() if for_s > keep_s}
 
 
 def totals_in(data: bytes | None) -> Json:

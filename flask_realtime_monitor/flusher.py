@@ -20,6 +20,7 @@ from . import beats, estate
 from .config import Settings
 from .frames import FrameError, decode
 from .guard import Guard
+from .legacy import Executor
 from .living import LivingElsewhere
 from .outbox import BUCKETS, COUNTERS, Outbox
 from .stores import Beat, Flush, Store, StoreError
@@ -77,6 +78,9 @@ class Flusher:
         #: The other workers, each with its last beat, decoded and as it is.
         self._others: list[tuple[str, Json, Beat]] = []
         self.outbox = Outbox(tracker, {"host": beat()["host"], "boot": beats.machine()})
+        self._executor = Executor(
+            tracker, store, self._timeout_ms, self._active_ms, int(GRACE_S * 1000)
+        )
         self._lock = threading.Lock()  # held across I/O: only writers wait for it
         self._told: deque[Json] = deque()  # notes of others that are not yet taken
         # A round of all buckets takes about a minute, however often one flushes.
@@ -207,6 +211,7 @@ class Flusher:
             self._retire_the_gone()
         for bucket in buckets:
             self._sweep(bucket)
+        self._executor.go_on()
         return is_more
 
     def _encoded_beat(self) -> bytes:
@@ -273,6 +278,7 @@ class Flusher:
         for worker, told, beat in self._others:
             if beats.is_gone(told, roster.now - beat.at):
                 self._store.retire(worker, fold)
+        self._executor.look(roster)
 
     def _failed(self, error: StoreError) -> None:
         self.trouble = str(error)

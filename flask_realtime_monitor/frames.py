@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from .listing import Turns
 
 VERSION = 1
 _MAGIC = b"RM"
@@ -89,6 +92,18 @@ def count_rows(data: bytes) -> int:
         return len(decode(data).rows)
     except FrameError:
         return 0
+
+
+def newest(told: Sequence[tuple[str, bytes]], most_rows: int) -> list[bool]:
+    """Tell of frames (worker, data), oldest first, which have the newest rows of each worker."""
+    later: Counter[str] = Counter()
+    found, turns = [], Turns()
+    for worker, data in reversed(told):
+        found.append(later[worker] < most_rows)
+        if found[-1]:
+            later[worker] += count_rows(data)
+            turns()
+    return found[::-1]
 
 
 def parts_of(tail: bytes) -> Iterator[bytes]:

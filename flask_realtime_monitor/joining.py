@@ -9,7 +9,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .gathering import Table
-from .rows import OTHER_KIND, acts_of, begun_ms_of, head_of
+from .rows import OTHER_KIND, acts_of, begun_ms_of, head_of, last_ms_of
+
+
+def timed_out_ms(now_ms: int, timeout_ms: int) -> int:
+    """Return when a session was last seen, at the latest, that has ended by now.
+
+    It ends with the second in which it times out, so that it is over in the same moment for who
+    looks at it once a second and for who has just come.
+    """
+    return now_ms // 1000 * 1000 - timeout_ms - 1
+
+
+def latest(spans: Sequence[tuple[int, int, int]], timeout_ms: int) -> list[int]:
+    """Return the numbers of the spans (last, begun, number) that make the latest session.
+
+    What ended before the next began is another one's.
+    """
+    found: list[int] = []
+    begun_ms = 0
+    for last_ms, span_ms, number in sorted(spans, reverse=True):
+        if found and last_ms <= timed_out_ms(begun_ms, timeout_ms):
+            break
+        begun_ms = min(begun_ms, span_ms) if found else span_ms
+        found.append(number)
+    return found
 
 
 class Joining:
@@ -27,12 +51,8 @@ class Joining:
         self._timeout_ms = timeout_ms
 
     def timed_out_ms(self, now_ms: int) -> int:
-        """Return when a session was last seen, at the latest, that has ended by now.
-
-        It ends with the second in which it times out, so that it is over in the same moment for
-        who looks at it once a second and for who has just come.
-        """
-        return now_ms // 1000 * 1000 - self._timeout_ms - 1
+        """Return when a session was last seen, at the latest, that has ended by now."""
+        return timed_out_ms(now_ms, self._timeout_ms)
 
     def ended(self, now_ms: int) -> int:
         """Return the same as a value of ``Recency``: whatever is larger has not ended."""
@@ -96,11 +116,17 @@ class Joining:
     def _begun_ms(self, key: int) -> int | None:
         """Return when a session began by its rows, None where there are none."""
         found = [
-            begun_ms_of(row) + table.offset_ms
+            (row, table.offset_ms)
             for table in self._tables
             if (row := table.rows.get(key)) is not None
         ]
-        return min(found, default=None)
+        if len(found) > 1:
+            spans = [
+                (last_ms_of(row) + offset_ms, begun_ms_of(row) + offset_ms, number)
+                for number, (row, offset_ms) in enumerate(found)
+            ]
+            found = [found[number] for number in latest(spans, self._timeout_ms)]
+        return min((begun_ms_of(row) + offset_ms for row, offset_ms in found), default=None)
 
 
 def _spans(row: bytes, offset_ms: int) -> list[tuple[int, int]]:

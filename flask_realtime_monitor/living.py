@@ -42,9 +42,9 @@ class LivingElsewhere:
         self._timeout_ms = timeout_ms
         self._active_ms = active_ms
         self._busy = busy
-        self._keys: set[int] = set()
-        #: By visitor: whether it is a user's, when it began, when it was seen last.
-        self._parts: dict[int, list[tuple[bool, int, int]]] = {}
+        self._begun_ms: dict[int, int] = {}
+        #: By visitor: the key, whether it is a user's, when it was seen last.
+        self._parts: dict[int, list[tuple[int, bool, int]]] = {}
 
     def add(self, frame: Frame, offset_ms: int) -> None:
         """Take in a worker's snapshot of the bucket.
@@ -63,21 +63,34 @@ class LivingElsewhere:
             head = rows.head_of(row)
             last_ms = head.last_ms + offset_ms
             if last_ms > since_ms:
-                self._keys.add(key)
-                part = head.user > 0, head.base_ms + offset_ms, last_ms
-                self._parts.setdefault(head.visitor, []).append(part)
+                self._begun_ms.setdefault(key, head.base_ms + offset_ms)
+                self.note_begun(key, head.base_ms + offset_ms)
+                self._parts.setdefault(head.visitor, []).append((key, head.user > 0, last_ms))
+
+    def note_begun(self, key: int, begun_ms: int) -> None:
+        """Note when a session began, if it lives on there (ms since the epoch)."""
+        if key in self._begun_ms:
+            self._begun_ms[key] = min(begun_ms, self._begun_ms[key])
+
+    def begun_ms(self, key: int) -> int | None:
+        """Return when a session that lives on there began, None where it does not."""
+        return self._begun_ms.get(key)
 
     def has(self, key: int, row: bytes, offset_ms: int) -> bool:
         """Tell whether a session of this worker's, or what is joined with it, lives on there."""
         head = rows.head_of(row)
-        if key in self._keys or head.visitor in self._busy:
-            return True
+        return head.visitor in self._busy or self.heir_of(key, head, offset_ms) is not None
+
+    def heir_of(self, key: int, head: rows.Head, offset_ms: int) -> int | None:
+        """Return the session there that is one with a session of this worker's, None for none."""
+        if key in self._begun_ms:
+            return key
         begun_ms, last_ms = head.base_ms + offset_ms, head.last_ms + offset_ms
-        for is_user, their_begun_ms, their_last_ms in self._parts.get(head.visitor, ()):
+        for other, is_user, their_last_ms in self._parts.get(head.visitor, ()):
             if is_user != (head.user > 0):
                 user_ms, guest_ms = (
-                    (their_begun_ms, last_ms) if is_user else (begun_ms, their_last_ms)
+                    (self._begun_ms[other], last_ms) if is_user else (begun_ms, their_last_ms)
                 )
                 if guest_ms >= user_ms - self._active_ms:
-                    return True
-        return False
+                    return other
+        return None

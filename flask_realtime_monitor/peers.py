@@ -75,6 +75,19 @@ def busy_since(in_flight: Iterable[There]) -> dict[int, int]:
     return since_ms
 
 
+class Counts(NamedTuple):
+    """What a session had somewhere: requests, errors, when it began (ms since the epoch)."""
+
+    requests: int
+    errors: int
+    begun_ms: int
+
+    def plus(self, requests: int, errors: int, begun_ms: int) -> Counts:
+        """Return these and those together."""
+        begun_ms = min(self.begun_ms, begun_ms)
+        return Counts(self.requests + requests, self.errors + errors, begun_ms)
+
+
 class Peers:
     """The other workers of one picture. This one knows of none."""
 
@@ -92,6 +105,14 @@ class Peers:
 
     def changed_since(self, cursor: int) -> Since | None:
         """Return what has changed since a cursor, None where that cannot be told."""
+        return None
+
+    def legacy_of(self, key: int, first_ms: int) -> Counts | None:
+        """Return what a session had at workers that are gone for long, None for nothing.
+
+        Args:
+            first_ms: when it began, by the rows there are.
+        """
         return None
 
     def rest(self) -> None:

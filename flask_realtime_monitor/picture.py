@@ -94,7 +94,7 @@ class Picture:
             int(settings.session_timeout * 1000),
         )
         self._counted = numbers.Counted()
-        render = partial(Renderer, self._sources, self._index, settings.history_size)
+        render = partial(Renderer, self._sources, self._index, self._find_peers, settings)
         self._render = render(REVEALED)
         #: The snapshot's lists, for as long as nothing has changed; nobody changes them.
         self._firsts: dict[tuple[str, int], list[Json]] = {}

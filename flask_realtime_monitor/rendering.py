@@ -12,8 +12,11 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from . import shapes
+from .config import Settings
 from .index import Index
+from .joining import latest
 from .listing import rendered
+from .peers import Peers
 from .recency import Recency
 from .records import FeedItem
 from .shapes import Part
@@ -44,16 +47,24 @@ class Renderer:
     Args:
         sources: whose rows; may grow and shrink between readings.
         index: which sessions there are, and which are one.
-        history_size: how many activities are kept rendered.
+        peers: returns what is known of the other workers.
+        settings: how many activities are kept rendered, how long a session lasts.
         sight: how much is shown.
     """
 
     def __init__(
-        self, sources: Sequence[Source], index: Index, history_size: int, sight: Sight
+        self,
+        sources: Sequence[Source],
+        index: Index,
+        peers: Callable[[], Peers],
+        settings: Settings,
+        sight: Sight,
     ) -> None:
         self._sources = sources
         self._index = index
-        self._history_size = history_size
+        self._history_size = settings.history_size
+        self._timeout_ms = int(settings.session_timeout * 1000)
+        self._peers = peers
         self.sight = sight
         self._offsets: list[int] = []
         self._named: list[int] = []
@@ -122,7 +133,15 @@ class Renderer:
 
     def parts(self, key: int) -> list[Part]:
         """Return what every worker knows of a session, its guest part's rows too."""
-        return shapes.parts(self._sources, key, self._index.joined.get(key))
+        found = shapes.rows_of(self._sources, key, self._index.joined.get(key))
+        return self._latest([*map(Part.of, found)])
+
+    def _latest(self, parts: list[Part]) -> list[Part]:
+        """Return those of the present session: a gone worker's rows may be of one before."""
+        if len(parts) < 2:
+            return parts
+        spans = [(part.last_ms, part.first_ms, number) for number, part in enumerate(parts)]
+        return [parts[number] for number in sorted(latest(spans, self._timeout_ms))]
 
     def session(self, key: int) -> Json | None:
         """Return a session, None where there is no row of it any more."""
@@ -151,10 +170,13 @@ class Renderer:
             return None
         if len(self._sessions) > _MOST_CACHED:
             self._sessions.clear()
-        parts = [*map(Part.of, found)]
+        parts = self._latest([*map(Part.of, found)])
         named = [(part.source, part.head.user - 1) for part in parts if part.head.user]
         people = [(source, number, source.user(number)) for source, number in named]
         item = shapes.session(key, parts, shapes.whose(parts), is_active, self.sight)
+        for one in (key,) if guest is None else (key, guest):
+            first_ms = int(item["first_seen_at"] * 1000)
+            shapes.inherit(item, self._peers().legacy_of(one, first_ms))
         self._sessions[key] = _new(_Rendered, (found, is_active, people, item))
         return item
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any, TypeVar
@@ -12,21 +10,22 @@ from typing import Any, TypeVar
 from . import beats, estate
 from .clock import Clock
 from .config import Settings
-from .frames import Frame, FrameError, count_rows, decode, parts_of
+from .frames import Frame, FrameError, decode, newest, parts_of
+from .legacy import NOBODY, Legacies
 from .listing import Turns
-from .peers import Changes, Coverage, Peers, Since, There, in_flight_at
+from .peers import Changes, Counts, Coverage, Peers, Since, There, in_flight_at
+from .refusals import Refusals
 from .replica import Replica
 from .source import Source
 from .stores import TAIL, Beat, Entry, Gap, Load, Roster, Store, StoreError
 from .traffic import Summary, are_same
-
-logger = logging.getLogger("flask_realtime_monitor")
 
 T = TypeVar("T")
 Json = dict[str, Any]
 
 _ROSTER_S = 0.2  # how old what is known of the workers' beats may be
 _MOST_ENTRIES = 1_000
+_LET_GO_S = 60.0  # between two times at which some of the gone are let go
 _OLDEST = Coverage._fields.index("oldest_report_s")
 _NO_CHANGES = Changes((), False)
 
@@ -47,11 +46,14 @@ class Replicas(Peers):
     ) -> None:
         self._settings = settings
         self._clock = clock
+        self._sizes = settings.session_history_size, settings.history_size
         self._store = store
         self._worker_id = worker_id
         self._replicas: dict[str, Replica] = {}
         self._cursor = 0
         self._since_at: float | None = None
+        self._legacies = Legacies()
+        self._let_go_s = 0.0  # when the next may be
         #: The picture's id; None until it has been read.
         self.epoch: str | None = None
         self._roster = Roster({}, None, {}, 0.0, "")
@@ -75,8 +77,7 @@ class Replicas(Peers):
         self._is_new = False
         self._awaited: set[str] = set()  # who is to write anew what the store has lost
         self._awaited_until_s = 0.0
-        #: How many frames made no sense.
-        self.refused = 0
+        self._refusals = Refusals()
         #: Why the store cannot be read, and since when (monotonic); None while it can.
         self.trouble: str | None = None
         self.failed_at_s: float | None = None
@@ -85,6 +86,11 @@ class Replicas(Peers):
     def sources(self) -> Sequence[Source]:  # type: ignore[override]
         """Their rows."""
         return list(self._replicas.values())
+
+    @property
+    def refused(self) -> int:
+        """How many frames made no sense."""
+        return self._refusals.count
 
     @property
     def cursor(self) -> int:
@@ -170,19 +176,21 @@ class Replicas(Peers):
         self._is_new = True  # whatever comes of the rest
         self.epoch, self._cursor = load.epoch, load.cursor
         tails: list[tuple[str, bytes]] = []
+        legacies: list[tuple[int, bytes]] = []
         turns = Turns()
         for worker, bucket, blob in load.snapshots:
             if worker == self._worker_id:
                 continue
-            if bucket == TAIL:
+            if worker == NOBODY:
+                legacies.append((bucket, blob))
+            elif bucket == TAIL:
                 tails.append((worker, blob))
-                continue
-            frame = self._decoded(blob)
-            if frame is not None:
+            elif (frame := self._refusals.decoded(blob)) is not None:
                 replica = self._replica(worker)
-                self._guarded(replica.take_snapshot, bucket, frame)
+                self._refusals.guarded(replica.take_snapshot, bucket, frame)
                 self._set_offset(replica, frame.head, None)
             turns()
+        self._legacies = Legacies.read(legacies, self._refusals)
         for worker, blob in tails:
             for part in parts_of(blob):
                 self._take(worker, part, None)
@@ -194,64 +202,57 @@ class Replicas(Peers):
             self.take_note(beats.decode(note))
         self._is_roster_due = True
         self._read_roster()
+        self._legacies.drop_from(self._replicas, self._beats)
         self._forget()
+
+    def _let_go(self, now_s: float) -> None:
+        """Let go of who is gone for long, but for what their sessions have of it."""
+        absent = self._replicas.keys() - self._beats.keys()
+        overdue = beats.overdue(self._gone_s, absent, now_s, self._store.keep_s)
+        if any(self._replicas[worker].rows for worker in overdue) and now_s >= self._let_go_s:
+            self._let_go_s = now_s + _LET_GO_S
+            self._legacies = Legacies.read(self._store.written_as(NOBODY), self._refusals)
+            self._legacies.drop_from(self._replicas, self._beats)
+            for worker in overdue:
+                self._replicas[worker].rows.clear()
+            self._is_new = True
+        for worker, is_all_over in overdue.items():
+            if is_all_over and not self._replicas[worker].rows:
+                del self._replicas[worker]
+
+    def legacy_of(self, key: int, first_ms: int) -> Counts | None:
+        """Return what a session had at workers that are gone for long, None for nothing."""
+        return self._legacies.of(key, first_ms)
 
     def _take_log(self, entries: Sequence[Entry]) -> None:
         """Take in a whole log; of its activities, only those that stay in the feed are shown."""
-        later: Counter[str] = Counter()  # of each worker, rows; each has an activity or more
-        are_shown, turns = [], Turns()
-        for entry in reversed(entries):
-            # Twice as many as the feed holds: some rows are known from a snapshot already.
-            is_shown = later[entry.worker] < 2 * self._settings.history_size
-            are_shown.append(is_shown)
-            if is_shown:
-                later[entry.worker] += count_rows(entry.data)
-                turns()
+        # Twice as many as the feed holds: some rows are known from a snapshot already.
+        told = [(entry.worker, entry.data) for entry in entries]
+        are_shown, turns = newest(told, 2 * self._settings.history_size), Turns()
         # One after the other: all heads at once would be much for the garbage collector to walk.
-        for entry, is_shown in zip(entries, reversed(are_shown), strict=True):
-            frame = None if entry.worker == self._worker_id else self._decoded(entry.data)
+        for entry, is_shown in zip(entries, are_shown, strict=True):
+            frame = None if entry.worker == self._worker_id else self._refusals.decoded(entry.data)
             if frame is not None:
                 self._take_frame(entry.worker, frame, entry.at, is_shown)
             turns()
 
     def _take(self, worker: str, data: bytes, at: float | None) -> Iterable[int]:
-        frame = self._decoded(data)
+        frame = self._refusals.decoded(data)
         return () if frame is None else self._take_frame(worker, frame, at)
 
     def _take_frame(
         self, worker: str, frame: Frame, at: float | None, is_shown: bool = True
     ) -> Iterable[int]:
         replica = self._replica(worker)
-        changed = self._guarded(replica.take, frame, is_shown) or ()
+        changed = self._refusals.guarded(replica.take, frame, is_shown) or ()
         if worker not in self._beats:
             self._set_offset(replica, frame.head, at)
         return changed
 
-    def _decoded(self, data: bytes) -> Frame | None:
-        try:
-            return decode(data)
-        except FrameError as error:
-            self._refuse(error)
-            return None
-
-    def _guarded(self, take: Any, *args: Any) -> Any:
-        try:
-            return take(*args)
-        except FrameError as error:
-            self._refuse(error)
-            return None
-
-    def _refuse(self, error: FrameError) -> None:
-        self.refused += 1
-        if self.refused == 1:
-            logger.warning("a frame of another worker is passed over: %s", error)
-
     def _replica(self, worker: str) -> Replica:
         replica = self._replicas.get(worker)
         if replica is None:
-            replica = self._replicas[worker] = Replica(
-                worker, self._settings.session_history_size, self._settings.history_size
-            )
+            replica = self._replicas[worker] = Replica(worker, *self._sizes)
         return replica
 
     def _set_offset(self, replica: Replica, written: Json, at: float | None) -> None:
@@ -286,9 +287,7 @@ class Replicas(Peers):
         self.looks += 1
         self._is_roster_due = False
         self._alive_at_s = 0.0
-        absent = self._replicas.keys() - self._beats.keys()
-        for worker in beats.overdue(self._gone_s, absent, now_s, self._store.keep_s):
-            del self._replicas[worker]
+        self._let_go(now_s)
         self._clock.agree(self._roster.now)
         for worker, beat in self._beats.items():
             replica = self._replicas.get(worker)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from . import agents, rows
-from .peers import There
+from .peers import Counts, There
 from .records import FeedItem, Rare
 from .rows import Act, Head
 from .sights import Sight
@@ -54,11 +54,6 @@ def rows_of(
         for one in keys
         if (row := source.rows.get(one)) is not None
     ]
-
-
-def parts(sources: Iterable[Source], key: int, guest_key: int | None) -> list[Part]:
-    """Return what every worker knows of a session, and of its guest part if it has one."""
-    return [Part.of(one) for one in rows_of(sources, key, guest_key)]
 
 
 def whose(parts: Sequence[Part]) -> Person | None:
@@ -108,6 +103,14 @@ def session(
         "worker": source.worker_id,
         "host": source.host,
     }
+
+
+def inherit(item: Json, had: Counts | None) -> None:
+    """Put to a session what it had at workers that are gone for long."""
+    if had is not None:
+        item["requests"] += had.requests
+        item["errors"] += had.errors
+        item["first_seen_at"] = min(item["first_seen_at"], had.begun_ms / 1000)
 
 
 def _last_seen(part: Part) -> tuple[int, str]:

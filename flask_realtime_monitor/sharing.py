@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 from weakref import WeakMethod, ref
 
-from . import beats, endings, signouts
+from . import beats, endings, legacy, signouts
 from .clock import Clock
 from .config import Settings
 from .flusher import GRACE_S, Flusher
@@ -41,7 +41,7 @@ def store_for(settings: Settings, worker_id: str, app_name: str) -> Store:
         worker=worker_id,
         app_name=app_name,
         prefix=settings.store_prefix or "",
-        keep_s=settings.session_timeout + GRACE_S + 120,
+        keep_s=settings.session_timeout + GRACE_S + legacy.KEEP_S,
     )
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flask_realtime_monitor import beats, outbox
+from flask_realtime_monitor import beats, legacy, outbox
 from flask_realtime_monitor.config import Settings
+from flask_realtime_monitor.flusher import GRACE_S
 from flask_realtime_monitor.frames import encode
 from flask_realtime_monitor.outbox import BUCKETS, COUNTERS, Outbox
 from flask_realtime_monitor.stores import Beat, Entry, Flush, Flushed, StoreError
@@ -832,8 +833,8 @@ class Years:
         self._team = team
         monkeypatch.setattr("time.monotonic", lambda: team.time.now_s)
 
-    def __call__(self, seconds: int, visit: Callable[[], None] = lambda: None) -> None:
-        for _ in range(seconds // 5):
+    def __call__(self, seconds: float, visit: Callable[[], None] = lambda: None) -> None:
+        for _ in range(int(seconds // 5)):
             self._team.time.pass_(5.0)
             visit()
             for mate in (*self._team.mates, self._team.alone):
@@ -873,6 +874,57 @@ def test_who_has_a_request_in_flight_at_another_worker_does_not_end(
     flying.clear()
     pass_(300)
     assert not one.tracker.sessions.rows
+
+
+def test_a_session_keeps_what_it_had_at_a_worker_that_is_gone_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(3, session_timeout=60.0, active_window=30.0)
+    pass_ = Years(team, monkeypatch)
+    reader, sleeper, gone = team.mates
+    for _ in range(3):
+        team.visit(2, 1, None)
+        team.visit(2, 1, "ana", status=500)
+        team.visit(2, 2, "bob")
+        team.time.pass_(5.0)
+    pass_(70, lambda: team.visit(2, 1, "ana"))
+    gone.visit(1, "ana")  # is in the log alone
+    team.alone.visit(1, "ana")
+    gone.flush()
+    team.mates.remove(gone)
+
+    def sessions_of(mate: Mate) -> list[tuple[Any, ...]]:
+        mate.replicas._is_roster_due = True
+        found = mate.picture.sessions(100)["items"]
+        names = "id", "requests", "errors", "first_seen_at"
+        return [tuple(one[name] for name in names) for one in found]
+
+    def go_on() -> None:
+        team.visit(0, 1, "ana")
+        reader.flush()
+        assert sessions_of(reader) == sessions_of(team.alone)
+
+    pass_(60 + GRACE_S + legacy.KEEP_S + 300, go_on)
+    assert (gone.name, 1) not in team.post.snapshots
+    for mate in [reader, sleeper, team.mate("late")]:
+        mate.flush()
+        assert sessions_of(mate) == sessions_of(team.alone)
+        assert len(sessions_of(mate)) == 1
+    pass_(3_600, go_on)  # who has looked all the while lets go, too
+    assert gone.name not in reader.replicas._replicas
+    # And the next who takes over has what that one had, too.
+    team.mates.remove(reader)
+    pass_(60 + GRACE_S + legacy.KEEP_S + 300, lambda: team.visit(0, 1, "ana"))
+    assert (reader.name, 1) not in team.post.snapshots
+    late = team.mate("late too")
+    for mate in (sleeper, late):
+        mate.flush()
+        assert sessions_of(mate) == sessions_of(team.alone)
+    # Who comes back after the end begins anew.
+    pass_(400)
+    pass_(400, lambda: team.visit(0, 1, "ana"))
+    for mate in (sleeper, late):
+        assert [one[1:3] for one in sessions_of(mate)] == [(80, 0)]
 
 
 def test_the_health_alone_tells_who_is_there_now() -> None:

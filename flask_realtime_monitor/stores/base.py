@@ -188,6 +188,14 @@ class Store(ABC):
         """Return the other workers' blobs of one bucket."""
 
     @abstractmethod
+    def put(self, name: str, bucket: int, blob: bytes) -> None:
+        """Write a blob of a bucket in another name than this worker's; it is kept as any other."""
+
+    @abstractmethod
+    def written_as(self, name: str) -> list[tuple[int, bytes]]:
+        """Return the blobs (bucket, blob) of sessions that were written in a name."""
+
+    @abstractmethod
     def roster(self) -> Roster:
         """Return who there is and was."""
 

@@ -65,6 +65,13 @@ class MemoryStore(Store):
         """Return nothing."""
         return []
 
+    def put(self, name: str, bucket: int, blob: bytes) -> None:
+        """Do nothing: nobody is ever gone."""
+
+    def written_as(self, name: str) -> list[tuple[int, bytes]]:
+        """Return nothing."""
+        return []
+
     def roster(self) -> Roster:
         """Return nobody."""
         return Roster({}, None, {}, time.time(), self._epoch)

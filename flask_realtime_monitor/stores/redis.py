@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from . import wire
@@ -33,9 +33,6 @@ KEEP_LOG_S = 150.0
 SALT_S = 172_800
 #: How often (s) the keys' expiry is renewed, and the log is cut.
 RENEW_S = 10.0
-#: So many blobs and entries are asked for at once.
-_BLOBS = 64
-_ENTRIES = 64
 
 
 class RedisStore(Store):
@@ -209,7 +206,7 @@ class RedisStore(Store):
         places = [(worker, bucket) for worker in workers for bucket in range(BUCKETS)]
         snapshots = self._blobs([place for place in places if place[1] != TAIL])
         cursor, entries = self._newest, list[Entry]()
-        for rows in self._pages(0):
+        for rows in self._server.pages(self._key("log"), 0):
             entries += self._entries(rows)
             cursor = wire.cursor_of(rows[-1][0])
         snapshots += self._blobs([(worker, TAIL) for worker in workers])
@@ -226,6 +223,18 @@ class RedisStore(Store):
         workers = [wire.text_of(id) for id in ids]
         found = self._blobs([(worker, bucket) for worker in workers if worker != self.worker])
         return [(worker, blob) for worker, _, blob in found]
+
+    def put(self, name: str, bucket: int, blob: bytes) -> None:
+        """Write a blob alone, and its name among those whose blobs are read."""
+        self._server.send(
+            ("SET", self._key("s", name, bucket), blob, "EX", self._keep),
+            ("ZADD", self._key("ids"), self._now(), name),
+        )
+
+    def written_as(self, name: str) -> list[tuple[int, bytes]]:
+        """Return the blobs of sessions that were written in a name."""
+        found = self._blobs([(name, bucket) for bucket in range(TAIL)])
+        return [(bucket, blob) for _, bucket, blob in found]
 
     def roster(self) -> Roster:
         """Return who there is and was."""
@@ -413,28 +422,14 @@ class RedisStore(Store):
         self.dropped += found.count(None)
         return [entry for entry in found if entry and entry.worker]
 
-    def _pages(self, cursor: int) -> Iterator[list[Any]]:
-        """Yield the rows of the log after a cursor."""
-        rows = [None] * _ENTRIES
-        while len(rows) >= _ENTRIES:
-            (rows,) = self._server.send(
-                ("XRANGE", self._key("log"), wire.id_of(cursor + 1), "+", "COUNT", _ENTRIES)
-            )
-            if rows:
-                yield rows
-                cursor = wire.cursor_of(rows[-1][0])
-
     def _uncovered(self, worker: str, covered: int) -> bytes:
-        entries = (entry for rows in self._pages(covered) for entry in self._entries(rows))
+        pages = self._server.pages(self._key("log"), covered)
+        entries = (entry for rows in pages for entry in self._entries(rows))
         data = [entry.data for entry in entries if entry.worker == worker]
         return b"".join(struct.pack("<I", len(one)) + one for one in data)
 
     def _blobs(self, places: list[tuple[str, int]]) -> list[tuple[str, int, bytes]]:
         """Return the snapshots that there are of (worker, bucket)."""
-        found = []
-        for begin in range(0, len(places), _BLOBS):
-            some = places[begin : begin + _BLOBS]
-            (blobs,) = self._server.send(("MGET", *(self._key("s", *place) for place in some)))
-            pairs = zip(some, blobs, strict=True)
-            found += [(*place, blob) for place, blob in pairs if blob is not None]
-        return found
+        blobs = self._server.values([self._key("s", *place) for place in places])
+        pairs = zip(places, blobs, strict=True)
+        return [(*place, blob) for place, blob in pairs if blob is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -25,6 +25,8 @@ PAUSE_S = 1.0
 #: answer comes in many pieces.
 _PATIENCE = 5
 _PORT = 6379
+#: So many entries of a stream, and values, are asked for at once.
+_ENTRIES = _VALUES = 64
 _MOST_MOVES = 3
 _MOST_RACES = 10
 
@@ -133,6 +135,23 @@ class Server:
         if refused is not None:
             raise refused
         return answers
+
+    def pages(self, key: str, cursor: int) -> Iterator[list[Any]]:
+        """Yield a stream's rows after a cursor, some at a time."""
+        rows = [None] * _ENTRIES
+        while len(rows) >= _ENTRIES:
+            begin = wire.id_of(cursor + 1)
+            (rows,) = self.send(("XRANGE", key, begin, "+", "COUNT", _ENTRIES))
+            if rows:
+                yield rows
+                cursor = wire.cursor_of(rows[-1][0])
+
+    def values(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return what is at some keys."""
+        found: list[bytes | None] = []
+        for begin in range(0, len(keys), _VALUES):
+            found += self.send(("MGET", *keys[begin : begin + _VALUES]))[0]
+        return found
 
     def cut(self, key: str, up_to: int) -> None:
         """Drop what is older than a cursor from a stream."""

@@ -41,6 +41,10 @@ LOG_S = 10.0
 GONE_LOG_S = 150.0
 
 _LOG = "SELECT id, worker, at, data FROM log WHERE id > ? ORDER BY id LIMIT ?"
+_PUT = (
+    "INSERT INTO snap(worker, bucket, at, data) VALUES(?1, ?2, ?3, ?4) "
+    "ON CONFLICT(bucket, worker) DO UPDATE SET at = ?3, data = ?4"
+)
 _BEAT = (
     "INSERT INTO worker(id, at, beat) VALUES(?1, ?2, ?3) "
     "ON CONFLICT(id) DO UPDATE SET at = ?2, beat = ?3"
@@ -143,11 +147,7 @@ class SQLiteStore(Store):
 
     def _append(self, sql: Connection, at: float, flush: Flush) -> int:
         """Write the frame, the snapshots and the notes; return the log's cursor."""
-        sql.executemany(
-            "INSERT INTO snap(worker, bucket, at, data) VALUES(?1, ?2, ?3, ?4) "
-            "ON CONFLICT(bucket, worker) DO UPDATE SET at = ?3, data = ?4",
-            [(self.worker, bucket, at, blob) for bucket, blob in flush.snapshots],
-        )
+        sql.executemany(_PUT, [(self.worker, bucket, at, blob) for bucket, blob in flush.snapshots])
         _add_notes(sql, self.worker, at, flush.notes)
         if flush.frame is None:
             return int(sql.execute(_SEQUENCE, ("log",)).fetchone()[0])
@@ -202,6 +202,15 @@ class SQLiteStore(Store):
         return self._database.run(
             lambda db: db.sql.execute(query, (bucket, self.worker)).fetchall()
         )
+
+    def put(self, name: str, bucket: int, blob: bytes) -> None:
+        """Write a blob alone."""
+        self._database.run(lambda db: db.sql.execute(_PUT, (name, bucket, db.tick(), blob)), WRITE)
+
+    def written_as(self, name: str) -> list[tuple[int, bytes]]:
+        """Return the blobs of sessions that were written in a name."""
+        query = "SELECT bucket, data FROM snap WHERE worker = ? AND bucket < ?"
+        return self._database.run(lambda db: db.sql.execute(query, (name, TAIL)).fetchall())
 
     def roster(self) -> Roster:
         """Return who there is and was."""

@@ -150,6 +150,20 @@ def test_the_blobs_of_a_bucket_are_those_of_the_others(open_shared: Open) -> Non
     assert one.snapshots_of(7) == []
 
 
+def test_what_is_written_in_a_name_is_everybodys(open_shared: Open) -> None:
+    one, two = open_shared("w1"), open_shared("w2")
+    one.flush(Flush(None, [(5, b"own")], b"beat"))
+    one.put("nobody", 5, b"first")
+    two.put("nobody", 5, b"second")
+    two.put("nobody", 255, b"last")
+    for store in (one, two):
+        assert sorted(store.written_as("nobody")) == [(5, b"second"), (255, b"last")]
+        assert store.written_as("somebody") == []
+        assert ("nobody", b"second") in store.snapshots_of(5)
+        assert ("nobody", 255, b"last") in store.load().snapshots
+    assert set(one.roster().beats) == {"w1"}
+
+
 @pytest.mark.parametrize("bucket", [-1, 512])
 def test_a_bucket_out_of_range_is_a_mistake(open_shared: Open, bucket: int) -> None:
     with pytest.raises(ValueError, match="0 to 511"):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from flask_realtime_monitor import endings, estate, signouts
+from flask_realtime_monitor import endings, estate, legacy, signouts
 from flask_realtime_monitor.config import Settings
-from flask_realtime_monitor.flusher import Flusher
+from flask_realtime_monitor.flusher import GRACE_S, Flusher
 from flask_realtime_monitor.guard import Guard
 from flask_realtime_monitor.living import visitors_in
 from flask_realtime_monitor.picture import Picture
 from flask_realtime_monitor.records import InFlight
 from flask_realtime_monitor.replicas import Replicas
 from flask_realtime_monitor.stores import (
+    KEEP_S,
     TAIL,
     Beat,
     Entry,
@@ -59,6 +60,7 @@ class Post:
         self.log: list[Entry] = []
         self.notes: list[tuple[int, str, bytes]] = []
         self.snapshots: dict[tuple[str, int], bytes] = {}
+        self.written_at: dict[tuple[str, int], float] = {}
         self.beats: dict[str, Beat] = {}
         self.taken: dict[str, bytes] = {}
         self.retired: bytes | None = None
@@ -72,16 +74,17 @@ class Post:
         self.taken[worker] = beat.data
         tail = [entry.data for entry in self.log if entry.worker == worker]
         self.snapshots[worker, TAIL] = b"".join(struct.pack("<I", len(one)) + one for one in tail)
+        self.written_at[worker, TAIL] = self.clock.now_at()
         return True
 
 
 class PostStore(Store):
-    """One worker's end of a post; the log is never trimmed."""
+    """One worker's end of a post; of the log only what the gone left is ever trimmed."""
 
     is_shared = True
 
-    def __init__(self, post: Post, worker: str) -> None:
-        super().__init__("post:", worker=worker)
+    def __init__(self, post: Post, worker: str, keep_s: float = KEEP_S) -> None:
+        super().__init__("post:", worker=worker, keep_s=keep_s)
         self.post = post
         self._told: int | None = None
 
@@ -111,7 +114,7 @@ class PostStore(Store):
             cursor = post.first + len(post.log) + 1
             post.log.append(Entry(cursor, self.worker, now, flush.frame))
         for bucket, blob in flush.snapshots:
-            post.snapshots[self.worker, bucket] = blob
+            self.put(self.worker, bucket, blob)
         post.beats[self.worker] = Beat(flush.beat, now)
         if self._told is None:  # who comes is not told of what was before
             self._told = post.first + len(post.notes)
@@ -145,11 +148,21 @@ class PostStore(Store):
         post = self._ask()
         snapshots = [(worker, bucket, blob) for (worker, bucket), blob in post.snapshots.items()]
         cursor = post.first + len(post.log)
-        return Load(self.epoch(), cursor, snapshots, post.log[:], self.notes())
+        least_at = post.clock.now_at() - self.keep_s
+        entries = [one for one in post.log if one.worker in post.beats or one.at >= least_at]
+        return Load(self.epoch(), cursor, snapshots, entries, self.notes())
 
     def snapshots_of(self, bucket: int) -> list[tuple[str, bytes]]:
         found = self._ask().snapshots.items()
         return [(id, blob) for (id, one), blob in found if one == bucket and id != self.worker]
+
+    def put(self, name: str, bucket: int, blob: bytes) -> None:
+        self._ask().snapshots[name, bucket] = blob
+        self.post.written_at[name, bucket] = self.post.clock.now_at()
+
+    def written_as(self, name: str) -> list[tuple[int, bytes]]:
+        found = self._ask().snapshots.items()
+        return [(bucket, blob) for (id, bucket), blob in found if id == name and bucket < TAIL]
 
     def roster(self) -> Roster:
         post = self._ask()
@@ -168,7 +181,10 @@ class PostStore(Store):
             post.retired = found.retired or post.retired
 
     def trim(self, cursor: int) -> None:
-        self._ask()
+        post = self._ask()
+        least_at = post.clock.now_at() - self.keep_s
+        for place in [one for one, at in post.written_at.items() if at < least_at]:
+            del post.snapshots[place], post.written_at[place]
 
     def leave(self) -> None:
         pass
@@ -184,7 +200,7 @@ class Mate:
     def __init__(self, name: str, post: Post, settings: Settings, time: Time) -> None:
         self.name = name
         self.time = time
-        self.store = PostStore(post, name)
+        self.store = PostStore(post, name, settings.session_timeout + GRACE_S + legacy.KEEP_S)
         self.guard = Guard()
         self.guard.is_strict = True
         clock = time.clock()
