@@ -49,8 +49,8 @@ def is_api() -> bool:
     return "/api/" in request.path
 
 
-def set_headers(**headers: str) -> None:
-    """Set headers that stand whatever the app's own hooks do to the answer later."""
+def set_headers(**headers: str | None) -> None:
+    """Set headers that stand whatever the app's own hooks do to the answer later; None is none."""
     own = request.environ.setdefault(HEADERS_KEY, {})
     own.update({name.replace("_", "-"): value for name, value in headers.items()})
 
@@ -63,15 +63,18 @@ def with_own_headers(
     The app's after_request hooks run after ours; an app-wide CORS header, say, would open what
     the gate guards to every site its viewer visits.
     """
+    # Made here, since a middleware may hand a copy of the environ on.
+    chosen = environ.setdefault(HEADERS_KEY, {})
 
     def respond(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-        own = {**_ALWAYS, **environ.get(HEADERS_KEY, {})}
+        own = {**_ALWAYS, **chosen}
         ours = {name.lower() for name in own}
         kept = [
             (name, value)
             for name, value in headers
             if name.lower() not in ours and not name.lower().startswith("access-control-")
         ]
-        return start_response(status, kept + list(own.items()), *rest)
+        kept += [(name, value) for name, value in own.items() if value is not None]
+        return start_response(status, kept, *rest)
 
     return respond

@@ -7,7 +7,7 @@ its connections is taken and a worker that stops has nothing to wait for.
 
 Held: a thread or greenlet of the server's iterates the stream (TLS in the worker, other servers).
 
-Bounded: no stream, where it would keep the app from answering.
+Bounded: no stream, where it would keep the app from answering, or where a middleware keeps it back.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from __future__ import annotations
 import errno
 import logging
 from enum import Enum
+from types import FrameType
 from typing import Any
 
 from ..fanout import prepare
-from ..packet import CHUNKED
+from ..packet import CHUNKED, GZIP
 from ..worker import server_worker
 
 logger = logging.getLogger("flask_realtime_monitor")
@@ -45,6 +46,36 @@ def way(environ: dict[str, Any]) -> Way:
 def form(environ: dict[str, Any]) -> int:
     """Return how what we write ourselves has to be framed: in chunks from HTTP/1.1 on."""
     return CHUNKED if environ["SERVER_PROTOCOL"] == "HTTP/1.1" else 0
+
+
+def servers_answer(frame: FrameType | None) -> Any:
+    """Return gunicorn's own answer to the request whose stack this is; None where there is none."""
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("gunicorn.workers."):
+            found = frame.f_locals.get("resp")
+            if hasattr(found, "headers_sent") and hasattr(found, "chunked"):
+                return found
+        frame = frame.f_back
+    return None
+
+
+def is_under_way(answer: Any, form: int) -> bool:
+    """Tell whether the first piece of a stream has gone out as we mean it, once it was taken.
+
+    A middleware may collect a body until it is whole, or change it: then there is no stream. That
+    is known of gunicorn alone.
+    """
+    if answer is None:
+        return True
+    codings = [value for name, value in answer.headers if name.lower() == "content-encoding"]
+    is_so = (
+        answer.headers_sent
+        and codings == (["gzip"] if form & GZIP else [])
+        and (answer.chunked or not form & CHUNKED)
+    )
+    if not is_so:
+        _warn_once("a middleware keeps answers back until they are whole, or changes them")
+    return bool(is_so)
 
 
 def detach(environ: dict[str, Any]) -> int:

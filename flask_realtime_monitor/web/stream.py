@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from io import BytesIO
 from random import randint
 from typing import Any
 
 from flask import Flask, Response, g, request
+from werkzeug.wsgi import ClosingIterator
 
 from .. import sse, worker
 from ..access import WALL
 from ..broadcaster import Broadcaster
-from ..packet import GZIP
+from ..packet import CHUNKED, GZIP, Packet
 from ..state import ENTRY_KEY, Live, current_state
 from ..viewers import DetachedViewer, HeldViewer, Pass, Viewer
 from . import connection
@@ -37,6 +39,9 @@ def stream() -> Response:
     way = connection.way(request.environ)
     if way is Way.BOUNDED:
         return _events((live.broadcaster.once(g.realtime_monitor_role),))
+    server_s = connection.servers_answer(sys._getframe())
+    if way is Way.DETACHED and server_s is None:
+        way = Way.HELD
     viewer = _viewer(state.app, live, way)
     if not live.broadcaster.admit(viewer):
         if live.broadcaster.is_ending:
@@ -45,17 +50,34 @@ def stream() -> Response:
         after_s = str(randint(*_RETRY_AFTER_S))
         return error(503, "all places for viewers are taken; try again", {"Retry-After": after_s})
     last_event_id = request.headers.get("Last-Event-ID") or request.args.get("last_event_id", "")
-    body = _Body(live.broadcaster, viewer, last_event_id, request.environ)
-    answer = _events(body)
-    if viewer.form & GZIP:
-        answer.headers["Content-Encoding"] = "gzip"
-    # The generator's own end is not enough: a body that is never begun runs no finally.
-    answer.call_on_close(body.close)
-    return answer
+    return _streamed(_Body(live.broadcaster, viewer, last_event_id, request.environ, server_s))
 
 
 def _events(body: Iterable[bytes]) -> Response:
     return Response(body, content_type=sse.CONTENT_TYPE)
+
+
+def _streamed(body: _Body) -> Response:
+    """Return an answer that gets its body when the app's own hooks have seen it.
+
+    One that reads the body of every answer, for its length or an ETag, would come to no end, and
+    have us write to a connection that has seen no status yet.
+    """
+    answer = _events(())
+    answer.automatically_set_content_length = False
+    # The generator's own end is not enough: a body that is never begun runs no finally.
+    answer.call_on_close(body.close)
+
+    def put_in(environ: dict[str, Any]) -> Iterable[bytes]:
+        del answer.get_app_iter  # nothing of a viewer's is to wait for the garbage collector
+        if answer.status_code != HTTPStatus.OK:
+            return answer.get_app_iter(environ)
+        set_headers(Content_Length=None, Content_Encoding="gzip" if body.is_packed else None)
+        return ClosingIterator(body, answer.close)
+
+    # Of the object, since an app with a class of its own for answers makes this one of these.
+    answer.get_app_iter = put_in  # type: ignore[method-assign]
+    return answer
 
 
 def _viewer(app: Flask, live: Live, way: Way) -> Viewer:
@@ -73,19 +95,34 @@ class _Body:
     """What the server iterates; however it ends, the viewer is let go."""
 
     def __init__(
-        self, broadcaster: Broadcaster, viewer: Viewer, last_event_id: str, environ: dict[str, Any]
+        self,
+        broadcaster: Broadcaster,
+        viewer: Viewer,
+        last_event_id: str,
+        environ: dict[str, Any],
+        server_s: Any,
     ) -> None:
         self._broadcaster = broadcaster
         self._viewer = viewer
         self._last_event_id = last_event_id
         self._environ = environ
+        self._server_s = server_s
         self._is_ours = False
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is gzip."""
+        return bool(self._viewer.form & GZIP)
 
     def __iter__(self) -> Iterator[bytes]:
         viewer = self._viewer
         # The first piece brings the headers with it; only then is the connection free.
         yield viewer.opening(self._broadcaster.opening())
-        if isinstance(viewer, DetachedViewer):
+        if not connection.is_under_way(self._server_s, viewer.form):
+            self._broadcaster.leave(viewer)
+            whole = Packet(self._broadcaster.once(viewer.pass_.role), is_last=True)
+            yield whole.form(viewer.form & ~CHUNKED)
+        elif isinstance(viewer, DetachedViewer):
             viewer.fd = connection.detach(self._environ)
             self._broadcaster.join(viewer, self._last_event_id)
             self._is_ours = True
