@@ -11,6 +11,7 @@ from flask_realtime_monitor.web import ROUTES
 from .support.apps import House
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO")
+HANDSHAKE = {"Connection": "keep-alive, Upgrade", "Upgrade": "websocket"}
 PATHS = [re.sub("<[^>]*>", "x", path) for path, _, _ in ROUTES] + [
     "",
     "/api",
@@ -35,8 +36,8 @@ def test_every_route_refuses_a_stranger_alike_whatever_the_method(is_open: bool 
     house = House(is_open=is_open)
     seen = set()
     for path in PATHS:
-        for method in METHODS:
-            status, headers, content = answer(house, "/monitor" + path, method)
+        for method, more in [*((one, {}) for one in METHODS), ("GET", HANDSHAKE)]:
+            status, headers, content = answer(house, "/monitor" + path, method, **more)
             kind = "api" if "/api/" in path else "text"
             seen.add((kind, status, content if method != "HEAD" else None, str(headers)))
     expected = "404 NOT FOUND" if is_open is None else "403 FORBIDDEN"

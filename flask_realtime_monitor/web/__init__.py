@@ -42,6 +42,7 @@ ROUTES: tuple[tuple[str, str, _View], ...] = (
     ("/api/v1/cards/<stem>", "card", api.card),
     ("/<path:_>", "nothing", answers.nothing),
 )
+_NOTHING = f"{NAME}.nothing"
 _WALL = frozenset(f"{NAME}.{name}" for path, name, _ in ROUTES if path.startswith("/wall/"))
 
 
@@ -56,15 +57,19 @@ def blueprint(url_prefix: str) -> Blueprint:
         for path, name, view in ROUTES:
             _add_rule(app, url_prefix + path, f"{NAME}.{name}", _answering(view))
         _add_rule(app, url_prefix, f"{NAME}.home", _answering(pages.home))
+        # A websocket's handshake fits no other rule; that it fails would tell that we are here.
+        for path in ("", "/", "/<path:_>"):
+            _add_rule(app, url_prefix + path, _NOTHING, _answering(answers.nothing), websocket=True)
 
     made.record_once(add_rules)
     return made
 
 
-def _add_rule(app: Flask, path: str, endpoint: str, view: _View) -> None:
+def _add_rule(app: Flask, path: str, endpoint: str, view: _View, **options: Any) -> None:
     """Add a rule for every method there is; ``add_url_rule`` would allow GET alone."""
     map_ = app.url_map
-    options: dict[str, Any] = {"host": "<_host>"} if map_.host_matching else {}
+    if map_.host_matching:
+        options["host"] = "<_host>"
     rule = app.url_rule_class(
         path,
         endpoint=endpoint,
