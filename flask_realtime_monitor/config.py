@@ -196,7 +196,9 @@ class Settings:
         '"sqlite:////path"; "redis://..." or "valkey://..." for several hosts',
     )
     store_prefix: str | None = _setting(
-        None, _prefix, "keeps two apps on one Redis apart; derived from the app's import name"
+        None,
+        _prefix,
+        "keeps two apps of one server or Redis apart; derived from the app's import name",
     )
     session_timeout: float = _setting(
         1800.0, _number(1, 86_400), "s without a request until a session ends"

@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from math import ceil
 from typing import Any
-from weakref import WeakMethod, ref
+from weakref import WeakMethod, WeakValueDictionary, ref
 
 from . import beats, endings, legacy, signouts
 from .clock import Clock
 from .config import Settings
 from .flusher import GRACE_S, Flusher
-from .guard import Guard
+from .guard import Guard, logger
 from .living import visitors_in
 from .peers import Peers
 from .records import InFlight
@@ -34,15 +34,35 @@ _SERVES_S = 5.0
 _LEARN_S = 5.0
 
 
-def store_for(settings: Settings, worker_id: str, app_name: str) -> Store:
-    """Return the store of an app, for this process; it opens nothing yet."""
-    return open_store(
+#: The files of "auto" that are used, by pid and URL, and the apps they are of.
+_used: WeakValueDictionary[tuple[int, str], Any] = WeakValueDictionary()
+
+
+def store_for(settings: Settings, worker_id: str, app_name: str, app: Any = None) -> Store:
+    """Return the store of an app, for this process; it opens nothing yet.
+
+    Args:
+        app: tells apps of one name apart, such as a factory makes. Of those in one process only
+            the first gets what their workers share: each has people who may watch it alone.
+    """
+    store = open_store(
         settings.store,
         worker=worker_id,
         app_name=app_name,
         prefix=settings.store_prefix or "",
         keep_s=settings.session_timeout + GRACE_S + legacy.KEEP_S,
     )
+    if app is None or settings.store != "auto" or not store.is_shared or store.is_guest:
+        return store
+    if _used.setdefault((os.getpid(), store.shown_url), app) is app:
+        return store
+    alone = open_store("memory:", worker=worker_id)
+    alone.reason = (
+        f"another app named {settings.store_prefix or app_name!r} serves in this process, and the "
+        "workers' file is its; set a REALTIME_MONITOR_STORE_PREFIX of its own for each"
+    )
+    logger.warning("%s", alone.reason)
+    return alone
 
 
 class Sharing:

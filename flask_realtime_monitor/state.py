@@ -109,7 +109,7 @@ class Live:
         self.settings = settings
         clock = self.clock = Clock()
         self.worker = worker.Worker(clock)
-        store = store_for(settings, self.worker.id, state.app.import_name)
+        store = store_for(settings, self.worker.id, state.app.import_name, state.app)
         self.tracker = Tracker(
             settings,
             clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,8 @@ from werkzeug.test import Client
 
 from flask_realtime_monitor import RealtimeMonitor
 from flask_realtime_monitor.testing import strict
+
+from .support.gunicorn_server import GunicornServer
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -189,3 +192,25 @@ def test_a_class_based_view_may_be_exempt_in_each_way_flask_has() -> None:
         assert app.test_client().get(path).text == path
     assert endpoints(monitor) == ["plain"]
     assert monitor.get_stats()["excluded"] == 3
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("prefixes", ["a,b", ","])
+def test_apps_of_one_name_in_one_worker_see_their_own_alone(prefixes: str) -> None:
+    server = GunicornServer("tests.apps.tenants:app", PREFIXES=prefixes)
+
+    def asked(of: str, what: str) -> Any:
+        return json.loads(server.ask(f"{of}/monitor/api/v1/{what}")[1])
+
+    try:
+        for path in ("/ana", "/two/bob", "/ana"):
+            server.ask(path)
+        seen = [[one["path"] for one in asked(of, "activities")["items"]] for of in ("", "/two")]
+        assert seen == [["/ana", "/ana"], ["/bob"]]
+        assert [asked(of, "stats")["coverage"]["workers"] for of in ("", "/two")] == [1, 1]
+        problems = [asked(of, "health")["problems"] for of in ("", "/two")]
+    finally:
+        server.close()
+    said = ["STORE_PREFIX" in one for all_ in problems for one in all_]
+    assert said == ([True] if prefixes == "," else [])
+    assert problems[0] == []

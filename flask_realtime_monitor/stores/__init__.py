@@ -50,7 +50,7 @@ def open_store(
         url: "auto", "memory:", "sqlite:////path", or the address of a Redis or Valkey.
         worker: this worker's id; without one "auto" shares nothing.
         app_name: tells the files of "auto", and the keys on a server, of several apps apart.
-        prefix: what the keys on a server begin with, in place of the app's name.
+        prefix: what is used for that in place of the app's name.
         keep_s: how long what is not rewritten is kept.
 
     Raises:
@@ -58,7 +58,7 @@ def open_store(
     """
     scheme = url.partition(":")[0]
     if url == "auto":
-        return _open_auto(app_name, worker, keep_s)
+        return _open_auto(prefix or app_name, worker, keep_s)
     if scheme == "memory":
         return MemoryStore(url, worker=worker, keep_s=keep_s)
     if scheme == "sqlite":
