@@ -279,6 +279,49 @@ def test_a_file_stays_one_for_the_server_and_ends_with_its_close(
     assert body.file.closed
 
 
+class Closed:
+    """A file that takes no attribute, as those of C take none."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        found: bytes = self._file.read(size)
+        return found
+
+    def __iter__(self) -> Any:
+        return iter([self.read()])
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._file.closed)
+
+
+@pytest.mark.parametrize("wrap", [lambda file: file, Closed])
+def test_a_file_that_a_server_marks_for_itself_stays_that_file(
+    app: Flask, monitor: RealtimeMonitor, wrap: Any
+) -> None:
+    """uWSGI's wrapper returns the file; any other body it would send line by line."""
+    marked = []
+
+    def mark(file: Any, size: int = 8192) -> Any:
+        marked.append(wrap(file))
+        return marked[-1]
+
+    environ = EnvironBuilder("/disk-file").get_environ() | {"wsgi.file_wrapper": mark}
+    body = app(environ, lambda status, headers, exc_info=None: lambda _: None)
+    assert monitor.get_stats()["in_flight"] == 1
+    assert (body is marked[0]) is (wrap is not Closed)
+    body.close()  # type: ignore[attr-defined]
+    assert marked[0].closed
+    only(monitor)
+
+
 def test_a_request_within_a_request_is_one_of_its_own(app: Flask, monitor: RealtimeMonitor) -> None:
     @app.get("/outer")
     def outer() -> str:

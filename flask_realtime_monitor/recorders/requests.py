@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -116,9 +117,12 @@ class RequestRecorder:
                 self._record(entry)
             return body
         wrapper = entry.environ.get("wsgi.file_wrapper")
-        if isinstance(wrapper, type) and isinstance(body, wrapper):
-            self._follow_file(entry, body)
-            return body
+        # uWSGI's is a function, that takes note of the file and returns it.
+        is_file = isinstance(body, wrapper) if isinstance(wrapper, type) else hasattr(body, "read")
+        if is_file and wrapper is not None:
+            with suppress(AttributeError, TypeError):  # it may not take what we hang on to it
+                self._follow_file(entry, body)
+                return body
         # Flask may not have seen the request yet: a middleware can be a generator itself.
         return _Body(body, entry, self.end)
 
