@@ -24,7 +24,7 @@ from .guard import Guard
 from .packet import Packet
 from .picture import Picture
 from .viewers import DetachedViewer, HeldViewer, Viewer
-from .worker import Worker, is_told_to_stop, server_worker
+from .worker import Worker, is_told_to_stop, server_worker, uwsgi_threads
 
 _HOUSEKEEPING_S = 1.0  # between two looks at gates, renewals and stuck connections
 _LONGEST_TICK_S = 5.0
@@ -411,7 +411,8 @@ def derived_limit(is_detached: bool) -> int:
     worker = server_worker()
     config = getattr(worker, "cfg", None)
     if config is None:
-        return 100
+        threads = uwsgi_threads()
+        return 100 if threads is None else max(1, threads // 4)
     if "gevent" in type(worker).__module__:
         return max(1, int(config.worker_connections) // 2)
     return max(1, int(config.threads) // 4)

@@ -133,6 +133,15 @@ def meet_server(frame: FrameType | None) -> None:
         frame = frame.f_back
 
 
+def uwsgi_threads() -> int | None:
+    """Return how many threads a process of uWSGI's has; None where that is not told."""
+    options = getattr(sys.modules.get("uwsgi"), "opt", {})
+    try:
+        return int(options["threads"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def serving() -> dict[str, Any]:
     """Return how gunicorn serves here, as far as it matters to streams; empty elsewhere."""
     found = server_worker()

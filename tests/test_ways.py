@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flask_realtime_monitor.broadcaster import derived_limit
 from flask_realtime_monitor.web import connection
 from flask_realtime_monitor.web.connection import Way
 
@@ -139,10 +140,22 @@ def waitress() -> Served:
     return Served(*command, "tests.apps.streaming:app")
 
 
+def named_waitress() -> Served:
+    command = (sys.executable, "-m", "waitress", "--listen=127.0.0.1:{port}", "--ident=shop")
+    return Served(*command, "tests.apps.streaming:app")
+
+
+def pool() -> Served:
+    """As hypercorn and the bridges to ASGI do it."""
+    return Served(sys.executable, "-m", "tests.apps.pooled", "{port}")
+
+
 REASONS: dict[Callable[[], Any], str] = {
     sync: "this server answers one request at a time",
     gthread: "each stream would take one of the gthread worker's few threads",
     waitress: "each stream would take one of waitress's few threads",
+    named_waitress: "each stream would take one of waitress's few threads",
+    pool: "each stream would take one of this server's few threads",
 }
 
 
@@ -254,6 +267,20 @@ def test_the_one_that_is_known_is_taken_over_plain_http_1_alone() -> None:
     assert connection.way(environ(known, SERVER_PROTOCOL="HTTP/1.0")) is Way.DETACHED
     assert connection.way(environ(known, SERVER_PROTOCOL="HTTP/2")) is Way.HELD
     assert connection.way(environ(known, SERVER_PROTOCOL="")) is Way.HELD
+
+
+@pytest.mark.parametrize(("threads", "most"), [(b"2", 1), (b"40", 10), (b"?", 100), (None, 100)])
+def test_streams_take_a_quarter_of_uwsgis_threads(
+    threads: bytes | None, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {} if threads is None else {"threads": threads}
+    monkeypatch.setitem(sys.modules, "uwsgi", pretending("module", "builtins", opt=options))
+    assert derived_limit(is_detached=False) == most
+
+
+def test_mod_wsgi_gets_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_told", set())
+    assert connection.way(environ(**{"mod_wsgi.version": (5, 0, 2)})) is Way.BOUNDED
 
 
 def test_gunicorns_own_http_2_gets_no_stream(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import sys
 from enum import Enum
 from types import FrameType
 from typing import Any
@@ -25,6 +26,7 @@ from ..worker import server_worker
 logger = logging.getLogger("flask_realtime_monitor")
 
 _SOCKET = "gunicorn.socket"
+_POOLS = ("concurrent.futures.thread", "cheroot.workers.threadpool")
 
 
 class Way(Enum):
@@ -120,11 +122,26 @@ def _why_bounded(environ: dict[str, Any]) -> str:
         return "gunicorn answers the requests of one HTTP/2 connection one after the other"
     if not environ.get("wsgi.multithread"):
         return "this server answers one request at a time"
-    if environ.get("SERVER_SOFTWARE", "").startswith("waitress"):
+    # Not by SERVER_SOFTWARE: waitress puts there what its setting ``ident`` says.
+    if getattr(environ.get("wsgi.file_wrapper"), "__module__", "") == "waitress.buffers":
         return "each stream would take one of waitress's few threads"
     if "gthread" in type(server_worker()).__module__:
         return "each stream would take one of the gthread worker's few threads"
+    if "mod_wsgi.version" in environ or _is_in_pool(sys._getframe()):
+        return "each stream would take one of this server's few threads"
     return ""
+
+
+def _is_in_pool(frame: FrameType | None) -> bool:
+    """Tell whether a request is served by a thread of a pool.
+
+    So do cheroot, hypercorn, and all that make an ASGI app of a WSGI one: asgiref with one thread.
+    """
+    while frame is not None:
+        if frame.f_globals.get("__name__") in _POOLS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 _told: set[str] = set()
