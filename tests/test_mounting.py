@@ -145,6 +145,17 @@ def test_rules_told_apart_by_subdomain_are_recorded_and_our_pages_at_the_domain(
     assert endpoints(monitor) == ["shop"]
 
 
+def test_what_the_app_adds_to_its_urls_is_not_added_to_ours() -> None:
+    app = bare()
+    monitored(app, WALL_TOKEN="w" * 24)
+    app.url_defaults(lambda _, values: values.setdefault("tenant", "x"))
+    client = app.test_client()
+    for path in ("", "/", "/wall/" + "w" * 24):
+        found = client.get("/monitor" + path)
+        assert "tenant" not in found.text + found.headers.get("Location", "")
+    assert 'data-api="/monitor/api/v1"' in client.get("/monitor/").text
+
+
 @pytest.mark.parametrize("prefix", ["/überwacht", "/a b", "/admin/live/", "/monitor.v1"])
 def test_any_prefix_is_known_for_ours(prefix: str) -> None:
     app = bare()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from flask import Response, request
+from flask import Response, request, url_for
 
 HEADERS_KEY = "flask_realtime_monitor.headers"
 
@@ -47,6 +47,11 @@ def nothing(**_: str) -> Response:
 def is_api() -> bool:
     """Tell whether the request at hand is for an API route."""
     return "/api/" in request.path
+
+
+def url_of(route: str, **arguments: Any) -> str:
+    """Return the way to a route of ours, without what the app adds to all of its URLs."""
+    return url_for(f"realtime_monitor.{route}", **arguments).partition("?")[0]
 
 
 def set_headers(**headers: str | None) -> None:

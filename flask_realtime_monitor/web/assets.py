@@ -9,10 +9,10 @@ import re
 from functools import cache
 from pathlib import Path
 
-from flask import Response, request, url_for
+from flask import Response, request
 
 from ..state import current_state
-from .answers import error, set_headers
+from .answers import error, set_headers, url_of
 from .html import CONTENT_SECURITY_POLICY
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -52,7 +52,7 @@ def asset(version: str, name: str) -> Response:
 
 def asset_url(name: str) -> str:
     """Return the URL of one of them."""
-    return url_for("realtime_monitor.asset", version=content_hash(), name=name)
+    return url_of("asset", version=content_hash(), name=name)
 
 
 @cache

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Response, g, request, url_for
+from flask import Response, g, request
 
 from ..cards import CARDS, Reader
 from ..state import current_state
 from . import ending
+from .answers import url_of
 from .assets import asset_url
 from .html import html_answer, template
 
@@ -23,7 +24,7 @@ def page() -> Response:
     picture = live.picture_for(role)
     viewer = live.viewer()
     live.viewer_opened("page", viewer, role)
-    home_url = url_for("realtime_monitor.page")
+    home_url = url_of("page")
     html = template("page.html").render(
         app_name=state.app.name,
         cards=CARDS,
@@ -38,7 +39,7 @@ def page() -> Response:
         active_window_s=state.settings.active_window,
         session_timeout_s=state.settings.session_timeout,
         api_url=home_url + "api/v1",
-        stream_url=url_for("realtime_monitor.stream"),
+        stream_url=url_of("stream"),
         heartbeat_interval=state.settings.heartbeat_interval,
         token=ending.token(),
     )
@@ -49,4 +50,4 @@ def page() -> Response:
 
 def home() -> Response:
     """The prefix without its slash: the page is one step further."""
-    return Response("", 308, {"Location": url_for("realtime_monitor.page")})
+    return Response("", 308, {"Location": url_of("page")})

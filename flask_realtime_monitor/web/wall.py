@@ -5,13 +5,13 @@ It knows no viewer: no cookie, header or parameter makes it show more than total
 
 from __future__ import annotations
 
-from flask import Response, g, url_for
+from flask import Response, g
 
 from ..access import WALL
 from ..state import current_state
 from ..totals import Totals
 from . import stream
-from .answers import nothing
+from .answers import nothing, url_of
 from .assets import asset as any_asset
 from .assets import content_hash
 from .html import html_answer, template
@@ -34,12 +34,12 @@ def page(token: str) -> Response:
 
     def asset_url(name: str) -> str:
         version = content_hash()
-        return url_for("realtime_monitor.wall_asset", token=token, version=version, name=name)
+        return url_of("wall_asset", token=token, version=version, name=name)
 
     html = template("wall.html").render(
         app_name=state.app.name,
         asset=asset_url,
-        stream_url=url_for("realtime_monitor.wall_stream", token=token),
+        stream_url=url_of("wall_stream", token=token),
         heartbeat_interval=state.settings.heartbeat_interval,
         stats=Totals(live.picture).snapshot()["stats"],
     )
