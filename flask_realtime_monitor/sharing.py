@@ -42,8 +42,8 @@ def store_for(settings: Settings, worker_id: str, app_name: str, app: Any = None
     """Return the store of an app, for this process; it opens nothing yet.
 
     Args:
-        app: tells apps of one name apart, such as a factory makes. Of those in one process only
-            the first gets what their workers share: each has people who may watch it alone.
+        app: of those of one name or prefix in one process only the first gets what their workers
+            share: each has people who may watch it alone.
     """
     store = open_store(
         settings.store,

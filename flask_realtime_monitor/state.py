@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -53,6 +54,10 @@ class Hooks:
         self.cards = Deck({card.stem for card in CARDS})
 
 
+#: How many apps of a name there have been: in every worker they are made in the same order.
+_named: Counter[str] = Counter()
+
+
 class State:
     """One app's settings, hooks and gate, and the live parts of this process.
 
@@ -67,6 +72,10 @@ class State:
         self.access = Access(lambda: hooks.authorize, settings.metrics_token, settings.wall_token)
         self.identity = Identity(app, hooks, self.guard.failed)
         self.is_one_of_many = False
+        _named[app.import_name] += 1
+        number = _named[app.import_name]
+        #: Tells the app from others of its process: those of one factory have one import name.
+        self.name = app.import_name if number == 1 else f"{app.import_name} {number}"
         self.lives: dict[int, Live] = {}
         #: What Flask's signals call.
         self.receivers: list[Callable[..., None]] = []
@@ -109,7 +118,7 @@ class Live:
         self.settings = settings
         clock = self.clock = Clock()
         self.worker = worker.Worker(clock)
-        store = store_for(settings, self.worker.id, state.app.import_name, state.app)
+        store = store_for(settings, self.worker.id, state.name, state.app)
         self.tracker = Tracker(
             settings,
             clock,
