@@ -41,6 +41,9 @@ _RESEND_BUCKETS = 16  # with each flush, after the store has lost what it had
 _WORTH_ROWS = 200 * BUCKETS
 _MOST_TOGETHER = 4
 _LAST_TRIES = 5
+#: How long (s) after a note was written somebody may not have heard of it.
+_HEARD_S = 10.0
+_MOST_LATELY = 10_000
 
 
 class Flusher:
@@ -83,12 +86,15 @@ class Flusher:
         )
         self._lock = threading.Lock()  # held across I/O: only writers wait for it
         self._told: deque[Json] = deque()  # notes of others that are not yet taken
+        #: Notes of its own, and when each was written: a store may be lost before all have heard.
+        self._lately: deque[tuple[float, Json]] = deque(maxlen=_MOST_LATELY)
         # A round of all buckets takes about a minute, however often one flushes.
         self._buckets_due = 0.0
         self._buckets_per_s = BUCKETS / 64
         self._bucket = 0
         self._round_cursor: int | None = None  # the log's end when this round began
         self._resend_left = 0
+        self._are_counters_due = False
         self._epoch: str | None = None
         #: The picture that has all of this worker; None before anything was written.
         self._whole_in: str | None = None
@@ -171,7 +177,7 @@ class Flusher:
         # Before the frame, so that this tells of all that is in them.
         buckets = self._next_buckets(elapsed_s)
         snapshots = [(bucket, self.outbox.snapshot(bucket)) for bucket in buckets]
-        if buckets and buckets[-1] == BUCKETS - 1:
+        if self._are_counters_due or (buckets and buckets[-1] == BUCKETS - 1):
             snapshots.append((COUNTERS, self.outbox.counters()))
         frame = self.outbox.pack()
         notes = self._tracker.take_notes()
@@ -186,6 +192,7 @@ class Flusher:
             self._buckets_due += len(buckets)
             self._bucket = (self._bucket - len(buckets)) % BUCKETS
             raise
+        self._are_counters_due = False
         is_more = self.outbox.written()
         for own in notes:
             self._hear(own)
@@ -196,6 +203,9 @@ class Flusher:
             self._witness.look()
             self._store.secret()
             self.outbox.resend()
+            self._tell_again()
+            # Who begins now learns from the counters who has signed out: they do not wait.
+            self._are_counters_due = True
             self._resend_left = BUCKETS
             self._round_cursor = None
             self._whole_in = ""
@@ -203,6 +213,7 @@ class Flusher:
         elif not is_more:
             self._whole_in = flushed.epoch
         self._epoch = flushed.epoch
+        self._remember(notes, now_s)
         self._tracker.clock.agree(flushed.at)
         if buckets and buckets[-1] == BUCKETS - 1:
             self._end_round(flushed.cursor)
@@ -213,6 +224,20 @@ class Flusher:
             self._sweep(bucket)
         self._executor.go_on()
         return is_more
+
+    def _remember(self, notes: list[Json], now_s: float) -> None:
+        while self._lately and self._lately[0][0] < now_s - _HEARD_S:
+            self._lately.popleft()
+        self._lately.extend((now_s, note) for note in notes)
+
+    def _tell_again(self) -> None:
+        """Tell what the others may not have heard of before the store lost it.
+
+        All hear with each write: what was told long before the last one is known to all.
+        """
+        since_s = self._written_s - _HEARD_S
+        self._tracker.put_back_notes([note for told_s, note in self._lately if told_s >= since_s])
+        self._lately.clear()
 
     def _encoded_beat(self) -> bytes:
         tracker = self._tracker

@@ -775,6 +775,64 @@ def test_who_comes_later_knows_who_has_signed_out(are_notes_kept: bool) -> None:
     team.check()
 
 
+@pytest.mark.parametrize("what", ["signs out", "is forgotten"])
+def test_what_was_told_just_before_the_store_was_lost_is_told_again(what: str) -> None:
+    team = Team(2)
+    team.flush()
+    one, other = team.mates
+    for mate in team.mates:
+        mate.visit(1, "ana")
+    team.flush()
+    team.time.pass_(1.0)
+    if what == "signs out":
+        one.visit(1, "ana", kind="logout")
+    else:
+        one.tracker.forget("ana")
+    one.flush()
+    team.post.empty()  # before the other one has heard
+    team.flush()
+    assert one.read()["sessions"] == other.read()["sessions"] == []
+    for mate in team.mates:
+        mate.visit(1)
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
+
+
+def test_what_all_have_heard_long_ago_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = Team(2)
+    monkeypatch.setattr("time.monotonic", lambda: team.time.now_s)
+    team.visit(0, 1, "ana")
+    team.flush()
+    for mate in (team.mates[0], team.alone):
+        mate.tracker.forget("ana")
+    for _ in range(20):
+        team.time.pass_(1.0)
+        team.flush()
+    team.visit(1, 1, "ana")
+    team.post.empty()
+    team.flush()
+    team.check()
+    assert team.mates[0].read()["total_sessions"] == 1
+
+
+def test_who_comes_just_after_the_store_was_lost_knows_who_has_signed_out() -> None:
+    team = Team(1)
+    (first,) = team.mates
+    first.visit(1, "ana")
+    first.visit(1, "ana", kind="logout")
+    first.flush()
+    first.flusher._lately.clear()  # long ago
+    team.post.empty()
+    first.flush()
+    first.flush()
+    team.mates.append(team.mate("late"))
+    for mate in team.mates:
+        mate.visit(1)
+    team.flush()
+    assert [requests for _, requests, *_ in first.read()["sessions"]] == [2]
+
+
 def test_a_guest_who_was_answered_before_the_sign_out_was_heard_of_is_one_guest() -> None:
     team = Team(2)
     team.flush()
