@@ -177,7 +177,7 @@ class Picture:
             found = self._select(q, only).activities(most)
             return self._found(iter(found[:limit]), len(found))
         total = sum(len(source.feed) for source in self._sources)
-        return self._found(iter(self._feed(limit)), min(total, most))
+        return self._found(iter(self._render.feed(limit)), min(total, most))
 
     @_reading
     def endpoints(self, limit: int = 100, q: str = "") -> Json:
@@ -227,6 +227,11 @@ class Picture:
         return {"user": user, "sessions": sessions, "activities": self._history(keys)}
 
     @_reading
+    def keys_of(self, user_id: str) -> set[int]:
+        """Return the keys of all that a user's sessions are made of, their guest parts too."""
+        return {p.key for key in self._index.keys_of(user_id) for p in self._render.parts(key)}
+
+    @_reading
     def ending(self, session_id: str) -> Ending | None:
         """Return all that ends together with a session, None when there is none."""
         key = self._key(session_id)
@@ -254,7 +259,7 @@ class Picture:
             "stats": self._stats(),
             "users": self._first("users", limit, self._render.first_users),
             "sessions": self._first("sessions", limit, self._render.first_sessions),
-            "activities": self._first("activities", limit, self._feed),
+            "activities": self._first("activities", limit, self._render.feed),
             "endpoints": self._endpoint_items()[:limit],
             "in_flight": self._in_flight_items(1000)[:limit],
             "workers": self._worker_items()[:limit],
@@ -386,10 +391,6 @@ class Picture:
     def _found(self, items: Iterator[Json], total: int) -> Json:
         return {"items": list(items), "total": total, "as_of": self._clock.now_at()}
 
-    def _feed(self, most: int) -> list[Json]:
-        """Return the newest activities of all workers, newest first."""
-        return self._render.feed(most)
-
     def _summaries(self) -> list[Summary]:
         return [self._own.summary(), *self._peers.summaries()]
 
@@ -434,7 +435,6 @@ class Picture:
 
     def _page(self, items: Callable[[int], Iterator[Json]], limit: int, total: int, q: str) -> Json:
         if q:
-            needle = q.casefold()
-            found = [one for one in items(max(total, 1)) if shapes.matching(one, needle)]
+            found = [one for one in items(max(total, 1)) if shapes.matching(one, q.casefold())]
             return {"items": found[:limit], "total": len(found), "as_of": self._clock.now_at()}
         return {"items": list(items(limit)), "total": total, "as_of": self._clock.now_at()}

@@ -23,6 +23,7 @@ _UNKNOWN = ("(other)", None)
 _NO_PATH = (inf, "")
 _SLICE = 2_000
 _MOST_RARE = 20_000
+_Keys = Collection[int]
 
 
 class Replica:
@@ -189,27 +190,28 @@ class Replica:
         for _, key in newest:
             row = table[key]
             fields = _unpack(row)
-            start = HEAD_SIZE + fields[8]
-            self._feed_acts(key, fields, ACT.iter_unpack(row[start:]), found)
+            self._feed_acts(key, fields, ACT.iter_unpack(row[HEAD_SIZE + fields[8] :]), found)
         told = self.feed.told()
         fresh = [line for line in found if line[1:3] not in told]
         self.feed.add(sorted(fresh, key=_place)[-most:])
         self._is_complete = True
 
-    def forget(self, user_id: str, until_ms: float = inf, but: Collection[int] = ()) -> list[int]:
+    def forget(
+        self, user_id: str, until_ms: float = inf, but: _Keys = (), keys: _Keys = ()
+    ) -> list[int]:
         """Drop what is known of a person; return the keys.
 
         Args:
             until_ms: what began later (ms since the epoch) is of somebody who came again.
             but: buckets that are known from later.
+            keys: of what the person's sessions are made of, guest parts too.
         """
         until_ms -= self.offset_ms
         numbers = {n for n, whose in self._user_ids.items() if whose == user_id}
-        heads = {key: HEAD.unpack_from(row) for key, row in self.rows.items()} if numbers else {}
-        gone = {
-            key for key, head in heads.items() if head[5] - 1 in numbers and head[1] <= until_ms
-        }
-        gone |= {heads[key][0] for key in gone if heads[key][0] in heads}
+        heads = {key: _unpack(row) for key, row in self.rows.items()} if numbers or keys else {}
+        gone = {key for key, one in heads.items() if one[5] - 1 in numbers and one[1] <= until_ms}
+        parts = {*keys, *(heads[key][0] for key in gone)}
+        gone |= {key for key in parts if key in heads and heads[key][1] <= until_ms}
         gone = {key for key in gone if key & 0xFF not in but}
         for key in gone:
             del self.rows[key]
@@ -217,9 +219,10 @@ class Replica:
             del self._rare[pair]
         still = {head[5] - 1 for key, head in heads.items() if key not in gone}
         self._name_users([(number, None, None) for number in numbers - still])
+        told = gone.union(keys)
         self.feed.keep(
             lambda item: (
-                item.record.at_ms > until_ms or not (item.record.is_of(user_id) or item.key in gone)
+                item.record.at_ms > until_ms or not (item.record.is_of(user_id) or item.key in told)
             )
         )
         return list(gone)

@@ -70,7 +70,7 @@ class Replicas(Peers):
         self._summed: tuple[Any, dict[str, Summary], list[Summary]] = (None, {}, [])
         self._dropped_by_retired: Json = {}
         self._lost_at = 0.0  # as ``estate.lost_at_in``
-        self._forgotten: list[tuple[str, float]] = []
+        self._forgotten: list[Json] = []
         #: What has been taken in and is to be told to who reads: keys, and whether there is
         #: somebody new. The store may fail in between.
         self._untold: list[int] = []
@@ -159,8 +159,7 @@ class Replicas(Peers):
             return None
         if len(entries) == _MOST_ENTRIES:
             return None
-        last = entries[-1].cursor if entries else cursor
-        return Since(keys, last, list(self._roster.taken))
+        return Since(keys, entries[-1].cursor if entries else cursor, list(self._roster.taken))
 
     def _load(self) -> None:
         """Read everything anew, and before that give back what the store has lost of the gone."""
@@ -304,7 +303,7 @@ class Replicas(Peers):
     def take_note(self, note: Json) -> None:
         """Do what a note to all workers says, to what is known of the others."""
         if note.get("kind") == "forget":
-            self._forgotten.append((str(note.get("user")), float(note.get("at_ms", inf))))
+            self._forgotten.append(note)
         elif note.get("kind") in ("out", "end"):
             keys = [int(key) for key in note.get("keys", ())]
             for replica in self._replicas.values():
@@ -313,9 +312,10 @@ class Replicas(Peers):
     def _forget(self) -> None:
         """Drop who was erased."""
         forgotten, self._forgotten = self._forgotten, []
-        for user_id, at_ms in forgotten:
+        for note in forgotten:
+            at_ms, keys = float(note.get("at_ms", inf)), {*map(int, note.get("keys", ()))}
             for replica in self._replicas.values():
-                replica.forget(user_id, at_ms)
+                replica.forget(str(note.get("user")), at_ms, keys=keys)
 
     # -- what is known of the workers ----------------------------------------------------------
 

@@ -329,13 +329,13 @@ class Sessions:
         if len(self.generation) > _MAX_SIGNED_OUT:
             self.generation.popitem(last=False)
 
-    def forget(self, user_id: str, now_ms: int) -> set[int]:
-        """Erase a user's sessions, with their guest part; return the keys."""
-        gone: set[int] = set()
-        number = self.people.find(user_id)
-        if number is None:
-            return gone
-        for key in self.people.keys_of(number):
+    def forget(self, user_id: str, keys: Iterable[int], now_ms: int) -> set[int]:
+        """Erase a user's sessions, with their guest part, and guests of some keys; return which."""
+        guests = [key for key in keys if (row := self.rows.get(key)) and not rows.head_of(row).user]
+        gone, number = set(guests), self.people.find(user_id)
+        for key in guests:
+            self._remove(key, self.rows[key], now_ms)
+        for key in () if number is None else self.people.keys_of(number):
             row = self.rows[key]
             for one in ((key, row), self.partner(key, row)):
                 if one is not None:

@@ -302,14 +302,15 @@ class Live:
                 that are, cannot be used.
         """
         self.ingest.fold()
+        keys = self.picture.keys_of(user_id)  # a guest part may be another worker's
         if self.serves:
             self.sharing.begin()  # the others are to be told
         elif self.sharing.store.is_shared:
-            self.sharing.tell_all({"kind": "forget", "user": user_id})
+            self.sharing.tell_all({"kind": "forget", "user": user_id, "keys": [*keys]})
             return 0
         elif self.sharing.store.reason is not None:
             logger.warning("no worker was told to forget: %s", self.sharing.store.reason)
-        gone = self.tracker.forget(user_id)
+        gone = self.tracker.forget(user_id, keys)
         self.broadcaster.forget()
         return gone
 

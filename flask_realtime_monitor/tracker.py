@@ -317,20 +317,21 @@ class Tracker:
             finally:
                 sessions.notices = None
 
-    def forget(self, user_id: str) -> int:
-        """Erase a user: sessions (with the guest part), feed and side table; return how many."""
+    def forget(self, user_id: str, keys: Collection[int] = ()) -> int:
+        """Erase a user: sessions (and guests of these keys), feed, side table; return how many."""
         if self.notes is not None:
             at_ms = self.clock.now_ms() + self.clock.offset_ms
-            self.put_back_notes([{"kind": "forget", "user": user_id, "at_ms": at_ms}])
-        return self._forget(user_id)
+            note = {"kind": "forget", "user": user_id, "keys": [*keys], "at_ms": at_ms}
+            self.put_back_notes([note])
+        return self._forget(user_id, keys)
 
-    def _forget(self, user_id: str) -> int:
+    def _forget(self, user_id: str, keys: Collection[int]) -> int:
         with self.lock:
-            gone = self.sessions.forget(user_id, self.clock.now_ms())
+            gone = self.sessions.forget(user_id, keys, self.clock.now_ms())
             kept = [
                 item
                 for item in self.feed
-                if not item.record.is_of(user_id) and item.key not in gone
+                if not (item.record.is_of(user_id) or item.key in gone or item.key in keys)
             ]
             self.feed.clear()
             self.feed.extend(kept)
@@ -362,7 +363,7 @@ class Tracker:
                     self.clock.now_ms(),
                 )
         if note["kind"] == "forget":
-            self._forget(str(note["user"]))
+            self._forget(str(note["user"]), {int(key) for key in note.get("keys", ())})
 
     def learn_sign_outs(self, generations: Iterable[tuple[int, int]]) -> None:
         """Take over (visitor, generation) of sign-outs that this process could not hear of."""

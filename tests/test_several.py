@@ -799,6 +799,32 @@ def test_what_was_told_just_before_the_store_was_lost_is_told_again(what: str) -
         assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
 
 
+@pytest.mark.parametrize("has_signed_out", [False, True])
+@pytest.mark.parametrize("by", [0, 1, 2])
+def test_who_is_forgotten_is_so_as_the_guest_of_another_worker(
+    by: int, has_signed_out: bool
+) -> None:
+    team = Team(3)
+    team.flush()
+    if has_signed_out:  # the guest that follows has another key
+        team.visit(0, 1, "ana")
+        team.mates[0].visit(1, "ana", kind="logout")
+        team.flush()
+    team.mates[0].visit(1, path="/before")
+    team.time.pass_(1.0)
+    team.mates[1].visit(1, "ana")
+    team.mates[0].visit(2, path="/other")
+    team.flush()
+    if by == 2:
+        assert team.mates[0].read()["total_sessions"] == 2
+    team.mates[by].forget("ana")
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        found = mate.read()
+        assert [one["path"] for one in mate.picture.sessions()["items"]] == ["/other"]
+        assert "/before" not in str(found["feed"])
+
+
 def test_what_all_have_heard_long_ago_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
     team = Team(2)
     monkeypatch.setattr("time.monotonic", lambda: team.time.now_s)

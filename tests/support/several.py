@@ -291,6 +291,10 @@ class Mate:
         self.tracker.notes.append(note)
         self.replicas.take_note(note)
 
+    def forget(self, user_id: str) -> None:
+        """Erase a person."""
+        self.tracker.forget(user_id, self.picture.keys_of(user_id))
+
     def flush(self) -> None:
         """Write until there is no more to write."""
         while self.flusher.flush():
