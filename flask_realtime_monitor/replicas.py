@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 from typing import Any, TypeVar
 
 from . import beats, estate
 from .clock import Clock
 from .config import Settings
 from .frames import Frame, FrameError, decode, newest, parts_of
+from .hearsay import Hearsay
 from .legacy import NOBODY, Legacies
 from .listing import Turns
 from .peers import Changes, Counts, Coverage, Peers, Since, There, in_flight_at
@@ -70,7 +70,7 @@ class Replicas(Peers):
         self._summed: tuple[Any, dict[str, Summary], list[Summary]] = (None, {}, [])
         self._dropped_by_retired: Json = {}
         self._lost_at = 0.0  # as ``estate.lost_at_in``
-        self._forgotten: list[Json] = []
+        self._hearsay = Hearsay()
         #: What has been taken in and is to be told to who reads: keys, and whether there is
         #: somebody new. The store may fail in between.
         self._untold: list[int] = []
@@ -132,9 +132,9 @@ class Replicas(Peers):
             self._load()
         self._is_roster_due |= self._is_new  # somebody new is at work
         self._read_roster()
-        if self._forgotten:
-            self._forget()
-            self._is_new = True
+        ended, is_erased = self._hearsay.take_again(self._replicas.values())
+        self._untold += ended
+        self._is_new |= is_erased
         changes = Changes(self._untold, self._is_new)
         self._untold, self._is_new = [], False
         return changes
@@ -202,7 +202,7 @@ class Replicas(Peers):
         self._is_roster_due = True
         self._read_roster()
         self._legacies.drop_from(self._replicas, self._beats)
-        self._forget()
+        self._hearsay.take_again(self._replicas.values())
 
     def _let_go(self, now_s: float) -> None:
         """Let go of who is gone for long, but for what their sessions have of it."""
@@ -296,26 +296,15 @@ class Replicas(Peers):
     def rest(self) -> None:
         """Let everything go: nobody reads."""
         self._replicas = {}
+        self._hearsay = Hearsay()
         self.epoch = None
 
     # -- notes ---------------------------------------------------------------------------------
 
     def take_note(self, note: Json) -> None:
         """Do what a note to all workers says, to what is known of the others."""
-        if note.get("kind") == "forget":
-            self._forgotten.append(note)
-        elif note.get("kind") in ("out", "end"):
-            keys = [int(key) for key in note.get("keys", ())]
-            for replica in self._replicas.values():
-                self._untold += replica.end_before(keys, int(note.get("at_ms", 0)))
-
-    def _forget(self) -> None:
-        """Drop who was erased."""
-        forgotten, self._forgotten = self._forgotten, []
-        for note in forgotten:
-            at_ms, keys = float(note.get("at_ms", inf)), {*map(int, note.get("keys", ()))}
-            for replica in self._replicas.values():
-                replica.forget(str(note.get("user")), at_ms, keys=keys)
+        if self.epoch is not None:  # else all that are kept are read with everything
+            self._untold += self._hearsay.take(note, self._replicas.values())
 
     # -- what is known of the workers ----------------------------------------------------------
 

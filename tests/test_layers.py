@@ -20,6 +20,7 @@ LAYERS = (
     "tracker stores",
     "source delta health frames feed reports",
     "peers surroundings outbox replica refusals beats estate worker",
+    "hearsay",
     "sights foresight gathering joining living legacy index shapes replicas signouts viewers",
     "flusher",
     "numbers endings reasons sharing search resumption rendering selection fanout",

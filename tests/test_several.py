@@ -799,6 +799,26 @@ def test_what_was_told_just_before_the_store_was_lost_is_told_again(what: str) -
         assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
 
 
+@pytest.mark.parametrize("what", ["signs out", "is forgotten"])
+def test_who_leaves_goes_also_from_rows_of_the_gone_that_are_read_later(what: str) -> None:
+    team = Team(3)
+    team.flush()
+    reader, gone, other = team.mates
+    assert reader.read()["total_sessions"] == 0
+    gone.visit(1, "ana")
+    gone.flush()
+    team.post.retire(gone.name)
+    team.time.pass_(1.0)
+    if what == "signs out":
+        other.visit(1, "ana", kind="logout")
+    else:
+        other.forget("ana")
+    other.flush()
+    reader.flush()  # it hears of it, and has not read of her yet
+    for mate in (reader, other, team.mate("late")):
+        assert mate.read()["sessions"] == []
+
+
 @pytest.mark.parametrize("has_signed_out", [False, True])
 @pytest.mark.parametrize("by", [0, 1, 2])
 def test_who_is_forgotten_is_so_as_the_guest_of_another_worker(
