@@ -218,7 +218,8 @@ class Replica:
         for pair in [pair for pair in self._rare if pair[0] in gone]:
             del self._rare[pair]
         still = {head[5] - 1 for key, head in heads.items() if key not in gone}
-        self._name_users([(number, None, None) for number in numbers - still])
+        lost = [number for number in numbers - still if number & 0xFF not in but]
+        self._name_users([(number, None, None) for number in lost])
         told = gone.union(keys)
         self.feed.keep(
             lambda item: (

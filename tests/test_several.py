@@ -845,6 +845,26 @@ def test_who_is_forgotten_is_so_as_the_guest_of_another_worker(
         assert "/before" not in str(found["feed"])
 
 
+def test_who_comes_again_after_an_erasure_is_shown_by_who_comes_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The log still tells of the erasure; whose number it was, a snapshot knows from later."""
+    team = Team(1)
+    (first,) = team.mates
+    monkeypatch.setattr(first.flusher, "_next_buckets", lambda elapsed_s: [])
+    first.visit(1, "ana")
+    first.flush()
+    first.forget("ana")
+    first.flush()
+    team.time.pass_(1.0)
+    first.visit(1, "ana")
+    first.flush()
+    monkeypatch.setattr(first.flusher, "_next_buckets", lambda elapsed_s: [0])  # not the session's
+    first.flush()
+    assert first.read()["total_sessions"] == 1
+    assert team.mate("late").read()["sessions"] == first.read()["sessions"]
+
+
 def test_what_all_have_heard_long_ago_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
     team = Team(2)
     monkeypatch.setattr("time.monotonic", lambda: team.time.now_s)
