@@ -92,6 +92,16 @@ class Feed(Sequence[FeedItem]):
         self._number += len(lines)
         entries.extend(lines)
 
+    def rename(self, key: int, to: int) -> None:
+        """Give a session's lines another key."""
+        for at, entry in enumerate(self._entries):
+            if entry[1] != key:
+                continue
+            if isinstance(entry, FeedItem):
+                self._entries[at] = entry._replace(key=to)
+            else:
+                self._entries[at] = (entry[0], to, *entry[2:])
+
     def keep(self, is_kept: Callable[[FeedItem], bool]) -> None:
         """Drop what is not to be kept; the others are as they were."""
         kept = [item for item in self if is_kept(item)]

@@ -36,6 +36,7 @@ class Taken(NamedTuple):
     people: set[int]
     batches: list[Batch] | None
     erased: list[str]
+    moved: list[tuple[int, int]]
     is_anew: bool
     marks: tuple[int, int, int, int]
 
@@ -121,6 +122,7 @@ class Outbox:
             ("p", moved),
             ("gone", gone),
             ("erased", taken.erased),
+            ("moved", taken.moved),
             ("anew", taken.is_anew),
             ("rare", rare),
             ("loose", loose),
@@ -158,6 +160,7 @@ class Outbox:
             people = tracker.sessions.people
             people.renamed = taken.people | (people.renamed or set())
             tracker.erased = taken.erased + tracker.erased
+            tracker.sessions.moved = taken.moved + tracker.sessions.moved
             self._is_anew |= taken.is_anew
             fresh = tracker.traffic.fresh or []
             if taken.batches is None or len(taken.batches) + len(fresh) > _MOST_BATCHES:
@@ -231,6 +234,7 @@ class Outbox:
             people.renamed or set(),
             batches,
             tracker.erased,
+            sessions.moved,
             self._is_anew,
             (
                 len(sessions.agents),
@@ -241,6 +245,7 @@ class Outbox:
         )
         sessions.dirty, tracker.fresh_rare, tracker.traffic.fresh = left, [], []
         tracker.paths.moved, people.renamed, tracker.erased = set(), set(), []
+        sessions.moved = []
         self._batches_lost = self._is_anew = False
         return taken
 

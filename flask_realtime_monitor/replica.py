@@ -141,6 +141,8 @@ class Replica:
             changed += self._begin_anew(newer)
         for user_id in frame.head.get("erased", ()):
             changed += self.forget(user_id, but=newer)
+        moved = frame.head.get("moved", ())
+        self._move(moved, newer)
         self._take_head(frame.head, newer)
         fresh: list[Line | Whole] | None = [] if is_shown else None
         taken = frame.rows
@@ -159,7 +161,7 @@ class Replica:
         if fresh is not None:
             loose = [loose_line(item) for item in frame.head.get("loose", ())]
             fresh += loose
-            if loose or not self._is_complete or sequence <= self._loose_sequence:
+            if loose or moved or not self._is_complete or sequence <= self._loose_sequence:
                 # What was not acknowledged is told again, and what a row held once is loose later.
                 told = self.feed.told()
                 fresh = [line for line in fresh if line[1:3] not in told]
@@ -181,7 +183,7 @@ class Replica:
         table = dict(self.rows)  # in somebody else's turn a sign-out may be told of
         latest_first = reversed(table), reversed(table.values())
         for keys, some in pairs(*latest_first, _SLICE):
-            newest += _seen_since(least_ms, keys, some)
+            newest += rows.seen_since(least_ms, keys, some)
             if len(newest) > 2 * most:
                 newest = sorted(newest)[-most:]
                 least_ms = newest[0][0]
@@ -218,8 +220,7 @@ class Replica:
         for pair in [pair for pair in self._rare if pair[0] in gone]:
             del self._rare[pair]
         still = {head[5] - 1 for key, head in heads.items() if key not in gone}
-        lost = [number for number in numbers - still if number & 0xFF not in but]
-        self._name_users([(number, None, None) for number in lost])
+        self._name_users([(n, None, None) for n in numbers - still if n & 0xFF not in but])
         told = gone.union(keys)
         self.feed.keep(
             lambda item: (
@@ -241,6 +242,12 @@ class Replica:
                 del self.rows[key]
                 gone.append(key)
         return gone
+
+    def _move(self, moved: Iterable[tuple[int, int]], newer: Collection[int]) -> None:
+        for key, to in moved:
+            self.feed.rename(key, to)
+            if key in self.rows and key & 0xFF not in newer:
+                self.rows[to] = self.rows.pop(key)
 
     def _begin_anew(self, newer: Collection[int]) -> list[int]:
         """Drop what this frame and the next tell again: all but rows that are known newer.
@@ -428,13 +435,3 @@ def _refusing() -> Iterator[None]:
 
 def _place(line: Line | Whole) -> tuple[int, int]:
     return line[0], line[2]
-
-
-def _seen_since(ms: int, keys: list[int], some: list[bytes]) -> list[tuple[int, int]]:
-    """Return some rows' keys, each behind when it was seen last, that were since a moment."""
-    times = map(rows.unpack_times, some)
-    return [
-        (base_ms + last, key)
-        for key, (base_ms, last) in zip(keys, times, strict=True)
-        if base_ms + last >= ms
-    ]

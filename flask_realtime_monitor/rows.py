@@ -245,3 +245,13 @@ def fitted(row: bytes, now_ms: int) -> tuple[bytes, int, int, int]:
     ]
     ip = row[HEAD_SIZE : HEAD_SIZE + head.ip_size]
     return HEAD.pack(*moved) + ip + b"".join(kept), base_ms, moved.last, now_ms - base_ms
+
+
+def seen_since(ms: int, keys: list[int], some: list[bytes]) -> list[tuple[int, int]]:
+    """Return some rows' keys, each behind when it was seen last, that were since a moment."""
+    times = map(unpack_times, some)
+    return [
+        (base_ms + last, key)
+        for key, (base_ms, last) in zip(keys, times, strict=True)
+        if base_ms + last >= ms
+    ]

@@ -126,7 +126,7 @@ class Sessions:
             number = self.people.number(record.user_id, record.user_name)
             self.people.hold(number, key)
             user = number + 1
-            self.of_visitor[record.visitor] = _with(self.of_visitor.get(record.visitor), key)
+            self.of_visitor[record.visitor] = with_key(self.of_visitor.get(record.visitor), key)
             self._touch_visitor(record.visitor)
             self._due_users.add(key, due_s)
         else:
@@ -286,42 +286,6 @@ class Sessions:
         self.begin_generation(visitor, generation)
         return ended
 
-    def sign_out_elsewhere(
-        self, visitor: int, keys: Sequence[int], generation: int, at_ms: int, now_ms: int
-    ) -> None:
-        """End what another worker saw sign out at ``at_ms``, but for a user who was seen since."""
-        for key in keys:
-            row = self.rows.get(key)
-            # A guest's requests of since then, until this was heard, began no session of their own.
-            last_ms_of = rows.begun_ms_of if key == keys[-1] else rows.last_ms_of
-            if row is not None and last_ms_of(row) <= at_ms:
-                self._end_among(keys, key, now_ms)
-        if self.generation.get(visitor, 0) < generation:
-            self.begin_generation(visitor, generation)
-
-    def end_whole(self, visitor: int, keys: Sequence[int], generation: int, at_ms: int) -> None:
-        """End one session in all its parts, whether this worker has rows of them or not.
-
-        Args:
-            keys: the session's own, then its guest part's.
-            generation: that of the visitor's sessions from now on; 0 where the visitor has others,
-                which go on. This one may then have been seen again since, and goes on as well.
-        """
-        ends = [
-            key
-            for key in keys
-            if generation or (row := self.rows.get(key)) is None or rows.last_ms_of(row) <= at_ms
-        ]
-        parts = [(key, self.rows[key]) for key in ends if key in self.rows]
-        if parts:
-            self.tell("ended", *parts[0], parts[1] if len(parts) > 1 else None)
-        for key, row in parts:
-            self._remove(key, row, at_ms)
-        for key in ends:
-            self._note_end(key, at_ms)
-        if self.generation.get(visitor, 0) < generation:
-            self.begin_generation(visitor, generation)
-
     def begin_generation(self, visitor: int, generation: int) -> None:
         """Tell a visitor's sessions from those of before."""
         self.generation.pop(visitor, None)
@@ -429,7 +393,8 @@ class Sessions:
         return -(-(last_ms + self._timeout_ms) // 1000), wheel
 
 
-def _with(keys: int | tuple[int, ...] | None, key: int) -> int | tuple[int, ...]:
+def with_key(keys: int | tuple[int, ...] | None, key: int) -> int | tuple[int, ...]:
+    """Return the keys of a visitor's users with one more; a single one stays a number."""
     if keys is None or keys == key:
         return key
     return (*keys, key) if isinstance(keys, tuple) else (keys, key)

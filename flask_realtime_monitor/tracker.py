@@ -21,9 +21,10 @@ from .clock import Clock
 from .config import Settings
 from .histogram import BOUNDS, Histogram
 from .interner import Interner, PathTable
+from .noted import NotedSessions, rename
 from .records import FeedItem, Notice, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
-from .sessions import ROW_OVERHEAD, Sessions
+from .sessions import ROW_OVERHEAD
 from .traffic import UNMATCHED, Batch, Traffic
 from .visitors import Visitors
 
@@ -64,7 +65,7 @@ class Tracker:
         )
         #: How many activities a row holds.
         self.history = settings.session_history_size
-        self.sessions = Sessions(settings, self.visitors)
+        self.sessions = NotedSessions(settings, self.visitors)
         self.routes: Interner[tuple[str, str | None]] = Interner(MAX_ROUTES, ("(other)", None))
         self._places: dict[tuple[str | None, str | None], tuple[int, int]] = {}
         self.paths = PathTable(MAX_PATHS)
@@ -354,14 +355,8 @@ class Tracker:
         """Do what another worker's note says."""
         with self.lock:
             if note["kind"] == "out":
-                at_ms = int(note["at_ms"])
-                self.sessions.sign_out_elsewhere(
-                    int(note["visitor"]),
-                    [int(key) for key in note["keys"]],
-                    at_ms,
-                    at_ms - self.clock.offset_ms,
-                    self.clock.now_ms(),
-                )
+                moved = self.sessions.sign_out_elsewhere(note, self.clock)
+                rename(moved, self.feed, self.rare_of, self._rare_order, self.fresh_rare)
         if note["kind"] == "forget":
             self._forget(str(note["user"]), {int(key) for key in note.get("keys", ())})
 

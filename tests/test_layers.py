@@ -17,6 +17,7 @@ LAYERS = (
     "agents wording recency groups departures credentials filters tokens listing",
     "config privacy guard people traffic visitors",
     "sessions",
+    "noted",
     "tracker stores",
     "source delta health frames feed reports",
     "peers surroundings outbox replica refusals beats estate worker",

@@ -65,6 +65,11 @@ class Team:
         for mate in readers or self.mates:
             assert mate.read() == whole
 
+    def check_nobody(self) -> None:
+        """Nobody is told of, by whoever is asked."""
+        for mate in [*self.mates, self.mate("newcomer")]:
+            assert mate.read()["sessions"] == []
+
 
 def play(team: Team, steps: list[tuple[str, int, int, str | None]]) -> None:
     for number, (what, mate, visitor, user) in enumerate(steps):
@@ -916,6 +921,84 @@ def test_a_guest_who_was_answered_before_the_sign_out_was_heard_of_is_one_guest(
     team.flush()
     assert one.read() == other.read()
     assert [requests for _, requests, *_ in one.read()["sessions"]] == [2]
+
+
+def test_a_guest_whom_another_worker_meets_before_it_hears_of_the_sign_out_is_one() -> None:
+    team = Team(2)
+    team.flush()
+    one, other = team.mates
+    one.visit(1, "ana")
+    team.flush()
+    assert [mate.read()["total_sessions"] for mate in team.mates] == [1, 1]
+    team.time.pass_(1.0)
+    one.visit(1, "ana", kind="logout")
+    team.time.pass_(0.01)
+    other.visit(1, path="/signed-out")  # no guest was known there
+    other.visit(1, kind="custom", name="seen", path="/signed-out")
+    other.flush()
+    assert one.read()["total_sessions"] == 1
+    team.flush()
+    one.visit(1, path="/later")
+    other.visit(1, path="/later")
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        (session,) = mate.picture.sessions()["items"]
+        assert (session["requests"], session["path"]) == (3, "/later")
+        story = mate.picture.session(session["id"])
+        assert story is not None
+        told = [(act["kind"], act["name"], act["path"]) for act in story["activities"]]
+        assert told[2:] == [("custom", "seen", "/signed-out"), ("request", None, "/signed-out")]
+        ids = [act["id"] for act in mate.picture.activities()["items"]]
+        assert len(set(ids)) == len(ids) == 6
+    team.time.pass_(1.0)
+    one.visit(1, "ana", kind="logout")
+    team.flush()
+    team.check_nobody()
+
+
+def test_what_gets_another_key_after_its_session_ended_for_a_reader_is_told_once() -> None:
+    team = Team(3)
+    team.flush()
+    one, other, reader = team.mates
+    one.visit(1, "ana", kind="logout")
+    team.time.pass_(0.01)
+    other.visit(1, path="/signed-out")
+    for mate in (other, one):
+        mate.flush()
+    assert reader.read()["total_sessions"] == 1
+    team.time.pass_(0.01)
+    reader.visit(1, "ana", kind="logout")  # it has not heard of the first one
+    team.flush()  # all hear of it
+    team.flush()  # and of what the others made of it
+    for mate in [*team.mates, team.mate("late")]:
+        found = mate.read()
+        assert found["sessions"] == []
+        assert [path for _, path in found["feed"]].count("/signed-out") == 1
+
+
+def test_a_user_whom_another_worker_saw_since_the_sign_out_is_one_and_leaves_as_one() -> None:
+    team = Team(2)
+    team.flush()
+    one, other = team.mates
+    for mate in team.mates:
+        mate.visit(1, "ana")
+    team.flush()
+    team.time.pass_(1.0)
+    one.visit(1, "ana", kind="logout")
+    team.time.pass_(0.01)
+    other.visit(1, "ana")  # it was on its way
+    team.flush()
+    team.time.pass_(1.0)
+    one.visit(1, "ana")
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        assert [user for _, _, _, user, *_ in mate.read()["sessions"]] == [
+            "{'id': 'ana', 'name': None}"
+        ]
+    team.time.pass_(1.0)
+    one.visit(1, "ana", kind="logout")
+    team.flush()
+    team.check_nobody()
 
 
 @pytest.mark.parametrize("is_new", [False, True])

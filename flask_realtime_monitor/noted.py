@@ -1,0 +1,125 @@
+"""Sessions as notes of other workers change them.
+
+The keys of a visitor's sessions tell which sign-out was the last before them. What this worker
+recorded until it heard of one has the keys of before, and would be another session than what the
+others record: so it gets the keys of after.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import rows
+from .clock import Clock
+from .config import Settings
+from .records import FeedItem, Rare
+from .sessions import ALL, Sessions, with_key
+from .visitors import Visitors
+
+#: Pairs of keys: what was one is the other now.
+Moves = list[tuple[int, int]]
+
+
+class NotedSessions(Sessions):
+    """Sessions of a worker that hears of other workers' sign-outs."""
+
+    def __init__(self, settings: Settings, visitors: Visitors) -> None:
+        super().__init__(settings, visitors)
+        #: What the others must be told.
+        self.moved: Moves = []
+
+    def sign_out_elsewhere(self, note: Mapping[str, Any], clock: Clock) -> Moves:
+        """End what another worker saw sign out, but for a user who was seen since.
+
+        Returns:
+            Of what goes on, the keys it had and those it has now.
+        """
+        visitor, generation = int(note["visitor"]), int(note["at_ms"])
+        user_id = None if note.get("user") is None else str(note["user"])
+        keys = [int(key) for key in note["keys"]]
+        at_ms, now_ms = generation - clock.offset_ms, clock.now_ms()
+        # Where an earlier sign-out was not heard of there, or here, these are others.
+        own = self.key(visitor, user_id, None), self.anonymous_key(visitor)
+        ends = list(dict.fromkeys((*keys, *own)))
+        for key in ends:
+            row = self.rows.get(key)
+            # A guest's requests of since then, until this was heard, began no session of their own.
+            last_ms_of = rows.begun_ms_of if key in (keys[-1], own[-1]) else rows.last_ms_of
+            if row is not None and last_ms_of(row) <= at_ms:
+                self._end_among(ends, key, now_ms)
+        if self.generation.get(visitor, 0) >= generation:
+            return []
+        self.begin_generation(visitor, generation)
+        moved = []
+        for key in ends:
+            row = self.rows.get(key)
+            if row is not None:
+                whose = user_id if rows.head_of(row).user else None
+                to = self._visitors.session_key(visitor, whose, generation)
+                if to not in self.rows:
+                    self._move(key, row, to, now_ms)
+                    moved.append((key, to))
+        self.moved += moved
+        return moved
+
+    def _move(self, key: int, row: bytes, to: int, now_ms: int) -> None:
+        """Give a session another key."""
+        head = rows.head_of(row)
+        wheel = self._due_users if head.user else self._due_guests
+        wheel.add(to, -(-(rows.last_ms_of(row) + self._timeout_ms) // 1000))
+        if head.user:
+            self.people.hold(head.user - 1, to)
+            self.of_visitor[head.visitor] = with_key(self.of_visitor.get(head.visitor), to)
+        self._remove(key, row, now_ms)
+        self._ended.pop(to, None)
+        if self.buckets:
+            self.buckets[to & 0xFF].append(to)
+        self.put(to, None, row)
+        if self.dirty is not None:
+            self.dirty[to] = ALL
+
+    def end_whole(self, visitor: int, keys: Sequence[int], generation: int, at_ms: int) -> None:
+        """End one session in all its parts, whether this worker has rows of them or not.
+
+        Args:
+            keys: the session's own, then its guest part's.
+            generation: that of the visitor's sessions from now on; 0 where the visitor has others,
+                which go on. This one may then have been seen again since, and goes on as well.
+        """
+        ends = [
+            key
+            for key in keys
+            if generation or (row := self.rows.get(key)) is None or rows.last_ms_of(row) <= at_ms
+        ]
+        parts = [(key, self.rows[key]) for key in ends if key in self.rows]
+        if parts:
+            self.tell("ended", *parts[0], parts[1] if len(parts) > 1 else None)
+        for key, row in parts:
+            self._remove(key, row, at_ms)
+        for key in ends:
+            self._note_end(key, at_ms)
+        if self.generation.get(visitor, 0) < generation:
+            self.begin_generation(visitor, generation)
+
+
+def rename(
+    moves: Moves,
+    feed: deque[FeedItem],
+    rare_of: Sequence[dict[tuple[int, int], Rare]],
+    rare_order: deque[tuple[int, int]],
+    fresh_rare: list[tuple[int, int]] | None,
+) -> None:
+    """Give what a tracker knows of sessions their new keys; the rows have them already."""
+    for key, to in moves:
+        for at, item in enumerate(feed):
+            if item.key == key:
+                feed[at] = item._replace(key=to)
+        table = rare_of[key & 0xFF]
+        for old in [pair for pair in table if pair[0] == key]:
+            new = to, old[1]
+            table[new] = table.pop(old)
+            rare_order.append(new)
+            if fresh_rare is not None:
+                fresh_rare.append(new)
