@@ -25,12 +25,12 @@ from .base import (
     Roster,
     Store,
 )
+from .kept import Kept
 from .server import Command, Server
 from .wire import Row
 
 #: How long (s) the log keeps an entry, by the server's clock.
 KEEP_LOG_S = 150.0
-SALT_S = 172_800
 #: How often (s) the keys' expiry is renewed, and the log is cut.
 RENEW_S = 10.0
 
@@ -65,8 +65,7 @@ class RedisStore(Store):
         #: What the server's clock is ahead of this process's monotonic one.
         self._ahead_s: float | None = None
         self._since_at: float | None = None
-        self._salts: dict[int, bytes] = {}
-        self._secret: bytes | None = None
+        self._kept = Kept(self._server, self._key, self._keep)
         self._newest = self._covered = self._told = 0
         #: The epoch of the last load, and how far the log was read since.
         self._read: bytes | None = None
@@ -91,21 +90,11 @@ class RedisStore(Store):
 
     def salt(self, day: int) -> bytes:
         """Return a day's salt, which the server forgets after two days."""
-        key = self._key("salt", day)
-        (found,) = self._server.send(("GET", key))
-        if found is None:
-            made = self._salts.get(day) or secrets.token_bytes(16)
-            _, found = self._server.send(("SET", key, made, "EX", SALT_S, "NX"), ("GET", key))
-        salts = {**self._salts, day: bytes(found)}
-        self._salts = {one: salt for one, salt in salts.items() if one >= day - 1}
-        return bytes(found)
+        return self._kept.salt(day)
 
     def secret(self) -> bytes:
         """Return the key on the server; one that lost everything gets the one known so far."""
-        key, made = self._key("secret"), self._secret or secrets.token_bytes(16)
-        _, found = self._server.send(("SET", key, made, "EX", self._keep, "NX"), ("GET", key))
-        self._secret = bytes(found)
-        return self._secret
+        return self._kept.secret()
 
     def flush(self, flush: Flush) -> Flushed:
         """Write everything in one round trip."""
@@ -362,13 +351,9 @@ class RedisStore(Store):
             only_new = () if epoch and not newest else ("NX",)
             if cut is None or not newest:
                 newest = [self._start()]
-            commands: list[Command] = [
-                ("SET", self._key("salt", day), salt, "EX", SALT_S, "NX")
-                for day, salt in self._salts.items()
-            ]
             since_at = self._since_at or now
             *_, epoch, since = self._server.send(
-                *commands,
+                *self._kept.known(),
                 ("SET", self._key("since"), repr(since_at), "EX", self._keep, "NX"),
                 ("SET", self._key("epoch"), new, "EX", self._keep, *only_new),
                 *self._renewals(),
@@ -395,7 +380,8 @@ class RedisStore(Store):
     def _renewals(self) -> list[Command]:
         """Return the commands that keep the picture from expiring while somebody lives."""
         names = ("log", "cut", "notes", "beats", "gone", "epoch", "since", "secret", "ids")
-        renewals: list[Command] = [("EXPIRE", self._key(name), self._keep) for name in names]
+        renewals = self._kept.known()  # a server that is full may have thrown them away
+        renewals += [("EXPIRE", self._key(name), self._keep) for name in names]
         if self.worker:
             renewals.insert(0, ("ZADD", self._key("ids"), self._now(), self.worker))
         return renewals

@@ -91,6 +91,8 @@ class Server:
         waits = (self._options[name] for name in ("socket_connect_timeout", "socket_timeout"))
         self._desk = Desk(self.shown_url, _PATIENCE * sum(one or TIMEOUT_S for one in waits))
         self.answered_s: float | None = None
+        #: When it answered for the first time, where it had not at first (monotonic).
+        self.met_s: float | None = None
         try:
             self._made()
         except TypeError as error:
@@ -242,8 +244,10 @@ class Server:
                     raise self._wrong(way, error) from error
                 self._move(way, error)
                 continue
-            self._trouble = None
-            self.answered_s = time.monotonic()
+            now_s = time.monotonic()
+            if self._trouble is not None and self.answered_s is None:
+                self.met_s = now_s
+            self._trouble, self.answered_s = None, now_s
             return found
         raise StoreError(f"{self.shown_url} is a cluster that is moving our keys")
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -201,6 +201,70 @@ def test_an_answer_that_comes_too_late_is_dropped_and_no_note_with_it(
 
     wait_until(hears_both, "both notes are told")
     assert sorted(told) == sorted(set(told)), "each once"
+
+
+def test_who_comes_while_a_server_is_away_takes_the_salt_that_the_others_had(
+    own_valkey: Own, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = own_valkey()
+    monkeypatch.setattr("flask_realtime_monitor.stores.kept.FIRST_S", 60.0)
+    one, late = (left(open_store(server.url, worker=name)) for name in ("w1", "w2"))
+    one.flush(frame())
+    salt, secret = one.salt(20_000), one.secret()
+    server.kill()
+    assert "cannot be reached" in refused(one)[0]
+    with pytest.raises(StoreError):
+        late.salt(20_000)
+    server.start()
+
+    def is_refused() -> bool:
+        with suppress(StoreError):
+            late.flush(frame())
+            try:
+                late.salt(20_000)
+            except StoreError as error:
+                return "was here before" in str(error)
+        return False
+
+    wait_until(is_refused, "the server is back, and empty")
+    wait_until(lambda: went_well(one), "the other one writes")
+    assert one.secret() == secret
+    assert (late.salt(20_000), late.secret()) == (salt, secret)
+
+
+def test_who_finds_a_server_empty_makes_a_salt_where_nobody_else_does(
+    own_valkey: Own, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = own_valkey()
+    monkeypatch.setattr("flask_realtime_monitor.stores.kept.FIRST_S", 0.1)
+    server.kill()
+    store = left(open_store(server.url, worker="w1"))
+    with pytest.raises(StoreError):
+        store.salt(20_000)
+    server.start()
+
+    def made() -> bytes | None:
+        with suppress(StoreError):
+            return store.salt(20_000)
+        return None
+
+    assert len(wait_until(made, "there is a salt") or b"") == 16
+
+
+def test_a_salt_that_a_full_server_threw_away_is_written_again(
+    own_valkey: Own, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = own_valkey()
+    monkeypatch.setattr("flask_realtime_monitor.stores.redis.RENEW_S", 0.0)
+    one = left(open_store(server.url, worker="w1"))
+    one.flush(frame())
+    salt, secret = one.salt(20_000), one.secret()
+    for key in (*server.ask("KEYS", "*:salt:*"), *server.ask("KEYS", "*:secret")):
+        server.ask("DEL", key)
+    one.flush(frame())
+    one.flush(frame())
+    late = left(open_store(server.url, worker="w2"))
+    assert (late.salt(20_000), late.secret()) == (salt, secret)
 
 
 def test_a_server_that_lost_everything_has_a_new_epoch_the_old_beginning_and_salt(
