@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import inf
 from typing import Any
 
+from . import rows
 from .replica import Replica
 
 Json = dict[str, Any]
@@ -26,16 +27,14 @@ class Hearsay:
     def take(self, note: Json, replicas: Collection[Replica]) -> list[int]:
         """Take a note; return the keys of the sessions that went."""
         self._heard.append(note)
-        return _ended(note, replicas)
+        return _ended([note], replicas)
 
     def take_again(self, replicas: Collection[Replica]) -> tuple[list[int], bool]:
         """Return the keys of the sessions that went, and whether somebody was erased."""
         heard = [*self._before, *self._heard]
         self._before, self._heard = self._heard, []
-        gone: list[int] = []
+        gone = _ended(heard, replicas)
         erasures = [note for note in heard if note.get("kind") == "forget"]
-        for note in heard:
-            gone += _ended(note, replicas)
         for note in erasures:
             at_ms, keys = float(note.get("at_ms", inf)), {*map(int, note.get("keys", ()))}
             for replica in replicas:
@@ -43,10 +42,28 @@ class Hearsay:
         return gone, bool(erasures)
 
 
-def _ended(note: Json, replicas: Collection[Replica]) -> list[int]:
+def _ended(notes: Sequence[Json], replicas: Collection[Replica]) -> list[int]:
+    ends = [note for note in notes if note.get("kind") in ("out", "end")]
     gone: list[int] = []
-    if note.get("kind") in ("out", "end"):
-        keys, at_ms = [int(key) for key in note.get("keys", ())], int(note.get("at_ms", 0))
-        for replica in replicas:
-            gone += replica.end_before(keys, at_ms)
+    for replica in replicas if ends else ():
+        kept = _by_visitor(replica) if replica.is_gone else {}
+        for note in ends:
+            keys = [int(key) for key in note.get("keys", ())]
+            if note["kind"] == "out":
+                of_visitor = kept.get(int(note.get("visitor", 0)), ())
+                keys += [key for key, whose in of_visitor if whose in (None, note.get("user"))]
+            gone += replica.end_before(keys, int(note.get("at_ms", 0)))
     return gone
+
+
+def _by_visitor(replica: Replica) -> dict[int, list[tuple[int, str | None]]]:
+    """Return the keys of each visitor's sessions, and whose they are.
+
+    Who is gone may not have heard of an earlier sign-out: its keys are others than a note's.
+    """
+    found: dict[int, list[tuple[int, str | None]]] = {}
+    for key, row in replica.rows.items():
+        head = rows.head_of(row)
+        whose = replica.user_id(head.user - 1) if head.user else None
+        found.setdefault(head.visitor, []).append((key, whose))
+    return found

@@ -42,6 +42,7 @@ class Replica:
         self.worker_id = worker_id
         self.host = ""
         self.boot = ""
+        self.is_gone = False
         self.rows: dict[int, bytes] = {}
         #: What is added to a row's time to get ms since the epoch.
         self.offset_ms = 0

@@ -824,6 +824,32 @@ def test_who_leaves_goes_also_from_rows_of_the_gone_that_are_read_later(what: st
         assert mate.read()["sessions"] == []
 
 
+def test_who_leaves_goes_also_from_rows_of_the_gone_who_had_not_heard_of_an_earlier_sign_out() -> (
+    None
+):
+    team = Team(3)
+    team.flush()
+    one, gone, other = team.mates
+    one.visit(1, "ana", kind="logout")
+    team.time.pass_(0.01)
+    gone.visit(1, "ana")
+    gone.flush()
+    team.post.retire(gone.name)
+    for mate in (one, other):
+        mate.flush()
+    for mate in (one, other):
+        mate.flush()
+        assert mate.read()["total_sessions"] == 1
+    team.time.pass_(1.0)
+    other.visit(1, "ana")
+    team.time.pass_(1.0)
+    other.visit(1, "ana", kind="logout")
+    for mate in (other, one):
+        mate.flush()
+    for mate in (one, other, team.mate("late")):
+        assert mate.read()["sessions"] == []
+
+
 @pytest.mark.parametrize("has_signed_out", [False, True])
 @pytest.mark.parametrize("by", [0, 1, 2])
 def test_who_is_forgotten_is_so_as_the_guest_of_another_worker(
