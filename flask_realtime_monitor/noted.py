@@ -42,18 +42,20 @@ class NotedSessions(Sessions):
         at_ms, now_ms = generation - clock.offset_ms, clock.now_ms()
         # Where an earlier sign-out was not heard of there, or here, these are others.
         own = self.key(visitor, user_id, None), self.anonymous_key(visitor)
-        ends = list(dict.fromkeys((*keys, *own)))
-        for key in ends:
+        known, ends = list(dict.fromkeys((*keys, *own))), []
+        for key in known:
             row = self.rows.get(key)
             # A guest's requests of since then, until this was heard, began no session of their own.
             last_ms_of = rows.begun_ms_of if key in (keys[-1], own[-1]) else rows.last_ms_of
             if row is not None and last_ms_of(row) <= at_ms:
-                self._end_among(ends, key, now_ms)
+                ends.append(key)
+        for key in ends:
+            self._end_among(ends, key, now_ms)
         if self.generation.get(visitor, 0) >= generation:
             return []
         self.begin_generation(visitor, generation)
         moved = []
-        for key in ends:
+        for key in known:
             row = self.rows.get(key)
             if row is not None:
                 whose = user_id if rows.head_of(row).user else None

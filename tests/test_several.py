@@ -1027,6 +1027,25 @@ def test_a_user_whom_another_worker_saw_since_the_sign_out_is_one_and_leaves_as_
     team.check_nobody()
 
 
+def test_a_user_who_was_seen_since_the_sign_out_does_not_end_with_the_guest_of_before() -> None:
+    team = Team(2)
+    team.flush()
+    one, other = team.mates
+    other.visit(1)
+    for mate in team.mates:
+        mate.visit(1, "ana")
+    team.flush()
+    team.time.pass_(1.0)
+    one.visit(1, "ana", kind="logout")
+    team.time.pass_(0.01)
+    other.visit(1, "ana", path="/again")
+    team.flush()
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        (session,) = mate.picture.sessions()["items"]
+        assert (session["user"]["id"], session["path"]) == ("ana", "/again")
+
+
 @pytest.mark.parametrize("is_new", [False, True])
 def test_who_was_seen_before_midnight_is_one_whichever_worker_is_asked_after_it(
     is_new: bool,
