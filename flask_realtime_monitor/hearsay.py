@@ -27,7 +27,7 @@ class Hearsay:
     def take(self, note: Json, replicas: Collection[Replica]) -> list[int]:
         """Take a note; return the keys of the sessions that went."""
         self._heard.append(note)
-        return _ended([note], replicas)
+        return _ended([note], replicas, is_by_visitor=False)  # the next reading does it all
 
     def take_again(self, replicas: Collection[Replica]) -> tuple[list[int], bool]:
         """Return the keys of the sessions that went, and whether somebody was erased."""
@@ -42,11 +42,19 @@ class Hearsay:
         return gone, bool(erasures)
 
 
-def _ended(notes: Sequence[Json], replicas: Collection[Replica]) -> list[int]:
+def _ended(
+    notes: Sequence[Json], replicas: Collection[Replica], is_by_visitor: bool = True
+) -> list[int]:
+    """End what notes say; return the keys of the sessions that went.
+
+    Args:
+        is_by_visitor: whether the gone are looked through for keys that no note names.
+    """
     ends = [note for note in notes if note.get("kind") in ("out", "end")]
+    visitors = {int(note.get("visitor", 0)) for note in ends if note["kind"] == "out"}
     gone: list[int] = []
     for replica in replicas if ends else ():
-        kept = _by_visitor(replica) if replica.is_gone else {}
+        kept = _by_visitor(replica, visitors) if is_by_visitor and replica.is_gone else {}
         for note in ends:
             keys = [int(key) for key in note.get("keys", ())]
             if note["kind"] == "out":
@@ -56,14 +64,19 @@ def _ended(notes: Sequence[Json], replicas: Collection[Replica]) -> list[int]:
     return gone
 
 
-def _by_visitor(replica: Replica) -> dict[int, list[tuple[int, str | None]]]:
-    """Return the keys of each visitor's sessions, and whose they are.
+def _by_visitor(
+    replica: Replica, visitors: Collection[int]
+) -> dict[int, list[tuple[int, str | None]]]:
+    """Return the keys of some visitors' sessions, and whose they are.
 
     Who is gone may not have heard of an earlier sign-out: its keys are others than a note's.
     """
     found: dict[int, list[tuple[int, str | None]]] = {}
-    for key, row in replica.rows.items():
-        head = rows.head_of(row)
-        whose = replica.user_id(head.user - 1) if head.user else None
-        found.setdefault(head.visitor, []).append((key, whose))
+    buckets = {visitor & 0xFF for visitor in visitors}  # a visitor's sessions are all in one
+    for key in [one for one in list(replica.rows) if one & 0xFF in buckets]:
+        row = replica.rows.get(key)
+        if row is not None and rows.visitor_of(row) in visitors:
+            head = rows.head_of(row)
+            whose = replica.user_id(head.user - 1) if head.user else None
+            found.setdefault(head.visitor, []).append((key, whose))
     return found

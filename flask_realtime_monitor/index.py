@@ -191,6 +191,11 @@ class Index:
         """Return the sessions of a user."""
         return self._of_user.of(user_id)
 
+    def parts_of(self, user_id: str) -> set[int]:
+        """Return the sessions of a user, and their guest parts."""
+        keys = self.keys_of(user_id)
+        return {*keys, *(self.joined[key] for key in keys if key in self.joined)}
+
     def user_of(self, key: int) -> str | None:
         """Return the id of the user whose session this is."""
         return self._user_of.get(key)

@@ -229,7 +229,7 @@ class Picture:
     @_reading
     def keys_of(self, user_id: str) -> set[int]:
         """Return the keys of all that a user's sessions are made of, their guest parts too."""
-        return {p.key for key in self._index.keys_of(user_id) for p in self._render.parts(key)}
+        return self._index.parts_of(user_id)
 
     @_reading
     def ending(self, session_id: str) -> Ending | None:
