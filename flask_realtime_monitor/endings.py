@@ -52,6 +52,9 @@ def end(tracker: Tracker, ending: Ending, record: Record | None) -> Json:
         "kind": KIND,
         "visitor": ending.visitor,
         "keys": ending.keys,
+        "first": tracker.sessions.first_key(
+            ending.visitor, None if ending.person is None else ending.person[0]
+        ),
         "generation": at_ms if ending.is_only else 0,
         "at_ms": at_ms,
     }
@@ -76,7 +79,9 @@ def _take(tracker: Tracker, note: Mapping[str, Any], record: Record | None) -> N
         ended: list[Notice] = []
         sessions.notices = ended
         try:
-            sessions.end_whole(int(note["visitor"]), keys, int(note["generation"]), at_ms)
+            visitor = int(note["visitor"])
+            first = int(note.get("first", visitor))
+            sessions.end_whole(visitor, keys, int(note["generation"]), at_ms, first)
         finally:
             sessions.notices = None
         if record is not None:

@@ -53,7 +53,7 @@ class NotedSessions(Sessions):
             self._end_among(ends, key, now_ms)
         if self.generation.get(visitor, 0) >= generation:
             return []
-        self.begin_generation(visitor, generation)
+        self.begin_generation(generation, visitor, self.first_key(visitor, user_id))
         moved = []
         for key in known:
             row = self.rows.get(key)
@@ -82,13 +82,16 @@ class NotedSessions(Sessions):
         if self.dirty is not None:
             self.dirty[to] = ALL
 
-    def end_whole(self, visitor: int, keys: Sequence[int], generation: int, at_ms: int) -> None:
+    def end_whole(
+        self, visitor: int, keys: Sequence[int], generation: int, at_ms: int, first: int
+    ) -> None:
         """End one session in all its parts, whether this worker has rows of them or not.
 
         Args:
             keys: the session's own, then its guest part's.
             generation: that of the visitor's sessions from now on; 0 where the visitor has others,
                 which go on. This one may then have been seen again since, and goes on as well.
+            first: the first key of whose session it is.
         """
         ends = [
             key
@@ -103,7 +106,7 @@ class NotedSessions(Sessions):
         for key in ends:
             self._note_end(key, at_ms)
         if self.generation.get(visitor, 0) < generation:
-            self.begin_generation(visitor, generation)
+            self.begin_generation(generation, visitor, first)
 
 
 def rename(

@@ -21,7 +21,7 @@ from .wheel import Wheel
 
 MAX_AGENTS = 16_384
 _MAX_ENDED = 1_000
-_MAX_SIGNED_OUT = 10_000
+_MAX_SIGNED_OUT = 20_000  # a guest's and a user's key each
 ROW_OVERHEAD = 33 + 48 + 52 + 8  # bytes object, key, dict slot, wheel (measured)
 #: So many untold activities that it is the whole row.
 ALL = rows.MAX_COUNT
@@ -45,7 +45,8 @@ class Sessions:
         self._due_guests = Wheel()
         self._due_users = Wheel()
         self.of_visitor: dict[int, int | tuple[int, ...]] = {}  # keys of its users' rows
-        self.generation: OrderedDict[int, int] = OrderedDict()  # sign-outs of a visitor
+        #: The last sign-outs: of a visitor's anyone, and of each user, by first key.
+        self.generation: OrderedDict[int, int] = OrderedDict()
         self._ended: OrderedDict[int, int] = OrderedDict()
         self.people = People(visitors.person)
         self.agents: Interner[str] = Interner(MAX_AGENTS, "")
@@ -72,11 +73,8 @@ class Sessions:
 
     def key(self, visitor: int, user_id: str | None, name: str | None) -> int:
         """Return the key of a visitor's session as this user (or as nobody), begun or not."""
-        generation = self.generation.get(visitor, 0) if self.generation else 0
         if user_id is None:
-            if not generation:
-                return visitor
-            return self._visitors.session_key(visitor, None, generation)
+            return self.anonymous_key(visitor)
         number = self.people.find(user_id)
         if number is not None:
             if name is not None:
@@ -84,7 +82,13 @@ class Sessions:
             for key in self.users_of(visitor):
                 if HEAD.unpack_from(self.rows[key])[5] == number + 1:
                     return key
-        return self._visitors.session_key(visitor, user_id, generation)
+        first = self.first_key(visitor, user_id)
+        generation = self.generation.get(first) if self.generation else None
+        return self._visitors.session_key(visitor, user_id, generation) if generation else first
+
+    def first_key(self, visitor: int, user_id: str | None) -> int:
+        """Return the key that a visitor's session as this user has before the first sign-out."""
+        return self._visitors.session_key(visitor, user_id, 0)
 
     def latest_of(self, user_id: str | None) -> int | None:
         """Return the session of a user that was seen last."""
@@ -159,8 +163,8 @@ class Sessions:
 
     def anonymous_key(self, visitor: int) -> int:
         """Return the key of a visitor's present anonymous row, whether there is one or not."""
-        generation = self.generation.get(visitor, 0)
-        return self._visitors.session_key(visitor, None, generation)
+        generation = self.generation.get(visitor) if self.generation else None
+        return self._visitors.session_key(visitor, None, generation) if generation else visitor
 
     def partner(self, key: int, row: bytes) -> tuple[int, bytes] | None:
         """Return the row that is one session with this one, if there is one.
@@ -283,14 +287,15 @@ class Sessions:
         )
         for key in ended:
             self._end_among(ended, key, now_ms)
-        self.begin_generation(visitor, generation)
+        self.begin_generation(generation, visitor, self.first_key(visitor, record.user_id))
         return ended
 
-    def begin_generation(self, visitor: int, generation: int) -> None:
-        """Tell a visitor's sessions from those of before."""
-        self.generation.pop(visitor, None)
-        self.generation[visitor] = generation
-        if len(self.generation) > _MAX_SIGNED_OUT:
+    def begin_generation(self, generation: int, *first_keys: int) -> None:
+        """Tell a visitor's sessions as somebody, and as nobody, from those of before."""
+        for key in dict.fromkeys(first_keys):
+            self.generation.pop(key, None)
+            self.generation[key] = generation
+        while len(self.generation) > _MAX_SIGNED_OUT:
             self.generation.popitem(last=False)
 
     def forget(self, user_id: str, keys: Iterable[int], now_ms: int) -> set[int]:

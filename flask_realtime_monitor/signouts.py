@@ -30,5 +30,6 @@ def learn(store: Store, tracker: Tracker) -> None:
         note = beats.decode(data)
         generation = note.get("at_ms") if note.get("kind") == "out" else note.get("generation")
         with suppress(TypeError, ValueError):
-            found.append((int(note.get("visitor") or 0), int(generation or 0)))
+            firsts = note.get("visitor") or 0, note.get("first") or 0
+            found += [(int(first), int(generation or 0)) for first in firsts]
     tracker.learn_sign_outs(found)

@@ -348,8 +348,9 @@ class Tracker:
         at_ms = record.at_ms + self.clock.offset_ms
         keys = self.sessions.sign_out(record, record.at_ms, at_ms)
         if keys and self.notes is not None:
+            first = self.sessions.first_key(record.visitor, record.user_id)
             note = {"kind": "out", "visitor": record.visitor, "user": record.user_id}
-            self.notes.append({**note, "keys": keys, "at_ms": at_ms})
+            self.notes.append({**note, "first": first, "keys": keys, "at_ms": at_ms})
 
     def take_note(self, note: Mapping[str, Any]) -> None:
         """Do what another worker's note says."""
@@ -361,12 +362,12 @@ class Tracker:
             self._forget(str(note["user"]), {int(key) for key in note.get("keys", ())})
 
     def learn_sign_outs(self, generations: Iterable[tuple[int, int]]) -> None:
-        """Take over (visitor, generation) of sign-outs that this process could not hear of."""
+        """Take over (first key, generation) of sign-outs that this process could not hear of."""
         with self.lock:
             table = self.sessions.generation
-            for visitor, generation in sorted(generations, key=itemgetter(1)):
-                if table.get(visitor, 0) < generation:
-                    self.sessions.begin_generation(visitor, generation)
+            for first, generation in sorted(generations, key=itemgetter(1)):
+                if table.get(first, 0) < generation:
+                    self.sessions.begin_generation(generation, first)
                     self._forgotten = True  # what is joined may be others
 
     def take_notes(self) -> list[dict[str, Any]]:

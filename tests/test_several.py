@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flask_realtime_monitor import beats, legacy, outbox
+from flask_realtime_monitor import beats, legacy, outbox, signouts
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.flusher import GRACE_S
 from flask_realtime_monitor.frames import encode
@@ -928,6 +928,38 @@ def test_who_comes_just_after_the_store_was_lost_knows_who_has_signed_out() -> N
         mate.visit(1)
     team.flush()
     assert [requests for _, requests, *_ in first.read()["sessions"]] == [2]
+
+
+@pytest.mark.parametrize("is_ended_by_an_admin", [False, True])
+def test_a_sign_out_parts_no_session_of_another_at_the_same_address(
+    is_ended_by_an_admin: bool,
+) -> None:
+    team = Team(count=2)
+    first, second = team.mates
+    team.flush()
+    team.visit(0, 1, "ana")
+    team.visit(0, 1, "bob")
+    team.flush()
+    if is_ended_by_an_admin:
+        (session_id,) = (
+            one["id"] for one in shown(second)["sessions"] if one["user"]["id"] == "ana"
+        )
+        first.end(session_id)
+    else:
+        first.visit(1, "ana", kind="logout")
+    team.flush()
+    team.time.pass_(1)
+    late = team.mate("late")
+    late.flush()
+    signouts.learn(late.store, late.tracker)
+    for mate in (second, late, second):
+        mate.visit(1, "bob")
+        mate.visit(1, "ana")
+        mate.flush()
+    for mate in (first, second, late):
+        found = {(one["user"]["id"], one["requests"]) for one in shown(mate)["sessions"]}
+        assert found == {("ana", 3), ("bob", 4)}
+        assert len(shown(mate)["sessions"]) == 2
 
 
 def test_a_guest_who_was_answered_before_the_sign_out_was_heard_of_is_one_guest() -> None:
