@@ -39,8 +39,8 @@ def stream() -> Response:
     way = connection.way(request.environ)
     if way is Way.BOUNDED:
         return _events((live.broadcaster.once(g.realtime_monitor_role),))
-    server_s = connection.servers_answer(sys._getframe())
-    if way is Way.DETACHED and server_s is None:
+    carrier = connection.servers_answer(sys._getframe())
+    if way is Way.DETACHED and carrier is None:
         way = Way.HELD
     viewer = _viewer(state.app, live, way)
     if not live.broadcaster.admit(viewer):
@@ -50,7 +50,7 @@ def stream() -> Response:
         after_s = str(randint(*_RETRY_AFTER_S))
         return error(503, "all places for viewers are taken; try again", {"Retry-After": after_s})
     last_event_id = request.headers.get("Last-Event-ID") or request.args.get("last_event_id", "")
-    return _streamed(_Body(live.broadcaster, viewer, last_event_id, request.environ, server_s))
+    return _streamed(_Body(live.broadcaster, viewer, last_event_id, request.environ, carrier))
 
 
 def _events(body: Iterable[bytes]) -> Response:
@@ -92,7 +92,11 @@ def _viewer(app: Flask, live: Live, way: Way) -> Viewer:
 
 
 class _Body:
-    """What the server iterates; however it ends, the viewer is let go."""
+    """What the server iterates; however it ends, the viewer is let go.
+
+    Args:
+        carrier: gunicorn's own answer to the request, None on other servers.
+    """
 
     def __init__(
         self,
@@ -100,13 +104,13 @@ class _Body:
         viewer: Viewer,
         last_event_id: str,
         environ: dict[str, Any],
-        server_s: Any,
+        carrier: Any,
     ) -> None:
         self._broadcaster = broadcaster
         self._viewer = viewer
         self._last_event_id = last_event_id
         self._environ = environ
-        self._server_s = server_s
+        self._carrier = carrier
         self._is_ours = False
 
     @property
@@ -118,7 +122,7 @@ class _Body:
         viewer = self._viewer
         # The first piece brings the headers with it; only then is the connection free.
         yield viewer.opening(self._broadcaster.opening())
-        if not connection.is_under_way(self._server_s, viewer.form):
+        if not connection.is_under_way(self._carrier, viewer.form):
             self._broadcaster.leave(viewer)
             whole = Packet(self._broadcaster.once(viewer.pass_.role), is_last=True)
             yield whole.form(viewer.form & ~CHUNKED)
