@@ -209,6 +209,31 @@ def test_a_request_in_flight_keeps_what_it_began_in_and_revives_nothing() -> Non
         assert [one["id"] for one in shown(mate)["users"]] == ["ana"]
 
 
+def test_who_signed_in_long_ago_is_not_looked_at_each_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(count=1)
+    (mate,) = team.mates
+    for visitor in range(1, 6):
+        team.visit(0, visitor, None)
+        team.visit(0, visitor, f"user {visitor}")
+    shown(mate)
+    for _ in range(4):  # the guests of before have timed out by themselves
+        team.time.pass_(600)
+        for visitor in range(1, 6):
+            team.visit(0, visitor, f"user {visitor}")
+        assert [one["requests"] for one in shown(mate)["sessions"]] != [1] * 5
+    looked: list[int] = []
+    index = mate.picture._index
+    look_at = index._look_at
+    monkeypatch.setattr(index, "_look_at", lambda key, *of: (looked.append(key), look_at(key, *of)))
+    for _ in range(120):
+        team.time.pass_(1)
+        shown(mate)
+    assert len(looked) <= 5 * 3  # once a minute, as all who may end in the next
+    assert [one["requests"] for one in shown(mate)["sessions"]] == [6] * 5
+
+
 @settings(max_examples=100)
 @given(STEPS)
 def test_who_looks_shortly_at_what_has_changed_sees_what_a_long_look_does(
