@@ -103,8 +103,7 @@ class Index:
         found.leave_out(self._joining.timed_out_ms(now_ms))
         self._show_all(found)
         left_out = self._gathered(found.missed)
-        # Some are kept by the other part of their session. Of several users of a visitor it is the
-        # one who was seen last: when the others ended, they were not the only one.
+        # Some are kept by the other part of their session: of several users, who was seen last.
         newest_first = sorted(left_out.values, key=left_out.rank, reverse=True)
         self._outlived_by.clear()
         for key in chain.from_iterable(slices(newest_first)):
@@ -273,7 +272,8 @@ class Index:
             if is_known:
                 visitor = self._visitor(key)
                 self._end(key, now_ms)
-                self._arrange(visitor)
+                if not self._is_crowd(visitor):
+                    self._arrange(visitor)
             elif key in found.users:
                 self._outlived_by.setdefault(found.visitors.get(key, key), found.rank(key))
             return
@@ -286,10 +286,16 @@ class Index:
             if was_part:
                 self._arrange(visitor)
             self._show_alone(key)
+        elif self._is_crowd(visitor, 1 if is_known or key == guest else 2):
+            self._show_alone(key)  # as the others are, and were
         elif visitor not in users or (users.of(visitor) == (key,) and not self._is_known(guest)):
             self._show_alone(key)
         else:
             self._arrange(visitor)
+
+    def _is_crowd(self, visitor: int, others: int = 1) -> bool:
+        """Tell whether a visitor has more users than that: of several none is joined."""
+        return len(self._of_visitor.of(visitor)) > others
 
     def _note_passing(self, strangers: list[int], found: Gathering, now_ms: int) -> None:
         """Note who came and went between two looks: other workers may have shown them."""
@@ -350,10 +356,10 @@ class Index:
 
     def _last_of_other_part(self, key: int, visitor: int, is_user: bool, value: int) -> int:
         """Return when the guest or user that is one session with this was last seen, else 0."""
-        users = {*self._of_visitor.of(visitor), *((key,) if is_user else ())}
-        if len(users) != 1:
+        users = self._of_visitor.of(visitor)
+        if self._is_crowd(visitor) or len({*users, *((key,) if is_user else ())}) != 1:
             return 0
-        (user,) = users
+        user = key if is_user else users[0]
         guest = self._anonymous_key(visitor)
         other = self._own(guest if is_user else user)
         if other is None:
@@ -407,9 +413,15 @@ class Index:
 
     def _show(self, key: int, value: int) -> None:
         """List a session as it was last seen, and its user."""
+        before = self.sessions.values.get(key)
         self.sessions.put(key, value >> 16, value & 0xFFFF)
         user_id = self._user_of.get(key)
-        if user_id is not None:
+        if user_id is None:
+            return
+        newest = self.users.values.get(user_id, -1)
+        if value >= newest:
+            self.users.put(user_id, value >> 16, value & 0xFFFF)
+        elif before == newest:  # another session may be the newest now
             self._see_user(user_id)
 
     def _hide(self, key: int) -> None:

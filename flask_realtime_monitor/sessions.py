@@ -79,8 +79,10 @@ class Sessions:
         if number is not None:
             if name is not None:
                 self.people.rename(number, name)
-            for key in self.users_of(visitor):
-                if HEAD.unpack_from(self.rows[key])[5] == number + 1:
+            of_user, of_visitor = self.people.keys_of(number), self.users_of(visitor)
+            for key in of_user if len(of_user) < len(of_visitor) else of_visitor:
+                head = HEAD.unpack_from(self.rows[key])
+                if head[5] == number + 1 and head[0] == visitor:
                     return key
         first = self.first_key(visitor, user_id)
         generation = self.generation.get(first) if self.generation else None
@@ -209,7 +211,7 @@ class Sessions:
 
     def _touch_visitor(self, visitor: int) -> None:
         """A user came or went: the guest's row, and another user's, may show differently now."""
-        if self.changed is not None:
+        if self.changed is not None and len(self.users_of(visitor)) <= 2:  # else none is joined
             self.changed[self.anonymous_key(visitor)] = None
             for key in self.users_of(visitor):
                 self.changed[key] = None

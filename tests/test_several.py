@@ -209,6 +209,31 @@ def test_a_request_in_flight_keeps_what_it_began_in_and_revives_nothing() -> Non
         assert [one["id"] for one in shown(mate)["users"]] == ["ana"]
 
 
+def test_in_an_office_behind_one_address_each_is_looked_at_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(count=2)
+    first, second = team.mates
+    for number in range(20):
+        team.visit(number % 2, 1, f"user {number}")
+    team.visit(0, 1, None)
+    team.flush()
+    for mate in team.mates:
+        assert len(shown(mate)["sessions"]) == 21
+    drawn: list[int] = []
+    index = first.picture._index
+    show_alone = index._show_alone
+    monkeypatch.setattr(index, "_show_alone", lambda key: (drawn.append(key), show_alone(key)))
+    team.visit(1, 1, "user 3")
+    team.visit(0, 1, None)
+    team.visit(1, 1, "user 20")
+    second.visit(1, "user 5", kind="logout")
+    team.flush()
+    assert len(shown(first)["sessions"]) == 20  # nor is the guest of before the sign-out there
+    assert len(drawn) <= 4
+    assert shown(first) == shown(second) == shown(team.mate("late"))
+
+
 def test_who_signed_in_long_ago_is_not_looked_at_each_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
