@@ -295,7 +295,7 @@ class Index:
 
     def _is_crowd(self, visitor: int, others: int = 1) -> bool:
         """Tell whether a visitor has more users than that: of several none is joined."""
-        return len(self._of_visitor.of(visitor)) > others
+        return self._of_visitor.size(visitor) > others
 
     def _note_passing(self, strangers: list[int], found: Gathering, now_ms: int) -> None:
         """Note who came and went between two looks: other workers may have shown them."""

@@ -219,12 +219,12 @@ class Picture:
     def user(self, user_id: str) -> Json | None:
         """Return a user with their sessions, last seen first, and the newest of what they did."""
         found = self._render.user_id_of(user_id)
-        user = None if found is None else self._render.user(found)
-        if found is None or user is None:
+        if found is None or (user := self._render.user(found)) is None:
             return None
         keys = self._index.sessions.ordered(self._index.keys_of(found))
         sessions = list(rendered(keys, self._render.session, _MOST_OF_USER))
-        return {"user": user, "sessions": sessions, "activities": self._history(keys)}
+        newest = self._index.sessions.newest_of(keys, self._settings.session_history_size)
+        return {"user": user, "sessions": sessions, "activities": self._history(newest)}
 
     @_reading
     def keys_of(self, user_id: str) -> set[int]:

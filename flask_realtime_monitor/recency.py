@@ -134,6 +134,11 @@ class Recency(Generic[K]):
             if value >= self._floor:
                 self._move({key: value})
 
+    def newest_of(self, ordered: list[K], most: int) -> list[K]:
+        """Return the first of some keys, last seen first, and all of the last one's moment."""
+        least_ms = self.values[ordered[most - 1]] >> 16 if len(ordered) > most else 0
+        return [key for key in ordered if self.values[key] >> 16 >= least_ms]
+
     def is_active(self, key: K) -> bool:
         """Tell whether a key was seen within the window."""
         return (self.values.get(key, 0) >> 16) // 1000 > self._cut_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from heapq import nlargest
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,15 +17,16 @@ from .config import Settings
 from .index import Index
 from .joining import latest
 from .listing import rendered
-from .peers import Peers
+from .peers import Counts, Peers
 from .recency import Recency
 from .records import FeedItem
-from .shapes import Part
+from .shapes import Part, session_id
 from .sights import Sight
 from .source import Person, Source
 
 _MOST_CACHED = 2_000
 _MOST_TOUCHED = 200
+_MANY = _NEWEST = 100  # sessions of one user; the newest are asked for the name
 
 _new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
 
@@ -76,6 +78,8 @@ class Renderer:
         self.sight.forget()
         self._sessions: dict[int, _Rendered] = {}
         self._users: dict[str, tuple[list[Json], Json]] = {}
+        #: Of users with very many sessions: what each had, and which are to be counted anew.
+        self._tallies: dict[str, tuple[dict[int, Counts], set[int]]] = {}
         self._activities: OrderedDict[tuple[str, int], Json] = OrderedDict()
         #: The feed's beginning as it was shown last: lines, and as what.
         self._first_feed: tuple[list[FeedItem], list[Json]] = [], []
@@ -102,6 +106,11 @@ class Renderer:
 
     def touch(self, changed: Collection[int | str]) -> None:
         """Rows of these sessions, or sessions of these users, have changed; the index knows."""
+        for key in changed if self._tallies else ():
+            shown = self._index.shown(key) if isinstance(key, int) else 0
+            tally = self._tallies.get(self._index.user_of(shown) or "")
+            if tally is not None:
+                tally[1].add(shown)
         if len(changed) > min(_MOST_TOUCHED, len(self._same)):
             self._renew()  # to look at each would take longer
         for key in changed if self._same else ():
@@ -189,7 +198,10 @@ class Renderer:
 
     def user(self, user_id: str) -> Json | None:
         """Return a user, None where no session is left."""
-        found = map(self.session, self._index.keys_of(user_id))
+        keys = self._index.keys_of(user_id)
+        if len(keys) > _MANY:
+            return self._user_of_many(user_id, set(keys))
+        found = map(self.session, keys)
         sessions = [one for one in found if one is not None and one["user"] is not None]
         if not sessions:
             return None
@@ -200,12 +212,53 @@ class Renderer:
             self._users.clear()
         name = sessions[0]["user"]["name"]
         if len(sessions) > 1:
-            newest_first = sorted(sessions, key=itemgetter("last_seen_at"), reverse=True)
+            newest_first = sorted(sessions, key=itemgetter("last_seen_at", "id"), reverse=True)
             names = (one["user"]["name"] for one in newest_first)
             name = next((one for one in names if one is not None), None)
         item = shapes.user_of((self.sight.user_id(user_id), name), sessions)
         self._users[user_id] = sessions, item
         return item
+
+    def _user_of_many(self, user_id: str, keys: set[int]) -> Json | None:
+        """Return a user with so many sessions that not all are rendered, nor counted each time."""
+        counts, stale = self._tallies.setdefault(user_id, ({}, set()))
+        for key in counts.keys() - keys:
+            del counts[key]
+        for key in keys - counts.keys() | keys & stale:
+            counts[key] = self._counts(key)
+        stale.clear()
+        values = self._index.sessions.values
+        newest_first = nlargest(_NEWEST, keys, key=lambda key: (values[key] >> 16, session_id(key)))
+        newest = self.session(newest_first[0])
+        if newest is None:
+            return None
+        items = (newest, *map(self.session, newest_first[1:]))
+        names = (one["user"]["name"] for one in items if one is not None)
+        name = next((one for one in names if one is not None), None)
+        return {
+            **shapes.user_of((self.sight.user_id(user_id), name), [newest]),
+            "sessions": len(keys),
+            "requests": sum(one.requests for one in counts.values()),
+            "errors": sum(one.errors for one in counts.values()),
+            "first_seen_at": min(one.begun_ms for one in counts.values()) / 1000,
+            "is_active": self._index.users.is_active(user_id)
+            or any(self._index.user_of(key) == user_id for key in self._busy),
+        }
+
+    def _counts(self, key: int) -> Counts:
+        """Return what a session has had, as it is shown."""
+        parts = self.parts(key)
+        begun_ms = min(part.first_ms for part in parts)
+        found = Counts(
+            sum(part.head.requests for part in parts),
+            sum(part.head.errors for part in parts),
+            begun_ms,
+        )
+        for one in {key, self._index.joined.get(key, key)}:
+            had = self._peers().legacy_of(one, begun_ms)
+            if had is not None:
+                found = found.plus(*had)
+        return found
 
     def history(self, parts: Sequence[Part]) -> list[Json]:
         """Return the activities of some sessions' parts, newest first."""

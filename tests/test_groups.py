@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_realtime_monitor import groups
 from flask_realtime_monitor.groups import Groups
 
 WHOSE = st.sampled_from("abcde")
@@ -17,8 +19,15 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.parametrize("many", [groups._MANY, 3])
 @given(STEPS)
-def test_it_is_a_list_of_keys_for_each(steps: list[tuple]) -> None:  # type: ignore[type-arg]
+def test_it_is_a_list_of_keys_for_each(many: int, steps: list[tuple]) -> None:  # type: ignore[type-arg]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(groups, "_MANY", many)
+        play(steps)
+
+
+def play(steps: list[tuple]) -> None:  # type: ignore[type-arg]
     tied: set[int] = set()
     one: Groups[str] = Groups(tied)
     known: dict[str, list[int]] = {}
@@ -45,6 +54,7 @@ def test_it_is_a_list_of_keys_for_each(steps: list[tuple]) -> None:  # type: ign
                 del known[whose]
         assert {whose: list(one.of(whose)) for whose in one.whose()} == known
         assert len(one) == len(known)
+        assert all(one.size(whose) == len(known.get(whose, ())) for whose in "abcde")
         assert all((whose in one) == (whose in known) for whose in "abcde")
         assert all(tied.issuperset(keys) for keys in known.values() if len(keys) > 1)
     assert all(any(pair[-1] == key for pair in said_in(steps)) for key in tied)
