@@ -51,15 +51,12 @@ class NotedSessions(Sessions):
                 ends.append(key)
         for key in ends:
             self._end_among(ends, key, now_ms)
-        if self.generation.get(visitor, 0) >= generation:
-            return []
         self.begin_generation(generation, visitor, self.first_key(visitor, user_id))
         moved = []
         for key in known:
             row = self.rows.get(key)
             if row is not None:
-                whose = user_id if rows.head_of(row).user else None
-                to = self._visitors.session_key(visitor, whose, generation)
+                to = self.next_key(visitor, user_id if rows.head_of(row).user else None)
                 if to not in self.rows:
                     self._move(key, row, to, now_ms)
                     moved.append((key, to))
@@ -105,7 +102,7 @@ class NotedSessions(Sessions):
             self._remove(key, row, at_ms)
         for key in ends:
             self._note_end(key, at_ms)
-        if self.generation.get(visitor, 0) < generation:
+        if generation:
             self.begin_generation(generation, visitor, first)
 
 

@@ -84,6 +84,12 @@ class Sessions:
                 head = HEAD.unpack_from(self.rows[key])
                 if head[5] == number + 1 and head[0] == visitor:
                     return key
+        return self.next_key(visitor, user_id)
+
+    def next_key(self, visitor: int, user_id: str | None) -> int:
+        """Return the key that a visitor's session as this user has if it begins now."""
+        if user_id is None:
+            return self.anonymous_key(visitor)
         first = self.first_key(visitor, user_id)
         generation = self.generation.get(first) if self.generation else None
         return self._visitors.session_key(visitor, user_id, generation) if generation else first
@@ -293,10 +299,12 @@ class Sessions:
         return ended
 
     def begin_generation(self, generation: int, *first_keys: int) -> None:
-        """Tell a visitor's sessions as somebody, and as nobody, from those of before."""
+        """Tell a visitor's sessions as somebody, and as nobody, from those of before.
+
+        Of several sign-outs the latest counts, in whatever order they are heard of.
+        """
         for key in dict.fromkeys(first_keys):
-            self.generation.pop(key, None)
-            self.generation[key] = generation
+            self.generation[key] = max(generation, self.generation.pop(key, 0))
         while len(self.generation) > _MAX_SIGNED_OUT:
             self.generation.popitem(last=False)
 

@@ -1019,6 +1019,33 @@ def test_a_sign_out_parts_no_session_of_another_at_the_same_address(
         assert len(shown(mate)["sessions"]) == 2
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_of_one_address_who_sign_out_at_once_are_each_one_afterwards(
+    order: tuple[int, int],
+) -> None:
+    team = Team(3)
+    team.flush()
+    for mate, user in enumerate(("ana", "bob")):
+        team.mates[mate].visit(1, user)
+    team.flush()
+    team.time.pass_(1.0)
+    for mate, user in ((0, "ana"), (1, "bob")):
+        team.mates[mate].visit(1, user, kind="logout")
+        team.time.pass_(0.01)
+    for number in order:  # in which the third hears of them
+        team.mates[number].flush()
+    team.flush()
+    late = team.mate("late")
+    late.flush()
+    for mate in (*team.mates, late):
+        for user in (None, "ana", "bob"):
+            mate.visit(1, user)
+    for mate in (*team.mates, late):
+        mate.flush()
+    for mate in (*team.mates, late):
+        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [4, 4, 4]
+
+
 def test_a_guest_who_was_answered_before_the_sign_out_was_heard_of_is_one_guest() -> None:
     team = Team(2)
     team.flush()
