@@ -52,6 +52,7 @@ class NotedSessions(Sessions):
         for key in ends:
             self._end_among(ends, key, now_ms)
         self.begin_generation(generation, visitor, self.first_key(visitor, user_id))
+        self._touch_visitor(visitor)  # what others told before this was heard is joined by it
         moved = []
         for key in known:
             row = self.rows.get(key)
@@ -90,6 +91,9 @@ class NotedSessions(Sessions):
                 which go on. This one may then have been seen again since, and goes on as well.
             first: the first key of whose session it is.
         """
+        # Who ended it may not have known of a guest part; a note that is told again ends no other.
+        if self.generation.get(visitor, 0) < generation:
+            keys = list(dict.fromkeys((*keys, self.anonymous_key(visitor))))
         ends = [
             key
             for key in keys
@@ -104,6 +108,7 @@ class NotedSessions(Sessions):
             self._note_end(key, at_ms)
         if generation:
             self.begin_generation(generation, visitor, first)
+            self._touch_visitor(visitor)
 
 
 def rename(

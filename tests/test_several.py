@@ -1046,6 +1046,41 @@ def test_two_of_one_address_who_sign_out_at_once_are_each_one_afterwards(
         assert [requests for _, requests, *_ in mate.read()["sessions"]] == [4, 4, 4]
 
 
+def test_who_hears_of_a_sign_out_after_what_followed_joins_it_all_the_same() -> None:
+    team = Team(2)
+    team.flush()
+    one, reader = team.mates
+    one.visit(1, "ana", kind="logout")
+    team.time.pass_(0.01)
+    one.visit(1)
+    one.visit(1, "ana")
+    one.flush()
+    assert reader.read()["total_sessions"] == 2  # it has not heard of it
+    team.flush()
+    for mate in (one, reader):
+        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
+
+
+def test_a_guest_part_that_an_admin_did_not_know_of_ends_as_well() -> None:
+    team = Team(2)
+    team.flush()
+    one, other = team.mates
+    one.visit(1, "ana")
+    one.flush()
+    other.visit(1)
+    assert other.read()["total_sessions"] == 1
+    (session,) = one.picture.sessions()["items"]
+    one.end(session["id"])
+    team.flush()
+    team.check_nobody()
+    team.time.pass_(1.0)
+    other.visit(1)
+    for _, _, note in list(team.post.notes):  # as after the store was lost
+        other._take_note(beats.decode(note))
+    team.flush()
+    assert [mate.read()["total_sessions"] for mate in team.mates] == [1, 1]
+
+
 def test_a_guest_who_was_answered_before_the_sign_out_was_heard_of_is_one_guest() -> None:
     team = Team(2)
     team.flush()
