@@ -165,7 +165,8 @@ class Flusher:
     def last(self) -> None:
         """Write all there is: the process ends."""
         for _ in range(_LAST_TRIES):
-            if not self.flush() and self.trouble is None:
+            # What it has just heard of may change its rows; nobody else writes these.
+            if not self.flush() and self.trouble is None and not self.outbox.has_changes:
                 return
 
     def _flush(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import inf
 from typing import Any
 
@@ -28,6 +28,13 @@ class Hearsay:
         """Take a note; return the keys of the sessions that went."""
         self._heard.append(note)
         return _ended([note], replicas, is_by_visitor=False)  # the next reading does it all
+
+    def recall(self, notes: Iterable[Json]) -> None:
+        """Do at the next reading what notes say that were heard before, or are kept.
+
+        Somebody has gone: what it wrote last it may have written before it heard of them.
+        """
+        self._heard += notes
 
     def take_again(self, replicas: Collection[Replica]) -> tuple[list[int], bool]:
         """Return the keys of the sessions that went, and whether somebody was erased."""

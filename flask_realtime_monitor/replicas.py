@@ -207,6 +207,8 @@ class Replicas(Peers):
     def _let_go(self, now_s: float) -> None:
         """Let go of who is gone for long, but for what their sessions have of it."""
         absent = self._replicas.keys() - self._beats.keys()
+        if not all(self._replicas[worker].is_gone for worker in absent):
+            self._hearsay.recall(beats.decode(note) for _, note in self._store.notes())
         for worker, one in self._replicas.items():
             one.is_gone = worker in absent
         overdue = beats.overdue(self._gone_s, absent, now_s, self._store.keep_s)

@@ -1046,6 +1046,46 @@ def test_two_of_one_address_who_sign_out_at_once_are_each_one_afterwards(
         assert [requests for _, requests, *_ in mate.read()["sessions"]] == [4, 4, 4]
 
 
+def test_who_is_the_last_to_hear_of_a_sign_out_still_tells_what_it_changed() -> None:
+    team = Team(3)
+    team.flush()
+    one, leaver, reader = team.mates
+    one.visit(1, "ana")
+    team.flush()
+    team.time.pass_(1.0)
+    one.visit(1, "ana", kind="logout")
+    one.flush()
+    team.time.pass_(0.01)
+    leaver.visit(1, path="/signed-out")
+    leaver.flusher.last()  # it hears of it with this
+    team.post.retire(leaver.name)
+    reader.flush()
+    for mate in (one, reader):
+        mate.visit(1)
+    for mate in (one, reader):
+        mate.flush()
+    for mate in (one, reader, team.mate("late")):
+        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [3]
+
+
+def test_who_left_goes_from_what_a_worker_wrote_before_it_heard_of_it_and_was_gone() -> None:
+    team = Team(3)
+    team.flush()
+    one, gone, reader = team.mates
+    gone.visit(1, "ana")
+    team.time.pass_(0.01)
+    one.visit(1, "ana", kind="logout")
+    one.flush()
+    reader.flush()
+    for _ in range(3):  # somebody looks at it meanwhile
+        assert reader.read()["sessions"] == []
+    gone.flush()
+    assert reader.read()["total_sessions"] == 1
+    team.post.retire(gone.name)
+    team.mates.remove(gone)
+    team.check_nobody()
+
+
 def test_who_hears_of_a_sign_out_after_what_followed_joins_it_all_the_same() -> None:
     team = Team(2)
     team.flush()
