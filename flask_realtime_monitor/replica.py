@@ -205,23 +205,25 @@ class Replica:
         """Drop what is known of a person; return the keys.
 
         Args:
-            until_ms: what began later (ms since the epoch) is of somebody who came again.
+            until_ms: what was later (ms since the epoch) is of somebody who came again.
             but: buckets that are known from later.
             keys: of what the person's sessions are made of, guest parts too.
         """
         until_ms -= self.offset_ms
         numbers = {n for n, whose in self._user_ids.items() if whose == user_id}
         heads = {key: _unpack(row) for key, row in self.rows.items()} if numbers or keys else {}
-        gone = {key for key, one in heads.items() if one[5] - 1 in numbers and one[1] <= until_ms}
-        parts = {*keys, *(heads[key][0] for key in gone)}
-        gone |= {key for key in parts if key in heads and heads[key][1] <= until_ms}
-        gone = {key for key in gone if key & 0xFF not in but}
+        gone = {key for key, one in heads.items() if one[5] - 1 in numbers}
+        gone |= {key for key in keys if key in heads}
+        # Seen since by a worker that lives: it knows whether there is anything from before.
+        ms_of = rows.begun_ms_of if self.is_gone else rows.last_ms_of
+        gone = {key for key in gone if key & 0xFF not in but and ms_of(self.rows[key]) <= until_ms}
         for key in gone:
             del self.rows[key]
         for pair in [pair for pair in self._rare if pair[0] in gone]:
             del self._rare[pair]
-        still = {head[5] - 1 for key, head in heads.items() if key not in gone}
-        self._name_users([(n, None, None) for n in numbers - still if n & 0xFF not in but])
+        if self.is_gone or until_ms == inf:  # else its worker tells when nothing is left
+            still = {head[5] - 1 for key, head in heads.items() if key not in gone}
+            self._name_users([(n, None, None) for n in numbers - still if n & 0xFF not in but])
         told = gone.union(keys)
         self.feed.keep(
             lambda item: (

@@ -933,6 +933,64 @@ def test_who_is_forgotten_is_so_as_the_guest_of_another_worker(
         assert "/before" not in str(found["feed"])
 
 
+def test_who_comes_again_after_an_erasure_and_a_sign_out_keeps_the_name() -> None:
+    team = Team(2)
+    team.flush()
+    one, other = team.mates
+    assert one.read()["sessions"] == []
+    one.forget("ana")
+    team.flush()
+    team.time.pass_(0.01)
+    other.visit(1, "ana")
+    other.flush()
+    team.time.pass_(0.01)
+    one.visit(1, "ana", kind="logout")
+    one.flush()
+    assert one.read()["sessions"] == []  # in this reading both are done, again
+    team.time.pass_(0.01)
+    other.visit(1, "ana")
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
+
+
+def test_the_guest_of_an_address_with_another_user_is_not_forgotten_with_one() -> None:
+    team = Team(2)
+    team.flush()
+    one, reader = team.mates
+    for user in (None, "bob", "ana"):
+        one.visit(1, user)
+    one.flush()
+    assert reader.read()["total_sessions"] == 3
+    one.forget("ana")
+    team.flush()
+    for mate in (one, reader, team.mate("late")):
+        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_request_in_which_a_person_is_forgotten_is_all_that_is_shown(is_gone: bool) -> None:
+    team = Team(3)
+    team.flush()
+    one, reader, other = team.mates
+    for mate in (one, other):
+        mate.visit(1, "ana", path="/before")
+    team.flush()
+    if is_gone:
+        team.post.retire(other.name)
+        team.mates.remove(other)
+    team.time.pass_(1.0)
+    one.forget("ana")
+    team.time.pass_(0.01)
+    one.visit(1, "ana", path="/leave", duration_ms=200.0)  # it began before
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        found = mate.read()
+        assert [requests for _, requests, *_ in found["sessions"]] == [1]
+        assert [path for _, path in found["feed"]] == ["/leave"]
+    assert reader.picture.users()["total"] == 1
+
+
 def test_who_comes_again_after_an_erasure_is_shown_by_who_comes_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
