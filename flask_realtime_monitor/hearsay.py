@@ -23,30 +23,40 @@ class Hearsay:
     def __init__(self) -> None:
         self._heard: list[Json] = []
         self._before: list[Json] = []  # what had been heard at the last reading
+        self._recalled: list[tuple[list[Json], list[Replica]]] = []
 
     def take(self, note: Json, replicas: Collection[Replica]) -> list[int]:
         """Take a note; return the keys of the sessions that went."""
         self._heard.append(note)
         return _ended([note], replicas, is_by_visitor=False)  # the next reading does it all
 
-    def recall(self, notes: Iterable[Json]) -> None:
-        """Do at the next reading what notes say that were heard before, or are kept.
+    def recall(self, notes: Iterable[Json], gone: Iterable[Replica]) -> None:
+        """Do with this reading what notes say that were heard before, or are kept.
 
-        Somebody has gone: what it wrote last it may have written before it heard of them.
+        Args:
+            gone: who has just gone: what these wrote last may be from before they heard of them.
         """
-        self._heard += notes
+        self._recalled.append((list(notes), list(gone)))
 
     def take_again(self, replicas: Collection[Replica]) -> tuple[list[int], bool]:
         """Return the keys of the sessions that went, and whether somebody was erased."""
-        heard = [*self._before, *self._heard]
-        self._before, self._heard = self._heard, []
-        gone = _ended(heard, replicas)
-        erasures = [note for note in heard if note.get("kind") == "forget"]
-        for note in erasures:
-            at_ms, keys = float(note.get("at_ms", inf)), {*map(int, note.get("keys", ()))}
-            for replica in replicas:
-                replica.forget(str(note.get("user")), at_ms, keys=keys)
-        return gone, bool(erasures)
+        due = [([*self._before, *self._heard], replicas), *self._recalled]
+        self._before, self._heard, self._recalled = self._heard, [], []
+        gone = [key for notes, some in due for key in _ended(notes, some)]
+        are_erased = [_erase(notes, some) for notes, some in due]
+        return gone, any(are_erased)
+
+
+def _erase(notes: Sequence[Json], replicas: Collection[Replica]) -> bool:
+    """Erase whom notes name; tell whether there was anything of theirs."""
+    is_erased = False
+    for note in [one for one in notes if one.get("kind") == "forget"]:
+        at_ms, keys = float(note.get("at_ms", inf)), {*map(int, note.get("keys", ()))}
+        for replica in replicas:
+            lines = len(replica.feed)
+            found = replica.forget(str(note.get("user")), at_ms, keys=keys)
+            is_erased |= bool(found) or len(replica.feed) != lines
+    return is_erased
 
 
 def _ended(

@@ -207,8 +207,10 @@ class Replicas(Peers):
     def _let_go(self, now_s: float) -> None:
         """Let go of who is gone for long, but for what their sessions have of it."""
         absent = self._replicas.keys() - self._beats.keys()
-        if not all(self._replicas[worker].is_gone for worker in absent):
-            self._hearsay.recall(beats.decode(note) for _, note in self._store.notes())
+        just_gone = [one for id in absent if not (one := self._replicas[id]).is_gone]
+        if just_gone:
+            notes = [beats.decode(note) for _, note in self._store.notes()]
+            self._hearsay.recall(notes, just_gone)
         for worker, one in self._replicas.items():
             one.is_gone = worker in absent
         overdue = beats.overdue(self._gone_s, absent, now_s, self._store.keep_s)
