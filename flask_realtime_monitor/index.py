@@ -151,6 +151,7 @@ class Index:
         if is_late:
             self.departures.doubt(now_ms)
         if self._has_seen_all:
+            self._note_passing(changed, Gathering(), now_ms)
             changed, self._has_seen_all = (), False
         self._looked_ms, self._busy = now_ms, busy
         others = self._look_shortly(changed, now_ms)
@@ -175,9 +176,8 @@ class Index:
             self._look_at(key, found, now_ms)
             if self._is_known(key):
                 self._foresight.note(key, self._shown_value(key), now_ms // 1000 + 1)
-        has_moved |= self.sessions.settle(now_ms)
-        has_moved |= self.users.settle(now_ms)
-        return has_moved
+        settled = self.sessions.settle(now_ms), self.users.settle(now_ms)
+        return has_moved or any(settled)
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -297,7 +297,7 @@ class Index:
         """Tell whether a visitor has more users than that: of several none is joined."""
         return self._of_visitor.size(visitor) > others
 
-    def _note_passing(self, strangers: list[int], found: Gathering, now_ms: int) -> None:
+    def _note_passing(self, strangers: Collection[int], found: Gathering, now_ms: int) -> None:
         """Note who came and went between two looks: other workers may have shown them."""
         for key in filterfalse(self.sessions.__contains__, strangers):
             self.departures.note(key, now_ms)
