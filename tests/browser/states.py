@@ -294,6 +294,6 @@ def looked_at(page: Any, width: int, height: int, theme: str) -> str:
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     # Rows that come into view are filled frame by frame.
     page.wait_for_function(
-        "[...document.querySelectorAll('tr[data-key] a')].every((one) => one.textContent)"
+        "() => [...document.querySelectorAll('tr[data-key] a')].every((one) => one.textContent)"
     )
     return f"{width}-{theme}"
