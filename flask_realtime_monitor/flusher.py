@@ -41,8 +41,10 @@ _RESEND_BUCKETS = 16  # with each flush, after the store has lost what it had
 _WORTH_ROWS = 200 * BUCKETS
 _MOST_TOGETHER = 4
 _LAST_TRIES = 5
-#: How long (s) after a note was written somebody may not have heard of it.
-_HEARD_S = 10.0
+#: How long (s) after a note was written somebody may not have heard of it: who hung meanwhile.
+_HEARD_S = 60.0
+#: The same of an erasure: told again, it would erase who has come anew since.
+_ERASURE_HEARD_S = 10.0
 _MOST_LATELY = 10_000
 
 
@@ -136,7 +138,13 @@ class Flusher:
                 note = self._told.popleft()
             except IndexError:  # another thread was quicker
                 return
-            self._take_note(note)
+            try:
+                self._take_note(note)
+            except Exception:
+                raise
+            except BaseException:  # a time-out of the app's: it is to be taken again
+                self._told.appendleft(note)
+                raise
 
     def _guarded(self, call: Callable[[], None]) -> None:
         try:
@@ -234,10 +242,11 @@ class Flusher:
     def _tell_again(self) -> None:
         """Tell what the others may not have heard of before the store lost it.
 
-        All hear with each write: what was told long before the last one is known to all.
+        All hear with each write: what was told long before the last one is known to all but those
+        who have hung for longer.
         """
-        since_s = self._written_s - _HEARD_S
-        self._tracker.put_back_notes([note for told_s, note in self._lately if told_s >= since_s])
+        told = [note for told_s, note in self._lately if told_s >= self._written_s - _heard_s(note)]
+        self._tracker.put_back_notes(told)
         self._lately.clear()
 
     def _encoded_beat(self) -> bytes:
@@ -316,3 +325,7 @@ class Flusher:
                 "it is written as soon as the store is back",
                 error,
             )
+
+
+def _heard_s(note: Json) -> float:
+    return _ERASURE_HEARD_S if note.get("kind") == "forget" else _HEARD_S

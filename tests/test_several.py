@@ -817,6 +817,30 @@ def test_what_the_app_does_as_it_hears_of_a_note_may_write_and_wait_for_who_writ
     assert done == [False]
 
 
+def test_a_note_whose_taking_was_cut_short_is_taken_with_the_next_write() -> None:
+    team = Team(2)
+    team.flush()
+    writer, hearer = team.mates
+    take = hearer.flusher._take_note
+
+    def cut_short(note: Any) -> None:
+        raise KeyboardInterrupt
+
+    for mate in team.mates:
+        mate.visit(1, "ana")
+    team.flush()
+    team.time.pass_(1.0)
+    writer.visit(1, "ana", kind="logout")
+    writer.flush()
+    hearer.flusher._take_note = cut_short
+    with pytest.raises(KeyboardInterrupt):
+        hearer.flush()
+    assert hearer.read()["total_sessions"] == 1
+    hearer.flusher._take_note = take
+    hearer.flush()
+    assert hearer.read()["total_sessions"] == 0
+
+
 @pytest.mark.parametrize("are_notes_kept", [True, False])
 def test_who_comes_later_knows_who_has_signed_out(are_notes_kept: bool) -> None:
     team = Team(1)
@@ -858,6 +882,31 @@ def test_what_was_told_just_before_the_store_was_lost_is_told_again(what: str) -
         mate.visit(1)
     team.flush()
     for mate in [*team.mates, team.mate("late")]:
+        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
+
+
+def test_who_hung_as_the_store_was_lost_is_told_of_the_minute_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(2)
+    monkeypatch.setattr("time.monotonic", lambda: team.time.now_s)
+    team.visit(0, 1, "ana")
+    team.visit(1, 1, "ana")
+    team.flush()
+    one, hung = team.mates
+    team.time.pass_(1.0)
+    one.visit(1, "ana", kind="logout")
+    for _ in range(30):
+        one.flush()
+        team.time.pass_(1.0)
+    team.post.empty()
+    team.flush()
+    for mate in team.mates:
+        assert mate.read()["sessions"] == []
+    hung.visit(1)
+    one.visit(1)
+    team.flush()
+    for mate in team.mates:
         assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
 
 

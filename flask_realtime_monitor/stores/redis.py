@@ -66,7 +66,10 @@ class RedisStore(Store):
         self._ahead_s: float | None = None
         self._since_at: float | None = None
         self._kept = Kept(self._server, self._key, self._keep)
-        self._newest = self._covered = self._told = 0
+        self._newest = self._covered = 0
+        #: Up to where notes are told already, or were there before; None before a first look.
+        self._told: int | None = None
+        self._flushed_in: str | None = None
         #: The epoch of the last load, and how far the log was read since.
         self._read: bytes | None = None
         self._reached = 0
@@ -117,7 +120,7 @@ class RedisStore(Store):
         answers = self._server.send(
             *commands,
             ("TIME",),
-            ("XRANGE", self._key("notes"), wire.id_of(self._told + 1), "+"),
+            ("XRANGE", self._key("notes"), wire.id_of((self._told or 0) + 1), "+"),
             ("XLEN", log),
             ("GET", self._key("epoch")),
         )
@@ -131,10 +134,24 @@ class RedisStore(Store):
         elif length == (flush.frame is not None):
             # Cutting leaves the newest entry, so the server has dropped the log (it was full), and
             # with it what no snapshot holds yet.
-            text = self._begin_anew()
+            self._start()
+            self._server.send(("SET", self._key("epoch"), secrets.token_hex(4), "EX", self._keep))
+            text, _ = self._begin()
         else:
             text = epoch.decode()
+        if self._flushed_in not in (None, text):
+            notes = self._start_over(notes, has_written=flush.frame is not None)
+        self._flushed_in = text
         return Flushed(self._newest, text, self._others(notes), self._note_time(moment))
+
+    def _start_over(self, notes: list[Any], *, has_written: bool) -> list[Any]:
+        """Return what is news in another picture: its server's clock may be behind the last."""
+        self._covered, self._newest = 0, self._newest if has_written else 0
+        (rows,) = self._server.send(("XRANGE", self._key("notes"), "-", "+"))
+        if rows and wire.cursor_of(rows[-1][0]) >= (self._told or 0):
+            return notes
+        self._told = 0
+        return list(rows)
 
     def tell(self, note: bytes) -> None:
         """Write a note alone; where no picture is, it expires as one would."""
@@ -146,7 +163,7 @@ class RedisStore(Store):
     def notes(self) -> list[tuple[int, bytes]]:
         """Return all notes that are kept."""
         (rows,) = self._server.send(("XRANGE", self._key("notes"), "-", "+"))
-        self._told = self._told or max((wire.cursor_of(id) for id, _ in rows[-1:]), default=0)
+        self._note_told(rows[-1:])
         return [(one.cursor, one.data) for one in self._entries(rows)]
 
     def read_since(self, cursor: int, most: int = 1000) -> list[Entry]:
@@ -227,6 +244,8 @@ class RedisStore(Store):
 
     def roster(self) -> Roster:
         """Return who there is and was."""
+        if self._told is None:
+            self._begin()
         beats, gone, epoch, moment = self._server.send(
             ("HGETALL", self._key("beats")),
             ("HGETALL", self._key("gone")),
@@ -342,8 +361,7 @@ class RedisStore(Store):
             ("XREVRANGE", self._key("notes"), "+", "-", "COUNT", 1),
             ("GET", self._key("cut")),
         )
-        if self._ahead_s is None and note and not self._told:
-            self._told = wire.cursor_of(note[0][0])
+        self._note_told(note)
         now = self._note_time(moment)
         if epoch is None or since is None or cut is None or not newest:
             new = secrets.token_hex(4)
@@ -361,14 +379,10 @@ class RedisStore(Store):
                 ("GET", self._key("since")),
             )
         self._newest = wire.cursor_of(newest[0][0])
-        self._covered = self._covered or self._newest  # nothing before is of this worker
+        if self._since_at is None:
+            self._covered = self._newest  # nothing before is of this worker
         self._since_at = float(since)
         return epoch.decode(), self._since_at
-
-    def _begin_anew(self) -> str:
-        self._start()
-        self._server.send(("SET", self._key("epoch"), secrets.token_hex(4), "EX", self._keep))
-        return self._begin()[0]
 
     def _start(self) -> tuple[bytes, None]:
         """Write the first entry of a log; who has read another one, or less, has a gap."""
@@ -394,6 +408,11 @@ class RedisStore(Store):
         now = wire.seconds_of(moment)
         self._ahead_s = now - time.monotonic()
         return now
+
+    def _note_told(self, newest: list[Any]) -> None:
+        """With the first look at the notes, leave the newest of them behind: there may be none."""
+        if self._told is None:
+            self._told = wire.cursor_of(newest[0][0]) if newest else 0
 
     def _others(self, rows: list[Any]) -> list[tuple[int, bytes]]:
         """Return the notes of others, and remember that they were told."""

@@ -192,6 +192,19 @@ def test_who_has_read_all_notes_is_told_of_those_that_come_after(open_shared: Op
     assert [data for _, data in late.flush(quiet()).notes] == [b"after"]
 
 
+@pytest.mark.parametrize("look", ["notes", "epoch", "load", "roster"])
+def test_who_looked_before_the_first_note_is_told_of_it_whatever_it_reads_then(
+    open_shared: Open, look: str
+) -> None:
+    one, other = open_shared("w1"), open_shared("w2")
+    one.flush(quiet())
+    getattr(other, look)()
+    one.flush(quiet(b"first"))
+    assert [data for _, data in other.load().notes] == [b"first"]
+    assert [data for _, data in other.notes()] == [b"first"]
+    assert [data for _, data in other.flush(quiet()).notes] == [b"first"]
+
+
 def test_who_is_no_worker_tells_all_workers_and_stays_none(open_shared: Open) -> None:
     one, two, shell = open_shared("w1"), open_shared("w2"), open_shared("shell")
     one.flush(quiet())

@@ -23,7 +23,7 @@ import pytest
 import redis
 
 from flask_realtime_monitor.errors import ConfigError
-from flask_realtime_monitor.stores import Flush, Gap, Store, StoreError, open_store, wire
+from flask_realtime_monitor.stores import TAIL, Flush, Gap, Store, StoreError, open_store, wire
 from flask_realtime_monitor.stores.redis import RedisStore
 from flask_realtime_monitor.stores.server import Server
 from tests.support.relay import Relay
@@ -285,6 +285,28 @@ def test_a_server_that_lost_everything_has_a_new_epoch_the_old_beginning_and_sal
     with pytest.raises(Gap):
         two.read_since(cursor)
     assert {worker for worker, _, _ in two.load().snapshots} == {"w1", "w2"}
+
+
+def test_after_a_loss_the_clock_of_the_server_may_be_behind(own_valkey: Own, left: Left) -> None:
+    server = own_valkey()
+    one, two = (left(open_store(server.url, worker=name, prefix="p")) for name in ("w1", "w2"))
+    for store in (one, two):
+        store.flush(frame())
+    ahead = f"{round(time.time() * 1000) + 300_000}-0"
+    for stream in ("log", "notes"):  # these go on from there
+        server.ask("XADD", f"{{p}}:{stream}", ahead, "w", "x", "d", "x")
+    one.flush(Flush(b"before", [], b"1", [b"before"]))
+    assert [note for _, note in two.flush(frame()).notes] == [b"x", b"before"]
+    one.trim(one.flush(frame()).cursor)
+    server.ask("FLUSHALL")
+    one.flush(Flush(b"after", [], b"1", [b"after"]))
+    assert [note for _, note in two.flush(frame()).notes] == [b"after"]
+    one.flush(Flush(None, [], b"1", [b"and then"]))
+    one.trim(one.flush(Flush(None, [], b"1")).cursor)
+    assert [note for _, note in two.flush(frame()).notes] == [b"and then"]
+    assert two.retire("w1", lambda beat, retired, taken: beat)
+    tails = [blob for worker, bucket, blob in two.load().snapshots if bucket == TAIL]
+    assert b"after" in b"".join(tails)
 
 
 @pytest.mark.parametrize("lost", ["log", "epoch", "since", "cut"])
