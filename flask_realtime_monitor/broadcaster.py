@@ -130,29 +130,14 @@ class Broadcaster:
         # Before it can leave, and not in the lock: who is told may ask for the picture, or wait.
         self._joining[viewer] = None
         self._told("connected", viewer)
-        with self._lock:
-            if not channel.viewers:
-                channel.tick()
-            if isinstance(viewer, DetachedViewer):
-                self._fanout.adopt(viewer)
-            age_s = self._settings.stream_max_age
-            viewer.ends_s = time.monotonic() + age_s * random.uniform(0.8, 1.2) if age_s else inf
-            self._renew_s = min(self._renew_s, viewer.ends_s)
-            self._arriving.pop(viewer, None)
-            channel.viewers[viewer] = None
-            if channel.timeline.is_forgetting:
-                channel.fall_behind(viewer)  # it gets the new beginning, with all others
-            else:
-                self._give(viewer, channel.timeline.first(viewer.pass_.role, last_event_id))
-            if not self._ends_at_exit:
-                # A worker without requests may be gone before all have been told.
-                self._ends_at_exit = True
-                atexit.register(_at_exit, ref(self), os.getpid())
-            if self._publisher is None:
-                self._publisher = threading.Thread(
-                    target=self._publish, name="realtime-monitor-publisher", daemon=True
-                )
-                self._publisher.start()
+        publisher = None
+        try:
+            with self._lock:
+                publisher = self._take_in(viewer, channel, last_event_id)
+        finally:
+            if publisher is not None:
+                # Not in the lock: to start is to wait, and all who come meanwhile would as well.
+                self._start(publisher)
         self._joining.pop(viewer, None)
         if isinstance(viewer, DetachedViewer) and viewer.fd < 0:
             self._left(viewer)  # with the first write, maybe
@@ -160,6 +145,41 @@ class Broadcaster:
         reason = viewer.pass_.credential.ended_by
         if reason is not None:  # while it was on its way
             self._dismiss(viewer, self._bye(reason, _AGAIN_MS))
+
+    def _take_in(
+        self, viewer: Viewer, channel: Channel, last_event_id: str
+    ) -> threading.Thread | None:
+        """Do what needs the lock as a viewer joins; return a publisher that is to be started."""
+        if not channel.viewers:
+            channel.tick()
+        if isinstance(viewer, DetachedViewer):
+            self._fanout.adopt(viewer)
+        age_s = self._settings.stream_max_age
+        viewer.ends_s = time.monotonic() + age_s * random.uniform(0.8, 1.2) if age_s else inf
+        self._renew_s = min(self._renew_s, viewer.ends_s)
+        self._arriving.pop(viewer, None)
+        channel.viewers[viewer] = None
+        if channel.timeline.is_forgetting:
+            channel.fall_behind(viewer)  # it gets the new beginning, with all others
+        else:
+            self._give(viewer, channel.timeline.first(viewer.pass_.role, last_event_id))
+        if not self._ends_at_exit:
+            # A worker without requests may be gone before all have been told.
+            self._ends_at_exit = True
+            atexit.register(_at_exit, ref(self), os.getpid())
+        if self._publisher is not None:
+            return None
+        self._publisher = threading.Thread(
+            target=self._publish, name="realtime-monitor-publisher", daemon=True
+        )
+        return self._publisher
+
+    def _start(self, publisher: threading.Thread) -> None:
+        try:
+            publisher.start()
+        except RuntimeError:  # no thread is to be had; who comes next tries again
+            self._publisher = None
+            raise
 
     def opening(self) -> bytes:
         """Return a stream's first bytes: how long to wait when it is cut, for each another time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from math import inf
 from types import SimpleNamespace
@@ -144,6 +145,30 @@ def test_who_cannot_be_taken_in_has_come_and_gone_once(
     assert viewer.pass_.credential.viewers == 0
     assert not broadcaster._arriving
     assert not broadcaster._joining
+
+
+def test_nobody_waits_for_the_publisher_to_begin_and_one_that_cannot_is_tried_again(
+    broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, are_locked = threading.Thread.start, []
+
+    def look(thread: threading.Thread) -> None:
+        are_locked.append(broadcaster._lock.locked())
+        if len(are_locked) == 1:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", look)
+    first, second = (HeldViewer(pass_of(broadcaster, name), 0) for name in ("ann", "bob"))
+    assert broadcaster.admit(first)
+    with pytest.raises(RuntimeError, match="new thread"):
+        broadcaster.join(first, "")
+    broadcaster.leave(first)
+    assert broadcaster.viewers == 0
+    assert broadcaster.admit(second)
+    broadcaster.join(second, "")
+    assert are_locked == [False, False]
+    broadcaster.leave(second)
 
 
 def test_who_is_refused_or_signs_out_on_the_way_is_shown_out(broadcaster: Broadcaster) -> None:
