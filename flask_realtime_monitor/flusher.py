@@ -140,7 +140,7 @@ class Flusher:
                 return
             try:
                 self._take_note(note)
-            except Exception:
+            except Exception:  # for whoever guards this: the note would do the same the next time
                 raise
             except BaseException:  # a time-out of the app's: it is to be taken again
                 self._told.appendleft(note)
