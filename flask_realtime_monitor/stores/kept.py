@@ -7,11 +7,15 @@ import time
 from collections.abc import Callable
 
 from .base import StoreError
+from .place import master_age_s
 from .server import Command, Server
 
 SALT_S = 172_800
 #: How long (s) who finds a server only now leaves it to others to give back what it has lost.
 FIRST_S = 3.0
+#: A server that has run for less (s), and not as long as gunicorn, was lost: the workers of before
+#: may not have found out yet.
+YOUNG_S = 2.0
 
 
 class Kept:
@@ -54,10 +58,17 @@ class Kept:
         """Return what is kept under a key; where nothing is, what was known, or something new."""
         (found,) = self._server.send(("GET", key))
         if found is None:
-            met_s = self._server.met_s
-            if known is None and met_s is not None and time.monotonic() < met_s + FIRST_S:
+            if known is None and self._is_for_others():
                 url = self._server.shown_url
                 raise StoreError(f"{url} has just come; who was here before writes to it first")
             made = known or secrets.token_bytes(16)
             _, found = self._server.send(("SET", key, made, "EX", keep_s, "NX"), ("GET", key))
         return bytes(found)
+
+    def _is_for_others(self) -> bool:
+        """Tell whether others may be about to give back what the server has lost."""
+        met_s = self._server.met_s
+        if met_s is not None and time.monotonic() < met_s + FIRST_S:
+            return True
+        age_s, up_s = master_age_s(), self._server.up_s()
+        return age_s is not None and up_s is not None and up_s < YOUNG_S and up_s + 1 < age_s

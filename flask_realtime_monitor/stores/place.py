@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from posix import close
@@ -105,6 +106,16 @@ def gunicorn_master() -> Master | None:
         if worker is not None and hasattr(worker, "cfg") and hasattr(worker, "ppid"):
             pid = worker.ppid if isinstance(worker.ppid, int) else os.getppid()
             return Master(pid, _start(pid) or 0)
+    return None
+
+
+def master_age_s() -> float | None:
+    """Return for how long the master of this gunicorn worker has run; None where that is hidden."""
+    with suppress(OSError):  # no file can be opened any more, say
+        master = gunicorn_master()
+        if master is not None and master.start:
+            now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+            return now_s - master.start / os.sysconf("SC_CLK_TCK")
     return None
 
 

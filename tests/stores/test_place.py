@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from flask_realtime_monitor.stores.place import (
     find_place,
     gunicorn_master,
     is_alive,
+    master_age_s,
 )
 from tests.support.descriptors import none_left
 from tests.support.gunicorn_server import GunicornServer
@@ -212,3 +214,13 @@ def test_the_workers_of_a_gunicorn_share_a_file_that_goes_after_it(server: Gunic
     new = told_by_both(server)
     assert {one["epoch"] for one in new.values()} != {epoch}
     assert not path.exists()
+
+
+def test_how_long_a_worker_s_master_has_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert master_age_s() is None, "this process is no worker"
+    monkeypatch.setattr(place_module, "gunicorn_master", lambda: OURS)
+    began_s = time.monotonic()
+    first, second = master_age_s(), master_age_s()
+    assert first is not None and second is not None
+    assert 0 < first <= second <= first + time.monotonic() - began_s
+    assert first < 86_400
