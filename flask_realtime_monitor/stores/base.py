@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ..errors import MonitorError
@@ -110,6 +111,11 @@ class Load(NamedTuple):
 Fold = Callable[[bytes, bytes | None, bytes | None], bytes]
 #: Makes of the roster as it is the rows to write; quick, and it may not use the store.
 Missing = Callable[[Roster], Roster | None]
+
+
+def tail_of(frames: Iterable[bytes]) -> bytes:
+    """Return frames, the oldest first, as they are kept of a worker that is gone."""
+    return b"".join(struct.pack("<I", len(frame)) + frame for frame in frames)
 
 
 class Store(ABC):

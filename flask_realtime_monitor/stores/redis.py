@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +23,7 @@ from .base import (
     Missing,
     Roster,
     Store,
+    tail_of,
 )
 from .kept import Kept
 from .server import Command, Server
@@ -147,7 +147,7 @@ class RedisStore(Store):
     def _start_over(self, notes: list[Any], *, has_written: bool) -> list[Any]:
         """Return what is news in another picture: its server's clock may be behind the last."""
         self._covered, self._newest = 0, self._newest if has_written else 0
-        (rows,) = self._server.send(("XRANGE", self._key("notes"), "-", "+"))
+        rows, *_ = self._server.send(("XRANGE", self._key("notes"), "-", "+"), *self._renewals())
         if rows and wire.cursor_of(rows[-1][0]) >= (self._told or 0):
             return notes
         self._told = 0
@@ -286,7 +286,10 @@ class RedisStore(Store):
             old = wire.outlived(taken, living, self._now() - TAKEN_S, MOST_TAKEN - 1)
             commands += [("HDEL", gone, f"t:{id}") for id in old]
             blob = (ask("GET", tail) or b"") + self._uncovered(worker, row.covered)
-            return [*commands, ("SET", tail, blob, "EX", self._keep)] if blob else commands
+            if blob:
+                its_name = "ZADD", self._key("ids"), self._now(), worker
+                commands += [("SET", tail, blob, "EX", self._keep), its_name]
+            return commands
 
         return self._server.transact(gone, plan)
 
@@ -342,8 +345,7 @@ class RedisStore(Store):
 
     def lag_s(self) -> float | None:
         """Return how long ago the server last answered."""
-        answered_s = self._server.answered_s
-        return None if answered_s is None else time.monotonic() - answered_s
+        return self._server.lag_s()
 
     def _key(self, *parts: object) -> str:
         return ":".join((self._prefix, *map(str, parts)))
@@ -418,8 +420,7 @@ class RedisStore(Store):
         """Return the notes of others, and remember that they were told."""
         if rows:
             self._told = wire.cursor_of(rows[-1][0])
-        notes = self._entries(rows)
-        return [(note.cursor, note.data) for note in notes if note.worker != self.worker]
+        return [(one.cursor, one.data) for one in self._entries(rows) if one.worker != self.worker]
 
     def _entries(self, rows: list[Any]) -> list[Entry]:
         """Read rows of a stream; what makes no sense is counted and left out."""
@@ -430,8 +431,7 @@ class RedisStore(Store):
     def _uncovered(self, worker: str, covered: int) -> bytes:
         pages = self._server.pages(self._key("log"), covered)
         entries = (entry for rows in pages for entry in self._entries(rows))
-        data = [entry.data for entry in entries if entry.worker == worker]
-        return b"".join(struct.pack("<I", len(one)) + one for one in data)
+        return tail_of(entry.data for entry in entries if entry.worker == worker)
 
     def _blobs(self, places: list[tuple[str, int]]) -> list[tuple[str, int, bytes]]:
         """Return the snapshots that there are of (worker, bucket)."""

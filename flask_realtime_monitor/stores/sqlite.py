@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import struct
 import time
 from collections.abc import Iterable
 from sqlite3 import Connection
@@ -26,6 +25,7 @@ from .base import (
     Missing,
     Roster,
     Store,
+    tail_of,
 )
 from .database import Database, Opened
 from .file import StoreFile
@@ -353,13 +353,12 @@ def _keep_tail(sql: Connection, worker: str, at: float) -> None:
     """
     query = "SELECT data FROM snap WHERE worker = ? AND bucket = ?"
     found = sql.execute(query, (worker, TAIL)).fetchone()
-    parts = [found[0]] if found else []
-    for (data,) in sql.execute("SELECT data FROM log WHERE worker = ? ORDER BY id", (worker,)):
-        parts += [struct.pack("<I", len(data)), data]
-    if parts:
+    rows = sql.execute("SELECT data FROM log WHERE worker = ? ORDER BY id", (worker,))
+    tail = (found[0] if found else b"") + tail_of(data for (data,) in rows)
+    if tail:
         sql.execute(
             "INSERT OR REPLACE INTO snap(worker, bucket, at, data) VALUES(?, ?, ?, ?)",
-            (worker, TAIL, at, b"".join(parts)),
+            (worker, TAIL, at, tail),
         )
 
 

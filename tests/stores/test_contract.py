@@ -429,6 +429,24 @@ def test_a_store_that_loses_all_is_given_back_what_the_gone_had_counted(losable:
         epoch = stores[0].epoch()
 
 
+def test_what_is_written_again_after_a_loss_is_read_by_who_comes(losable: Losable) -> None:
+    open_shared, lose = losable
+    stores = [open_shared(f"w{number}") for number in range(3)]
+    for store in stores:
+        store.flush(frame(b"before"))
+    lose()
+    for store in stores:
+        patient(store.flush, quiet())
+        patient(store.flush, Flush(b"last", [(3, b"blob"), (257, b"told")], b"1"))
+    assert [name for name, _ in patient(stores[0].snapshots_of, 257)] == ["w1", "w2"]
+    assert patient(stores[0].retire, "w2", add)
+    found = sorted(patient(open_shared("late").load).snapshots)
+    tail = b"\x04\x00\x00\x00last"
+    both = [(name, bucket) for name in ("w0", "w1", "w2") for bucket in (3, 257)]
+    assert [(name, bucket) for name, bucket, _ in found if bucket != TAIL] == both
+    assert ("w2", TAIL, tail) in found
+
+
 def test_trimming_never_takes_what_somebody_may_be_reading(open_shared: Open) -> None:
     one, two = open_shared("w1"), open_shared("w2")
     cursor = two.load().cursor
