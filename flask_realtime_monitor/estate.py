@@ -106,9 +106,10 @@ class Witness:
         known = self._known
         if known is not None and has_lost(known, roster):
             beats = {worker: self._told(worker, beat) for worker, beat in known.beats.items()}
-            self._store.restore(partial(missing, known._replace(beats=beats)))
+            lost = partial(missing, known._replace(beats=beats))
+            self._store.restore(lost)
             before, roster = roster, self._store.roster()
-            if roster.epoch != before.epoch:
+            if roster.epoch != before.epoch or lost(roster) is not None:
                 return roster  # lost once more: it is given back with the next look
         self._known = roster
         return roster

@@ -250,7 +250,8 @@ class Replicas(Peers):
     ) -> Iterable[int]:
         replica = self._replica(worker)
         changed = self._refusals.guarded(replica.take, frame, is_shown) or ()
-        if worker not in self._beats:
+        self._is_new |= bool(frame.head.get("anew"))  # its numbers may mean others in known rows
+        if worker not in self._beats or not replica.offset_ms:
             self._set_offset(replica, frame.head, at)
         return changed
 
