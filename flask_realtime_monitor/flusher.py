@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from . import beats, estate
+from . import beats, estate, signouts
 from .config import Settings
 from .frames import FrameError, decode
 from .guard import Guard
@@ -88,8 +88,8 @@ class Flusher:
         )
         self._lock = threading.Lock()  # held across I/O: only writers wait for it
         self._told: deque[Json] = deque()  # notes of others that are not yet taken
-        #: Notes of its own, and when each was written: a store may be lost before all have heard.
-        self._lately: deque[tuple[float, Json]] = deque(maxlen=_MOST_LATELY)
+        #: All notes, and when each was written or heard: a store may be lost before all have heard.
+        self._lately: dict[bytes, float] = {}
         # A round of all buckets takes about a minute, however often one flushes.
         self._buckets_due = 0.0
         self._buckets_per_s = BUCKETS / 64
@@ -97,6 +97,7 @@ class Flusher:
         self._round_cursor: int | None = None  # the log's end when this round began
         self._resend_left = 0
         self._are_counters_due = False
+        self._learned: set[str] = set()  # of whom: which sign-outs they know of
         self._epoch: str | None = None
         #: The picture that has all of this worker; None before anything was written.
         self._whole_in: str | None = None
@@ -180,7 +181,9 @@ class Flusher:
     def _flush(self) -> bool:
         if self.trouble is not None:
             # If the store is still away this raises, before all that waits is packed for nothing.
-            self._witness.look()
+            epoch = self._witness.look().epoch
+            if self._epoch not in (None, epoch):
+                self._begin_anew(epoch)
         now_s = time.monotonic()
         elapsed_s, self._last_s = now_s - self._last_s, now_s
         # Before the frame, so that this tells of all that is in them.
@@ -190,10 +193,9 @@ class Flusher:
             snapshots.append((COUNTERS, self.outbox.counters()))
         frame = self.outbox.pack()
         notes = self._tracker.take_notes()
+        encoded = [beats.encode(one) for one in notes]
         try:
-            flushed = self._store.flush(
-                Flush(frame, snapshots, self._encoded_beat(), [beats.encode(one) for one in notes])
-            )
+            flushed = self._store.flush(Flush(frame, snapshots, self._encoded_beat(), encoded))
         except BaseException:
             # Whatever ended the write, a time-out of the app's included, it may not have arrived:
             # notes and buckets are due again. What to do about the error is for _try to say.
@@ -205,24 +207,17 @@ class Flusher:
         is_more = self.outbox.written()
         for own in notes:
             self._hear(own)
-        for _, note in flushed.notes:
-            self._told.append(beats.decode(note))
-        if self._epoch is not None and flushed.epoch != self._epoch:
+        heard = [note for _, note in flushed.notes if note not in self._lately]
+        self._told.extend(map(beats.decode, heard))
+        self._remember([*encoded, *heard], now_s)
+        if self._epoch not in (None, flushed.epoch):
             # The store has lost everything, this frame aside.
             self._witness.look()
-            self._store.secret()
-            self.outbox.resend()
-            self._tell_again()
-            # Who begins now learns from the counters who has signed out: they do not wait.
-            self._are_counters_due = True
-            self._resend_left = BUCKETS
-            self._round_cursor = None
-            self._whole_in = ""
+            self._begin_anew(flushed.epoch)
             is_more = True
         elif not is_more:
             self._whole_in = flushed.epoch
         self._epoch = flushed.epoch
-        self._remember(notes, now_s)
         self._tracker.clock.agree(flushed.at)
         if buckets and buckets[-1] == BUCKETS - 1:
             self._end_round(flushed.cursor)
@@ -234,20 +229,38 @@ class Flusher:
         self._executor.go_on()
         return is_more
 
-    def _remember(self, notes: list[Json], now_s: float) -> None:
-        while self._lately and self._lately[0][0] < now_s - _HEARD_S:
-            self._lately.popleft()
-        self._lately.extend((now_s, note) for note in notes)
+    def _begin_anew(self, epoch: str) -> None:
+        """Write everything once more, to a store that has lost it."""
+        self._store.secret()
+        self.outbox.resend()
+        self._tell_again()
+        # Who begins now learns from the counters who has signed out: they do not wait.
+        self._are_counters_due = True
+        self._learned = set()
+        self._resend_left = BUCKETS
+        self._round_cursor = None
+        self._whole_in = ""
+        self._epoch = epoch
+
+    def _remember(self, notes: list[bytes], now_s: float) -> None:
+        lately = self._lately
+        for note in notes:
+            lately.setdefault(note, now_s)
+        while lately:
+            oldest = next(iter(lately))
+            if lately[oldest] >= now_s - _HEARD_S and len(lately) <= _MOST_LATELY:
+                return
+            del lately[oldest]
 
     def _tell_again(self) -> None:
         """Tell what the others may not have heard of before the store lost it.
 
         All hear with each write: what was told long before the last one is known to all but those
-        who have hung for longer.
+        who have hung for longer. Whoever has heard of a note tells it: its worker may be gone.
         """
-        told = [note for told_s, note in self._lately if told_s >= self._written_s - _heard_s(note)]
-        self._tracker.put_back_notes(told)
-        self._lately.clear()
+        told = [(beats.decode(note), told_s) for note, told_s in self._lately.items()]
+        due = [note for note, told_s in told if told_s >= self._written_s - _heard_s(note)]
+        self._tracker.put_back_notes(due)
 
     def _encoded_beat(self) -> bytes:
         tracker = self._tracker
@@ -313,7 +326,18 @@ class Flusher:
         for worker, told, beat in self._others:
             if beats.is_gone(told, roster.now - beat.at):
                 self._store.retire(worker, fold)
+        self._learn(roster.epoch)
         self._executor.look(roster)
+
+    def _learn(self, epoch: str) -> None:
+        """Take over sign-outs from those who have written all they know of.
+
+        Who comes just after the store was lost, or missed a note then, knows of them no other way.
+        """
+        told = {worker for worker, beat, _ in self._others if beats.is_whole(beat, epoch)}
+        if told - self._learned:
+            signouts.learn(self._store, self._tracker)
+        self._learned = told
 
     def _failed(self, error: StoreError) -> None:
         self.trouble = str(error)

@@ -8,7 +8,8 @@ others record: so it gets the keys of after.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from . import rows
@@ -62,6 +63,29 @@ class NotedSessions(Sessions):
                     self._move(key, row, to, now_ms)
                     moved.append((key, to))
         self.moved += moved
+        return moved
+
+    def learn(self, generations: Iterable[tuple[int, int]], clock: Clock) -> Moves:
+        """Take over (first key, generation) of sign-outs of which no note was heard.
+
+        Returns:
+            As ``sign_out_elsewhere``.
+        """
+        moved: Moves = []
+        for first, generation in sorted(generations, key=itemgetter(1)):
+            # By its first key one is found who had not signed out before, and all of a visitor.
+            own = first, self.anonymous_key(first), *self.users_of(first)
+            for key in dict.fromkeys(own if self.rows else ()):
+                if self.generation.get(first, 0) >= generation or key not in self.rows:
+                    continue
+                head = rows.head_of(self.rows[key])
+                person = self.people.user(head.user - 1) if head.user else None
+                user_id = None if person is None else person[0]
+                if self.first_key(head.visitor, user_id) == first:
+                    keys = key, self.anonymous_key(head.visitor)
+                    note = {"visitor": head.visitor, "user": user_id, "at_ms": generation}
+                    moved += self.sign_out_elsewhere({**note, "keys": keys}, clock)
+            self.begin_generation(generation, first)
         return moved
 
     def _move(self, key: int, row: bytes, to: int, now_ms: int) -> None:

@@ -13,7 +13,6 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from . import rows
@@ -21,7 +20,7 @@ from .clock import Clock
 from .config import Settings
 from .histogram import BOUNDS, Histogram
 from .interner import Interner, PathTable
-from .noted import NotedSessions, rename
+from .noted import Moves, NotedSessions, rename
 from .records import FeedItem, Notice, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .sessions import ROW_OVERHEAD
@@ -356,19 +355,21 @@ class Tracker:
         """Do what another worker's note says."""
         with self.lock:
             if note["kind"] == "out":
-                moved = self.sessions.sign_out_elsewhere(note, self.clock)
-                rename(moved, self.feed, self.rare_of, self._rare_order, self.fresh_rare)
+                self._rename(self.sessions.sign_out_elsewhere(note, self.clock))
         if note["kind"] == "forget":
             self._forget(str(note["user"]), {int(key) for key in note.get("keys", ())})
 
     def learn_sign_outs(self, generations: Iterable[tuple[int, int]]) -> None:
         """Take over (first key, generation) of sign-outs that this process could not hear of."""
         with self.lock:
-            table = self.sessions.generation
-            for first, generation in sorted(generations, key=itemgetter(1)):
-                if table.get(first, 0) < generation:
-                    self.sessions.begin_generation(generation, first)
-                    self._forgotten = True  # what is joined may be others
+            known = self.sessions.generation
+            news = [(first, at_ms) for first, at_ms in generations if known.get(first, 0) < at_ms]
+            if news:
+                self._rename(self.sessions.learn(news, self.clock))
+                self._forgotten = True  # what is joined may be others
+
+    def _rename(self, moved: Moves) -> None:
+        rename(moved, self.feed, self.rare_of, self._rare_order, self.fresh_rare)
 
     def take_notes(self) -> list[dict[str, Any]]:
         """Take what other workers must be told by name: sign-outs and erasures."""

@@ -11,14 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flask_realtime_monitor import beats, legacy, outbox, rendering, signouts
-from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.flusher import GRACE_S
 from flask_realtime_monitor.frames import encode
 from flask_realtime_monitor.outbox import BUCKETS, COUNTERS, Outbox
 from flask_realtime_monitor.stores import Beat, Entry, Flush, Flushed, StoreError
 
-from .support.records import Time
-from .support.several import Mate, Post
+from .support.several import Mate, Post, Team
 from .support.waiting import elsewhere
 
 ATOMS = st.sampled_from(
@@ -33,42 +31,6 @@ STEPS = st.lists(
     ),
     max_size=80,
 )
-
-
-class Team:
-    """Some workers of one picture, and one beside them that sees everything alone."""
-
-    def __init__(self, count: int = 3, **more: Any) -> None:
-        self.time = Time()
-        self.settings = Settings(**more)
-        self.post = Post(self.time)
-        self.mates = [self.mate(f"mate{number}") for number in range(count)]
-        self.alone = Mate("alone", Post(self.time), self.settings, self.time)
-
-    def mate(self, name: str) -> Mate:
-        """Return one more worker."""
-        return Mate(name, self.post, self.settings, self.time)
-
-    def visit(self, mate: int, visitor: int, user: str | None, **fields: Any) -> None:
-        """Make a request at one of them."""
-        self.mates[mate].visit(visitor, user, **fields)
-        self.alone.visit(visitor, user, **fields)
-
-    def flush(self) -> None:
-        """Let each hear of all the others."""
-        for mate in [*self.mates, *self.mates]:
-            mate.flush()
-
-    def check(self, *readers: Mate) -> None:
-        """All tell what the one tells that saw everything."""
-        whole = self.alone.read()
-        for mate in readers or self.mates:
-            assert mate.read() == whole
-
-    def check_nobody(self) -> None:
-        """Nobody is told of, by whoever is asked."""
-        for mate in [*self.mates, self.mate("newcomer")]:
-            assert mate.read()["sessions"] == []
 
 
 def play(team: Team, steps: list[tuple[str, int, int, str | None]]) -> None:
