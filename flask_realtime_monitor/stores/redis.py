@@ -103,7 +103,7 @@ class RedisStore(Store):
         """Write everything in one round trip."""
         if not all(0 <= bucket < BUCKETS for bucket, _ in flush.snapshots):
             raise ValueError(f"a bucket is a number from 0 to {BUCKETS - 1}")
-        if self._ahead_s is None:
+        if self._since_at is None:
             self._begin()
         log, worker = self._key("log"), self.worker
         commands: list[Command] = []
