@@ -80,7 +80,7 @@ class Renderer:
         self._users: dict[str, tuple[list[Json], Json]] = {}
         #: Of users with very many sessions: what each had, and which are to be counted anew.
         self._tallies: dict[str, tuple[dict[int, Counts], set[int]]] = {}
-        self._activities: OrderedDict[tuple[str, int], Json] = OrderedDict()
+        self._activities: OrderedDict[tuple[str, int, int | None], Json] = OrderedDict()
         #: The feed's beginning as it was shown last: lines, and as what.
         self._first_feed: tuple[list[FeedItem], list[Json]] = [], []
         self._renew()
@@ -281,7 +281,7 @@ class Renderer:
 
     def activity(self, source: Source, line: FeedItem) -> Json:
         """Return a line of the feed."""
-        name = (source.worker_id, line.number)
+        name = (source.worker_id, line.number, line.key)  # its session may get another key
         item = self._activities.get(name)
         if item is None:
             item = self._activities[name] = shapes.activity(source, line, self.sight)
