@@ -7,15 +7,12 @@ import time
 from collections.abc import Callable
 
 from .base import StoreError
-from .place import master_age_s
+from .newcomer import Newcomer
 from .server import Command, Server
 
 SALT_S = 172_800
 #: How long (s) who finds a server only now leaves it to others to give back what it has lost.
 FIRST_S = 3.0
-#: A server that has run for less (s), and not as long as gunicorn, was lost: the workers of before
-#: may not have found out yet.
-YOUNG_S = 2.0
 
 
 class Kept:
@@ -32,6 +29,7 @@ class Kept:
         self._keep_s = keep_s
         self._salts: dict[int, bytes] = {}
         self._secret: bytes | None = None
+        self._newcomer = Newcomer()
 
     def salt(self, day: int) -> bytes:
         """Return a day's salt, which the server forgets after two days."""
@@ -70,5 +68,4 @@ class Kept:
         met_s = self._server.met_s
         if met_s is not None and time.monotonic() < met_s + FIRST_S:
             return True
-        age_s, up_s = master_age_s(), self._server.up_s()
-        return age_s is not None and up_s is not None and up_s < YOUNG_S and up_s + 1 < age_s
+        return not self._salts and self._newcomer.waits()

@@ -8,7 +8,6 @@ import re
 import signal
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from posix import close
@@ -21,6 +20,7 @@ from .file import StoreFile, open_folder
 ROOM_BYTES = 512 << 20
 _NAME = re.compile(r"(.+)-(\d+)-(\d+)\.sqlite")
 _SIDES = re.compile(r"(-wal|-shm|-journal|\.lock)?$")
+_ELDER_S = 1
 #: gunicorn's worker handles these; an app may have put a handler of its own on some.
 _HANDLED = ("SIGTERM", "SIGQUIT", "SIGABRT", "SIGUSR1")
 
@@ -109,14 +109,16 @@ def gunicorn_master() -> Master | None:
     return None
 
 
-def master_age_s() -> float | None:
-    """Return for how long the master of this gunicorn worker has run; None where that is hidden."""
+def has_elders() -> bool:
+    """Tell whether gunicorn has workers that began well before this one."""
     with suppress(OSError):  # no file can be opened any more, say
-        master = gunicorn_master()
-        if master is not None and master.start:
-            now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-            return now_s - master.start / os.sysconf("SC_CLK_TCK")
-    return None
+        master, own = gunicorn_master(), _start(os.getpid())
+        if master is not None and own is not None:
+            with open(f"/proc/{master.pid}/task/{master.pid}/children") as told:
+                found = [_start(int(pid)) for pid in told.read().split()]
+            oldest = min((start for start in found if start is not None), default=own)
+            return own - oldest > _ELDER_S * os.sysconf("SC_CLK_TCK")
+    return False
 
 
 def is_alive(master: Master) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -155,15 +154,6 @@ class Server:
         for begin in range(0, len(keys), _VALUES):
             found += self.send(("MGET", *keys[begin : begin + _VALUES]))[0]
         return found
-
-    def up_s(self) -> int | None:
-        """Return for how long the server has run, in whole seconds; None where it keeps it."""
-        try:
-            (info,) = self.send(("INFO", "server"))
-        except StoreError:  # this user may not ask, say
-            return None
-        found = re.search(rb"uptime_in_seconds:(\d+)", info)
-        return None if found is None else int(found[1])
 
     def lag_s(self) -> float | None:
         """Return how long ago the server last answered, None if it never has."""

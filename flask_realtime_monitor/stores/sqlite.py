@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from sqlite3 import Connection
 from typing import TypeVar
 
@@ -25,10 +25,12 @@ from .base import (
     Missing,
     Roster,
     Store,
+    StoreError,
     tail_of,
 )
 from .database import Database, Opened
 from .file import StoreFile
+from .newcomer import Newcomer
 
 T = TypeVar("T")
 
@@ -83,6 +85,7 @@ class SQLiteStore(Store):
         self._database = Database(StoreFile(path), lives_with_master=lives_with_master)
         self._notes: tuple[str, int] | None = None
         self._secret: bytes | None = None
+        self._newcomer = Newcomer()
         #: The file's head before the last look at the log, and what was its end then.
         self._read_to: tuple[bytes | None, int] = None, 0
 
@@ -99,6 +102,7 @@ class SQLiteStore(Store):
         found = self._database.run(lambda db: _salt(db.sql, day))
         if found is None:
             # In a new file, the one that visitors were told apart by so far.
+            self._give_way(bool(self._database.salts))
             made = self._database.salts.get(day) or secrets.token_bytes(16)
             found = self._database.run(lambda db: _make_salt(db.sql, day, made), WRITE)
         salts = {**self._database.salts, day: found}
@@ -106,13 +110,20 @@ class SQLiteStore(Store):
         return found
 
     def secret(self) -> bytes:
-        """Return the key in the file; a new file gets the one that was known so far."""
+        """Return the key in the file; a new file gets what was known so far, the salts too."""
         found = self._database.run(lambda db: _secret(db.sql))
         if found is None:
-            made = self._secret or secrets.token_bytes(16)
-            found = self._database.run(lambda db: _make_secret(db.sql, made), WRITE)
+            self._give_way(self._secret is not None)
+            made, salts = self._secret or secrets.token_bytes(16), self._database.salts
+            found = self._database.run(lambda db: _make_secret(db.sql, made, salts), WRITE)
         self._secret = found
         return found
+
+    def _give_way(self, is_known: bool) -> None:
+        """Refuse to make what others may be about to give back to a new file."""
+        if not is_known and self._newcomer.waits():
+            path = self._database.path
+            raise StoreError(f"{path} is new; who was here before writes to it first")
 
     def flush(self, flush: Flush) -> Flushed:
         """Write everything in one transaction."""
@@ -335,8 +346,9 @@ def _secret(sql: Connection) -> bytes | None:
     return found[0] if found else None
 
 
-def _make_secret(sql: Connection, made: bytes) -> bytes:
+def _make_secret(sql: Connection, made: bytes, salts: Mapping[int, bytes]) -> bytes:
     sql.execute("INSERT OR IGNORE INTO meta VALUES('secret', ?)", (made,))
+    sql.executemany("INSERT OR IGNORE INTO salt VALUES(?, ?)", salts.items())
     return _secret(sql) or made
 
 

@@ -429,6 +429,54 @@ def test_a_store_that_loses_all_is_given_back_what_the_gone_had_counted(losable:
         epoch = stores[0].epoch()
 
 
+def test_who_takes_another_s_place_leaves_an_empty_store_to_who_was_here_before(
+    losable: Losable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the first to come to a store that has just been lost."""
+    open_shared, lose = losable
+    one, late = open_shared("w1"), open_shared("w2")
+    one.flush(quiet())
+    salt, secret = one.salt(20_000), one.secret()
+    lose()
+    monkeypatch.setattr("flask_realtime_monitor.stores.newcomer.has_elders", lambda: True)
+    monkeypatch.setattr("flask_realtime_monitor.stores.newcomer.OTHERS_S", 60.0)
+    late.flush(quiet())
+    for ask in (late.secret, lambda: late.salt(20_000)):
+        with pytest.raises(StoreError, match="was here before"):
+            ask()
+    patient(one.flush, quiet())
+    assert patient(one.secret) == secret
+    assert (patient(late.salt, 20_000), patient(late.secret)) == (salt, secret)
+    assert patient(late.salt, 20_001) == patient(one.salt, 20_001), "a new day's is nobody's yet"
+
+
+def test_who_takes_another_s_place_makes_a_salt_where_nobody_else_does(
+    open_shared: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_realtime_monitor.stores.newcomer.has_elders", lambda: True)
+    monkeypatch.setattr("flask_realtime_monitor.stores.newcomer.OTHERS_S", 0.1)
+    store = open_shared()
+    with pytest.raises(StoreError):
+        store.salt(20_000)
+    assert len(patient(store.salt, 20_000)) == len(patient(store.secret)) == 16
+
+
+def test_all_that_a_worker_wrote_is_kept_of_it_in_whatever_order_it_asked(
+    open_shared: Open,
+) -> None:
+    one, gone = open_shared("w1"), open_shared("gone")
+    one.flush(frame(b"before"))
+    gone.notes()
+    gone.roster()
+    gone.flush(frame(b"first", beat=b"1"))
+    gone.load()
+    gone.since_at()
+    gone.flush(frame(b"last", beat=b"1"))
+    assert one.retire("gone", add)
+    (tail,) = [blob for _, bucket, blob in one.load().snapshots if bucket == TAIL]
+    assert b"first" in tail and b"last" in tail
+
+
 def test_what_is_written_again_after_a_loss_is_read_by_who_comes(losable: Losable) -> None:
     open_shared, lose = losable
     stores = [open_shared(f"w{number}") for number in range(3)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +23,8 @@ from flask_realtime_monitor.stores.place import (
     clear_dead,
     find_place,
     gunicorn_master,
+    has_elders,
     is_alive,
-    master_age_s,
 )
 from tests.support.descriptors import none_left
 from tests.support.gunicorn_server import GunicornServer
@@ -216,11 +217,14 @@ def test_the_workers_of_a_gunicorn_share_a_file_that_goes_after_it(server: Gunic
     assert not path.exists()
 
 
-def test_how_long_a_worker_s_master_has_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert master_age_s() is None, "this process is no worker"
-    monkeypatch.setattr(place_module, "gunicorn_master", lambda: OURS)
-    began_s = time.monotonic()
-    first, second = master_age_s(), master_age_s()
-    assert first is not None and second is not None
-    assert 0 < first <= second <= first + time.monotonic() - began_s
-    assert first < 86_400
+@pytest.mark.parametrize(("seconds", "is_elder"), [(-60, False), (0, False), (60, True)])
+def test_an_elder_is_a_worker_that_began_well_before_this_one(
+    monkeypatch: pytest.MonkeyPatch, seconds: int, is_elder: bool
+) -> None:
+    assert not has_elders(), "this process is no worker"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        ticks = {OURS.pid: OURS.start, other.pid: OURS.start - seconds * os.sysconf("SC_CLK_TCK")}
+        monkeypatch.setattr(place_module, "_start", ticks.get)
+        monkeypatch.setattr(place_module, "gunicorn_master", lambda: OURS)
+        assert has_elders() is is_elder
+        other.kill()
