@@ -803,6 +803,28 @@ def test_a_note_whose_taking_was_cut_short_is_taken_with_the_next_write() -> Non
     assert hearer.read()["total_sessions"] == 0
 
 
+def test_a_line_of_the_feed_is_named_by_the_session_it_is_of_now() -> None:
+    team = Team(3)
+    one, other, reader = team.mates
+    one.visit(1, "ana")
+    team.flush()
+    team.time.pass_(1.0)
+    one.visit(1, "ana", kind="logout")
+    team.time.pass_(1.0)
+    other.visit(1)  # before it has heard
+
+    def ids(mate: Mate) -> list[str]:
+        mate.replicas._is_roster_due = True
+        return [line["id"] for line in mate.picture.activities(100)["items"]]
+
+    other.flush()
+    before = ids(reader), ids(other)
+    team.flush()
+    now = ids(reader)
+    assert now != before[0] and now[0] != before[1][0]
+    assert now == ids(other) == ids(team.mate("late"))
+
+
 @pytest.mark.parametrize("are_notes_kept", [True, False])
 def test_who_comes_later_knows_who_has_signed_out(are_notes_kept: bool) -> None:
     team = Team(1)
