@@ -8,7 +8,7 @@ others record: so it gets the keys of after.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -154,3 +154,27 @@ def rename(
             rare_order.append(new)
             if fresh_rare is not None:
                 fresh_rare.append(new)
+
+
+def erase(
+    user_id: str,
+    gone: Collection[int],
+    keys: Collection[int],
+    feed: deque[FeedItem],
+    rare_of: Sequence[dict[tuple[int, int], Rare]],
+) -> None:
+    """Drop what a tracker knows of a user beside the rows, which are gone already.
+
+    Args:
+        keys: of sessions whose lines go as well, whether there were rows of them or not.
+    """
+    kept = [
+        item
+        for item in feed
+        if not (item.record.is_of(user_id) or item.key in gone or item.key in keys)
+    ]
+    feed.clear()
+    feed.extend(kept)
+    for table in rare_of:
+        for rare in [pair for pair in table if pair[0] in gone]:
+            del table[rare]

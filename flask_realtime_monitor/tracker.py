@@ -20,7 +20,7 @@ from .clock import Clock
 from .config import Settings
 from .histogram import BOUNDS, Histogram
 from .interner import Interner, PathTable
-from .noted import Moves, NotedSessions, rename
+from .noted import Moves, NotedSessions, erase, rename
 from .records import FeedItem, Notice, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .sessions import ROW_OVERHEAD
@@ -319,29 +319,23 @@ class Tracker:
 
     def forget(self, user_id: str, keys: Collection[int] = ()) -> int:
         """Erase a user: sessions (and guests of these keys), feed, side table; return how many."""
+        self._tell_to_forget(user_id, keys)
+        return len(self._forget(user_id, keys))
+
+    def _tell_to_forget(self, user_id: str, keys: Iterable[int]) -> None:
         if self.notes is not None:
             at_ms = self.clock.now_ms() + self.clock.offset_ms
             note = {"kind": "forget", "user": user_id, "keys": [*keys], "at_ms": at_ms}
             self.put_back_notes([note])
-        return self._forget(user_id, keys)
 
-    def _forget(self, user_id: str, keys: Collection[int]) -> int:
+    def _forget(self, user_id: str, keys: Collection[int]) -> set[int]:
         with self.lock:
             gone = self.sessions.forget(user_id, keys, self.clock.now_ms())
-            kept = [
-                item
-                for item in self.feed
-                if not (item.record.is_of(user_id) or item.key in gone or item.key in keys)
-            ]
-            self.feed.clear()
-            self.feed.extend(kept)
-            for table in self.rare_of:
-                for rare in [pair for pair in table if pair[0] in gone]:
-                    del table[rare]
+            erase(user_id, gone, keys, self.feed, self.rare_of)
             self._forgotten = True
             if self.notes is not None:
                 self.erased.append(user_id)
-            return len(gone)
+            return gone
 
     def _sign_out(self, record: Record) -> None:
         at_ms = record.at_ms + self.clock.offset_ms
@@ -357,7 +351,9 @@ class Tracker:
             if note["kind"] == "out":
                 self._rename(self.sessions.sign_out_elsewhere(note, self.clock))
         if note["kind"] == "forget":
-            self._forget(str(note["user"]), {int(key) for key in note.get("keys", ())})
+            user_id, keys = str(note["user"]), {int(key) for key in note.get("keys", ())}
+            if more := self._forget(user_id, keys) - keys:
+                self._tell_to_forget(user_id, more)  # who told it could not know of these
 
     def learn_sign_outs(self, generations: Iterable[tuple[int, int]]) -> None:
         """Take over (first key, generation) of sign-outs that this process could not hear of."""

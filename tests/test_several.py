@@ -803,6 +803,24 @@ def test_a_note_whose_taking_was_cut_short_is_taken_with_the_next_write() -> Non
     assert hearer.read()["total_sessions"] == 0
 
 
+def test_who_is_forgotten_goes_as_a_guest_too_that_nobody_could_know_of() -> None:
+    team = Team(3)
+    asked, knows, saw = team.mates
+    team.flush()
+    team.post.is_down = True
+    saw.visit(1)
+    knows.visit(1)
+    knows.visit(1, "ana")
+    team.flush()
+    asked.forget("ana")
+    team.post.is_down = False
+    team.flush()
+    team.flush()
+    team.check_nobody()
+    for mate in [*team.mates, team.mate("late")]:
+        assert mate.picture.activities()["items"] == []
+
+
 def test_a_line_of_the_feed_is_named_by_the_session_it_is_of_now() -> None:
     team = Team(3)
     one, other, reader = team.mates
