@@ -335,8 +335,8 @@ class Flusher:
         Who comes just after the store was lost, or missed a note then, knows of them no other way.
         """
         told = {worker for worker, beat, _ in self._others if beats.is_whole(beat, epoch)}
-        if told - self._learned:
-            signouts.learn(self._store, self._tracker)
+        if told - self._learned and (news := signouts.learn(self._store, self._tracker)):
+            self._tracker.put_back_notes([signouts.note_of(news)])
         self._learned = told
 
     def _failed(self, error: StoreError) -> None:

@@ -316,6 +316,8 @@ class Sharing:
         try:
             if note.get("kind") == endings.KIND:
                 endings.take(self._tracker, note)
+            elif note.get("kind") == signouts.KIND:
+                signouts.take(self._tracker, note)
             else:
                 self._tracker.take_note(note)
             self._hear(note)

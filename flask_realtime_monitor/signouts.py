@@ -7,7 +7,9 @@ it knows beside its counters, for who comes when the notes are gone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from . import beats
 from .frames import FrameError, decode
@@ -15,14 +17,19 @@ from .outbox import COUNTERS
 from .stores import Store
 from .tracker import Tracker
 
+KIND = "signed out"
 
-def learn(store: Store, tracker: Tracker) -> None:
-    """Take over what the others know of sign-outs.
+#: First key, generation.
+Pair = tuple[int, int]
+
+
+def learn(store: Store, tracker: Tracker) -> list[Pair]:
+    """Take over what the others know of sign-outs; return what was news.
 
     Raises:
         StoreError: they cannot be asked now.
     """
-    found: list[tuple[int, int]] = []
+    found: list[Pair] = []
     for _, blob in store.snapshots_of(COUNTERS):
         with suppress(FrameError, TypeError, ValueError):  # the readers count what makes no sense
             found += [(int(one), int(at_ms)) for one, at_ms in decode(blob).head.get("g", ())]
@@ -32,4 +39,21 @@ def learn(store: Store, tracker: Tracker) -> None:
         with suppress(TypeError, ValueError):
             firsts = note.get("visitor") or 0, note.get("first") or 0
             found += [(int(first), int(generation or 0)) for first in firsts]
-    tracker.learn_sign_outs(found)
+    return tracker.learn_sign_outs(found)
+
+
+def note_of(news: Sequence[Pair]) -> dict[str, Any]:
+    """Return what tells the others of sign-outs that only some of them know of.
+
+    Who had seen them may be gone, and with it what it had written.
+    """
+    return {"kind": KIND, "of": [*news]}
+
+
+def take(tracker: Tracker, note: Mapping[str, Any]) -> None:
+    """Do what such a note says.
+
+    Raises:
+        KeyError, TypeError, ValueError: it makes no sense.
+    """
+    tracker.learn_sign_outs([(int(first), int(at_ms)) for first, at_ms in note["of"]])

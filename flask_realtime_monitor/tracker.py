@@ -355,14 +355,15 @@ class Tracker:
             if more := self._forget(user_id, keys) - keys:
                 self._tell_to_forget(user_id, more)  # who told it could not know of these
 
-    def learn_sign_outs(self, generations: Iterable[tuple[int, int]]) -> None:
-        """Take over (first key, generation) of sign-outs that this process could not hear of."""
+    def learn_sign_outs(self, generations: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Take over (first key, generation) of sign-outs; return which were news."""
         with self.lock:
             known = self.sessions.generation
             news = [(first, at_ms) for first, at_ms in generations if known.get(first, 0) < at_ms]
             if news:
                 self._rename(self.sessions.learn(news, self.clock))
                 self._forgotten = True  # what is joined may be others
+            return news
 
     def _rename(self, moved: Moves) -> None:
         rename(moved, self.feed, self.rare_of, self._rare_order, self.fresh_rare)

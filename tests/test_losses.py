@@ -165,3 +165,26 @@ def test_a_sign_out_that_is_learned_of_ends_what_was_before(team: Team) -> None:
     team.flush()
     for mate in team.mates:
         assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2, 2]
+
+
+def test_who_learns_of_a_sign_out_tells_the_others(team: Team) -> None:
+    leaver, learner = team.mates
+    third = team.mate("third")
+    for mate in (leaver, learner, third):
+        mate.visit(1, "ana")
+        mate.flush()
+    team.time.pass_(1.0)
+    leaver.visit(1, "ana", kind="logout")
+    leaver.tracker.take_notes()  # it is lost with the store
+    team.post.empty()
+    for mate in (leaver, leaver, learner):
+        mate.flush()
+    team.post.empty()  # the leaver, too, is no more
+    for mate in (learner, third, learner, third):
+        mate.flush()
+    assert learner.read()["sessions"] == third.read()["sessions"] == []
+    for mate in (learner, third):
+        mate.visit(1)
+        mate.flush()
+    for mate in (learner, third, team.mate("late")):
+        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]

@@ -268,6 +268,8 @@ class Mate:
     def _take_note(self, note: Json) -> None:
         if note["kind"] == endings.KIND:
             endings.take(self.tracker, note)
+        elif note["kind"] == signouts.KIND:
+            signouts.take(self.tracker, note)
         else:
             self.tracker.take_note(note)
         self.replicas.take_note(note)
