@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 _JUMP_S = 2.0
+_TRIES = 5
 #: So long (s) after the store told the time a jump of the wall clock is left to it.
 _TOLD_S = 10.0
 
@@ -25,7 +26,7 @@ class Clock:
     ) -> None:
         self._wall = wall
         self.monotonic = monotonic
-        self._offset = wall() - monotonic()
+        self._offset = self._measured()
         self._ahead_s = 0.0  # the store's clock, of this process's wall clock
         self._told_s = float("-inf")
 
@@ -50,7 +51,21 @@ class Clock:
         """Notice a jump of the wall clock; tell whether there was one."""
         if self.monotonic() - self._told_s < _TOLD_S:
             return False
-        return self._set(self._wall() + self._ahead_s - self.monotonic())
+        if abs(self._wall() + self._ahead_s - self.monotonic() - self._offset) <= _JUMP_S:
+            return False
+        return self._set(self._measured() + self._ahead_s)
+
+    def _measured(self) -> float:
+        """Return how far the wall clock is ahead of the monotonic one (s).
+
+        The process may have to wait between two looks, for milliseconds, and its workers would then
+        show the same moment as different ones. So the quickest of some pairs counts.
+        """
+        tries = []
+        for _ in range(_TRIES):
+            before, at, after = self.monotonic(), self._wall(), self.monotonic()
+            tries.append((after - before, at - (before + after) / 2))
+        return min(tries)[1]
 
     def agree(self, at: float) -> bool:
         """Take over the time (seconds since the epoch) that all workers go by: the store's.

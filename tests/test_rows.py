@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -233,6 +234,22 @@ def test_agents_are_told_apart(
 
 def test_bots_are_seen() -> None:
     assert describe("Mozilla/5.0 (compatible; Googlebot/2.1)")["is_bot"]
+
+
+@pytest.mark.parametrize("waits", [0, 1, 2, 3, 7], ids="before look {}".format)
+def test_a_process_that_waits_between_two_looks_at_its_clocks_shows_no_other_time(
+    waits: int,
+) -> None:
+    time, looks = Time(), count()
+
+    def look(ahead_s: float) -> float:
+        if next(looks) == waits:
+            time.pass_(0.004)
+        return time.now_s + ahead_s
+
+    clock = Clock(lambda: look(3600.0), lambda: look(0.0))
+    assert clock.offset_ms == 3_600_000
+    assert clock.now_at() == time.now_s + 3600
 
 
 def test_a_clock_goes_by_the_time_all_workers_have() -> None:
