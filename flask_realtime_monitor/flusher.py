@@ -22,7 +22,7 @@ from .frames import FrameError, decode
 from .guard import Guard
 from .legacy import Executor
 from .living import LivingElsewhere
-from .outbox import BUCKETS, COUNTERS, Outbox
+from .outbox import BUCKETS, COUNTERS, SIGNED_OUT, Outbox
 from .stores import Beat, Flush, Store, StoreError
 from .tracker import Tracker
 
@@ -191,6 +191,7 @@ class Flusher:
         snapshots = [(bucket, self.outbox.snapshot(bucket)) for bucket in buckets]
         if self._are_counters_due or (buckets and buckets[-1] == BUCKETS - 1):
             snapshots.append((COUNTERS, self.outbox.counters()))
+            snapshots.append((SIGNED_OUT, self.outbox.signed_out()))
         frame = self.outbox.pack()
         notes = self._tracker.take_notes()
         encoded = [beats.encode(one) for one in notes]
@@ -234,7 +235,7 @@ class Flusher:
         self._store.secret()
         self.outbox.resend()
         self._tell_again()
-        # Who begins now learns from the counters who has signed out: they do not wait.
+        # Who begins now learns from these who has signed out: they do not wait.
         self._are_counters_due = True
         self._learned = set()
         self._resend_left = BUCKETS

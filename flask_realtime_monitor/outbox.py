@@ -23,6 +23,8 @@ from .traffic import Batch
 BUCKETS = 256
 #: The bucket of a worker's counters, beside those of its sessions.
 COUNTERS = 257
+#: And that of who has signed out: by itself, for it is read often, and the counters are large.
+SIGNED_OUT = 258
 _MOST_ROWS = 2_000  # in one frame
 _MOST_BATCHES = 2_000
 
@@ -204,16 +206,19 @@ class Outbox:
         with tracker.lock:
             report = tracker.traffic.report(None)
             loose = self._loose(0, True)
-            signed_out = list(tracker.sessions.generation.items())
-        head = {
-            "q": self._sequence,
-            "at": tracker.clock.now_ms(),
-            "o": tracker.clock.offset_ms,
-            "c": report,
-            "loose": loose,
-            "g": signed_out,
-        }
-        return encode({**head, **self._about})
+        return self._told({"c": report, "loose": loose})
+
+    def signed_out(self) -> bytes:
+        """Return (first key, generation) of all sign-outs, as the blob of the bucket SIGNED_OUT."""
+        with self._tracker.lock:
+            found = list(self._tracker.sessions.generation.items())
+        return self._told({"g": found})
+
+    def _told(self, head: Head) -> bytes:
+        """Return what no bucket of sessions tells, as a blob."""
+        clock = self._tracker.clock
+        now = {"q": self._sequence, "at": clock.now_ms(), "o": clock.offset_ms}
+        return encode({**now, **head, **self._about})
 
     # -- parts of a frame ----------------------------------------------------------------------
 

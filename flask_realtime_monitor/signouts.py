@@ -13,7 +13,7 @@ from typing import Any
 
 from . import beats
 from .frames import FrameError, decode
-from .outbox import COUNTERS
+from .outbox import SIGNED_OUT
 from .stores import Store
 from .tracker import Tracker
 
@@ -30,7 +30,7 @@ def learn(store: Store, tracker: Tracker) -> list[Pair]:
         StoreError: they cannot be asked now.
     """
     found: list[Pair] = []
-    for _, blob in store.snapshots_of(COUNTERS):
+    for _, blob in store.snapshots_of(SIGNED_OUT):
         with suppress(FrameError, TypeError, ValueError):  # the readers count what makes no sense
             found += [(int(one), int(at_ms)) for one, at_ms in decode(blob).head.get("g", ())]
     for _, data in store.notes():

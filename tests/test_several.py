@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flask_realtime_monitor import beats, legacy, outbox, rendering, signouts
 from flask_realtime_monitor.flusher import GRACE_S
 from flask_realtime_monitor.frames import encode
-from flask_realtime_monitor.outbox import BUCKETS, COUNTERS, Outbox
+from flask_realtime_monitor.outbox import BUCKETS, SIGNED_OUT, Outbox
 from flask_realtime_monitor.stores import Beat, Entry, Flush, Flushed, StoreError
 
 from .support.several import Mate, Post, Team
@@ -853,7 +853,7 @@ def test_who_comes_later_knows_who_has_signed_out(are_notes_kept: bool) -> None:
     team.flush()
     (first,) = team.mates
     if not are_notes_kept:
-        team.post.snapshots[first.name, COUNTERS] = first.flusher.outbox.counters()
+        team.post.snapshots[first.name, SIGNED_OUT] = first.flusher.outbox.signed_out()
         team.post.notes.clear()
     team.mates.append(team.mate("late"))
     team.visit(1, 1, "ana")
