@@ -18,6 +18,16 @@ def endpoints(mate: Mate) -> dict[str, tuple[str | None, int]]:
     }
 
 
+def begin_one_together(one: Mate, other: Mate, late: Mate) -> None:
+    """Nobody is there; then a guest comes to two workers, and is one session for all."""
+    assert one.read()["sessions"] == other.read()["sessions"] == []
+    for mate in (one, other):
+        mate.visit(1)
+        mate.flush()
+    for mate in (one, other, late):
+        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
+
+
 @pytest.fixture
 def team(monkeypatch: pytest.MonkeyPatch) -> Team:
     """Two workers, of whom each looks for the others whenever it writes."""
@@ -89,12 +99,7 @@ def test_who_has_heard_of_a_sign_out_tells_it_again(team: Team) -> None:
     team.post.empty()  # the leaver, too, is no more
     for mate in (hearer, third, hearer):
         mate.flush()
-    assert hearer.read()["sessions"] == third.read()["sessions"] == []
-    for mate in (hearer, third):
-        mate.visit(1)
-        mate.flush()
-    for mate in (hearer, third, team.mate("late")):
-        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
+    begin_one_together(hearer, third, team.mate("late"))
 
 
 def test_a_note_that_all_tell_again_is_taken_once(team: Team) -> None:
@@ -182,9 +187,4 @@ def test_who_learns_of_a_sign_out_tells_the_others(team: Team) -> None:
     team.post.empty()  # the leaver, too, is no more
     for mate in (learner, third, learner, third):
         mate.flush()
-    assert learner.read()["sessions"] == third.read()["sessions"] == []
-    for mate in (learner, third):
-        mate.visit(1)
-        mate.flush()
-    for mate in (learner, third, team.mate("late")):
-        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
+    begin_one_together(learner, third, team.mate("late"))
