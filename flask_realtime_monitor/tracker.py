@@ -352,8 +352,9 @@ class Tracker:
                 self._rename(self.sessions.sign_out_elsewhere(note, self.clock))
         if note["kind"] == "forget":
             user_id, keys = str(note["user"]), {int(key) for key in note.get("keys", ())}
-            if more := self._forget(user_id, keys) - keys:
-                self._tell_to_forget(user_id, more)  # who told it could not know of these
+            erased = self._forget(user_id, keys)
+            if not erased <= keys:  # who told it could not know of all; with these it ends
+                self._tell_to_forget(user_id, keys | erased)
 
     def learn_sign_outs(self, generations: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         """Take over (first key, generation) of sign-outs; return which were news."""

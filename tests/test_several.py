@@ -821,6 +821,29 @@ def test_who_is_forgotten_goes_as_a_guest_too_that_nobody_could_know_of() -> Non
         assert mate.picture.activities()["items"] == []
 
 
+def test_who_is_forgotten_and_goes_on_with_two_devices_is_not_forgotten_for_ever() -> None:
+    team = Team(3)
+    team.flush()
+    asked, one, other = team.mates
+
+    def go_on(rounds: int) -> int:
+        for _ in range(rounds):
+            one.visit(1, "ana")
+            other.visit(2, "ana")
+            team.flush()
+            asked.read()
+            team.time.pass_(1.0)
+        return len(team.post.notes)
+
+    go_on(1)
+    asked.tracker.forget("ana")  # it was not told which sessions these are
+    told = go_on(5)
+    before = [requests for _, requests, *_ in asked.read()["sessions"]]
+    assert go_on(5) == told, "all have been told of all"
+    assert [requests - 5 for _, requests, *_ in asked.read()["sessions"]] == before
+    assert len(before) == 2
+
+
 def test_a_line_of_the_feed_is_named_by_the_session_it_is_of_now() -> None:
     team = Team(3)
     one, other, reader = team.mates
