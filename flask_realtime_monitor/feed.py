@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import Any, overload
 
@@ -33,6 +34,7 @@ Line = tuple[
 Whole = tuple[int, int | None, int, Record]
 
 _new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
+_LINE = 10  # entries have no other length
 _NOTHING = (None, None, None, None)
 _NOBODY = (None, None)
 _METHODS = tuple(rows.method_name(number << 10) for number in range(16))
@@ -72,7 +74,7 @@ class Feed(Sequence[FeedItem]):
     @property
     def oldest_ms(self) -> int:
         """When the oldest was, by the rows' clock; there is one."""
-        return _time_of(self._entries[0])
+        return time_of(self._entries[0])
 
     def told(self) -> set[tuple[int | None, int]]:
         """Return (session key, ordinal) of all."""
@@ -84,7 +86,7 @@ class Feed(Sequence[FeedItem]):
             return
         lines.sort(key=_at_ms)
         entries = self._entries
-        if entries and lines[0][0] < _time_of(entries[-1]):
+        if entries and lines[0][0] < time_of(entries[-1]):
             # Written again, after the store had lost it: what is older must not push out newer.
             known = [whole(one) if isinstance(one, FeedItem) else one for one in entries]
             lines = sorted([*known, *lines], key=_at_ms)
@@ -109,6 +111,14 @@ class Feed(Sequence[FeedItem]):
         self._entries.extend(kept)
 
 
+def newest_entries(feed: Sequence[FeedItem], most: int) -> list[Line | FeedItem]:
+    """Return a feed's newest entries, newest first: items, or lines that nobody has made whole."""
+    if not isinstance(feed, Feed):
+        return list(islice(reversed(feed), most))  # one call: it may grow meanwhile
+    kept = enumerate(islice(reversed(feed._entries), most), 1)
+    return [one if len(one) == _LINE else feed[-number] for number, one in kept]
+
+
 def whole(item: FeedItem) -> Whole:
     """Return an item as a line."""
     return item.record.at_ms, item.key, item.ordinal, item.record
@@ -125,7 +135,8 @@ def _name(entry: Any) -> tuple[int | None, int]:
     return entry[1], entry[2]  # of a line and of an item
 
 
-def _time_of(entry: Any) -> int:
+def time_of(entry: Any) -> int:
+    """Return when an entry was, by the rows' clock."""
     at_ms: int = entry.record.at_ms if isinstance(entry, FeedItem) else entry[0]
     return at_ms
 

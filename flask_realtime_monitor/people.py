@@ -16,7 +16,8 @@ class People:
         self._hashes: list[int] = []
         self._keys: list[tuple[int, ...]] = []
         self._free: list[int] = []
-        #: Grows whenever a number comes to mean another user or name.
+        #: Grows whenever a user comes to have another name. What else a number may come to mean
+        #: is told by the rows with it, which come and go then.
         self.named = 0
         #: Numbers whose user or name is new since somebody last took note; None: nobody does.
         self.renamed: set[int] | None = None
@@ -39,7 +40,6 @@ class People:
                 self._hashes.append(self._pseudonym(user_id))
                 self._keys.append(())
             self._numbers[user_id] = number
-            self.named += 1
             if self.renamed is not None:
                 self.renamed.add(number)
         elif name is not None:
@@ -100,5 +100,4 @@ class People:
         if not left:
             self._numbers.pop(self._ids[number] or "", None)
             self._ids[number] = self._names[number] = None
-            self.named += 1
             self._free.append(number)

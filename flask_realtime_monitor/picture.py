@@ -257,8 +257,8 @@ class Picture:
         return {
             "as_of": self._clock.now_at(),
             "stats": self._stats(),
-            "users": self._first("users", limit, self._render.first_users),
             "sessions": self._first("sessions", limit, self._render.first_sessions),
+            "users": self._first("users", limit, self._render.first_users),
             "activities": self._first("activities", limit, self._render.feed),
             "endpoints": self._endpoint_items()[:limit],
             "in_flight": self._in_flight_items(1000)[:limit],
@@ -386,7 +386,7 @@ class Picture:
         return found
 
     def _select(self, q: str, only: Filter | None) -> Selection:
-        return Selection(only, q, self._sources, self._index, self._render, self._busy)
+        return Selection(only, q, self._sources, self._index, self._render)
 
     def _found(self, items: Iterator[Json], total: int) -> Json:
         return {"items": list(items), "total": total, "as_of": self._clock.now_at()}

@@ -10,10 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from heapq import nlargest
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from . import shapes
 from .config import Settings
+from .feed import Line, time_of
 from .index import Index
 from .joining import latest
 from .listing import rendered
@@ -22,25 +23,14 @@ from .recency import Recency
 from .records import FeedItem
 from .shapes import Part, session_id
 from .sights import Sight
-from .source import Person, Source
+from .source import Source
 
 _MOST_CACHED = 2_000
 _MOST_TOUCHED = 200
 _MANY = _NEWEST = 100  # sessions of one user; the newest are asked for the name
 
-_new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
-
 K = TypeVar("K", bound=Hashable)
 Json = dict[str, Any]
-
-
-class _Rendered(NamedTuple):
-    """A session as it was shown, and all that it was made of."""
-
-    found: list[tuple[Source, int, bytes]]
-    is_active: bool
-    people: list[tuple[Source, int, Person | None]]  # of a source's number
-    item: Json
 
 
 class Renderer:
@@ -76,13 +66,11 @@ class Renderer:
     def forget(self) -> None:
         """Render everything anew."""
         self.sight.forget()
-        self._sessions: dict[int, _Rendered] = {}
-        self._users: dict[str, tuple[list[Json], Json]] = {}
         #: Of users with very many sessions: what each had, and which are to be counted anew.
         self._tallies: dict[str, tuple[dict[int, Counts], set[int]]] = {}
-        self._activities: OrderedDict[tuple[str, int, int | None], Json] = OrderedDict()
+        self._activities: OrderedDict[tuple[Any, ...], Json] = OrderedDict()
         #: The feed's beginning as it was shown last: lines, and as what.
-        self._first_feed: tuple[list[FeedItem], list[Json]] = [], []
+        self._first_feed: tuple[list[Line | FeedItem], list[Json]] = [], []
         self._renew()
 
     def _renew(self) -> None:
@@ -130,7 +118,10 @@ class Renderer:
         return items
 
     def first_users(self, most: int) -> list[Json]:
-        """Return the users likewise, by the id that is shown."""
+        """Return the users likewise, by the id that is shown.
+
+        Cheaper after the sessions: who has one of these is made of it.
+        """
         items, self._first_users = _first(
             self._index.users, self.ordered, most, self._first_users, self.user
         )
@@ -155,7 +146,7 @@ class Renderer:
     def session(self, key: int) -> Json | None:
         """Return a session, None where there is no row of it any more."""
         guest = self._index.joined.get(key)
-        is_active = self._index.sessions.is_active(key) or key in self._busy
+        is_active = self.is_active(key)
         same = self._same.get(key)
         if same is not None and same[1] == guest and same[0]["is_active"] is is_active:
             return same[0]
@@ -166,28 +157,23 @@ class Renderer:
             self._same[key] = item, guest
         return item
 
+    def is_active(self, key: int) -> bool:
+        """Tell whether a session was seen within the window, or has a request in flight."""
+        return key in self._busy or self._index.sessions.is_active(key)
+
     def _session(self, key: int, guest: int | None, is_active: bool) -> Json | None:
         found = shapes.rows_of(self._sources, key, guest)
-        known = self._sessions.get(key)
-        if known is not None and known.found == found and known.is_active is is_active:
-            for source, number, person in known.people:
-                if source.user(number) != person:
-                    break
-            else:
-                return known.item
         if not found:
             return None
-        if len(self._sessions) > _MOST_CACHED:
-            self._sessions.clear()
         parts = self._latest([*map(Part.of, found)])
-        named = [(part.source, part.head.user - 1) for part in parts if part.head.user]
-        people = [(source, number, source.user(number)) for source, number in named]
         item = shapes.session(key, parts, shapes.whose(parts), is_active, self.sight)
-        for one in (key,) if guest is None else (key, guest):
-            first_ms = int(item["first_seen_at"] * 1000)
-            shapes.inherit(item, self._peers().legacy_of(one, first_ms))
-        self._sessions[key] = _new(_Rendered, (found, is_active, people, item))
+        self._inherit(item, (key,) if guest is None else (key, guest))
         return item
+
+    def _inherit(self, item: Json, keys: Sequence[int]) -> None:
+        peers = self._peers()
+        for key in keys:
+            shapes.inherit(item, peers.legacy_of(key, int(item["first_seen_at"] * 1000)))
 
     def user_id_of(self, shown: str | None) -> str | None:
         """Return the id of the user who is shown under an id, None where that is nobody."""
@@ -201,22 +187,29 @@ class Renderer:
         keys = self._index.keys_of(user_id)
         if len(keys) > _MANY:
             return self._user_of_many(user_id, set(keys))
+        if len(keys) == 1 and keys[0] not in self._same:
+            item = self._user_alone(keys[0])
+            if item is not None:
+                return item
         found = map(self.session, keys)
         sessions = [one for one in found if one is not None and one["user"] is not None]
         if not sessions:
             return None
-        known = self._users.get(user_id)
-        if known is not None and known[0] == sessions:
-            return known[1]
-        if len(self._users) > _MOST_CACHED:
-            self._users.clear()
         name = sessions[0]["user"]["name"]
         if len(sessions) > 1:
             newest_first = sorted(sessions, key=itemgetter("last_seen_at", "id"), reverse=True)
             names = (one["user"]["name"] for one in newest_first)
             name = next((one for one in names if one is not None), None)
-        item = shapes.user_of((self.sight.user_id(user_id), name), sessions)
-        self._users[user_id] = sessions, item
+        return shapes.user_of((self.sight.user_id(user_id), name), sessions)
+
+    def _user_alone(self, key: int) -> Json | None:
+        """Return the user of a session of one row, which need not be shown for that; else None."""
+        found = shapes.rows_of(self._sources, key, self._index.joined.get(key))
+        if len(found) != 1:
+            return None
+        item = shapes.user_of_row(Part.of(found[0]), self.is_active(key), self.sight)
+        if item is not None:
+            self._inherit(item, (key,))
         return item
 
     def _user_of_many(self, user_id: str, keys: set[int]) -> Json | None:
@@ -279,9 +272,9 @@ class Renderer:
         self._first_feed = lines, items
         return items
 
-    def activity(self, source: Source, line: FeedItem) -> Json:
+    def activity(self, source: Source, line: Line | FeedItem) -> Json:
         """Return a line of the feed."""
-        name = (source.worker_id, line.number, line.key)  # its session may get another key
+        name = (source.worker_id, time_of(line), line[1], line[2] or line[0])
         item = self._activities.get(name)
         if item is None:
             item = self._activities[name] = shapes.activity(source, line, self.sight)

@@ -53,7 +53,7 @@ class Replica:
         #: Returns the id alone of a user's number.
         self.user_id = self._user_ids.get
         self._user_names: dict[int, str] = {}
-        #: Grows whenever a user's number comes to mean another user or name.
+        #: Grows whenever the number of a user comes to mean another, or another name.
         self.named = 0
         self._paths: dict[int, tuple[int, str]] = {}
         self._rare: dict[tuple[int, int], Rare] = {}
@@ -290,7 +290,8 @@ class Replica:
         """
         ids = {number: str(user_id) for number, user_id, _ in users if user_id is not None}
         names = {number: str(name) for number, _, name in users if name is not None}
-        self.named += len(users)
+        known = ids.keys() & self._user_ids.keys()
+        self.named += sum(self.user(n) != (ids[n], names.get(n)) for n in known)
         for table, told in ((self._user_ids, ids), (self._user_names, names)):
             if len(told) != len(users):
                 for number, _, _ in users:

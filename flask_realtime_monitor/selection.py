@@ -5,7 +5,7 @@ What is rendered is what is shown; the rest is told by the index and the rows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,6 @@ class Selection:
     Args:
         only: the exact values.
         q: a part of any text shown.
-        busy: the sessions with a request in flight.
     """
 
     def __init__(
@@ -38,14 +37,12 @@ class Selection:
         sources: Sequence[Source],
         index: Index,
         render: Renderer,
-        busy: Mapping[int, int],
     ) -> None:
         self._only = only or EVERYTHING
         self._needle = q.casefold()
         self._sources = sources
         self._index = index
         self._render = render
-        self._busy = busy
         #: Whose id the asked one stands for; items have the one that is shown.
         self._user_id = render.user_id_of(self._only.user)
         key = shapes.key_of(self._only.session or "")
@@ -109,8 +106,7 @@ class Selection:
         return exact.has(keys[0]) and (state is None or self._is(keys[0], state))
 
     def _is(self, key: int, state: str) -> bool:
-        is_active = self._index.sessions.is_active(key) or key in self._busy
-        return is_active is (state == "active")
+        return self._render.is_active(key) is (state == "active")
 
     def activities(self, most: int) -> list[Json]:
         """Return the activities among the newest ``most``, newest first."""
@@ -120,8 +116,9 @@ class Selection:
             item = self._render.activity(source, line)
             if only:
                 session = None
-                if line.key is not None and (only.needs_session or only.session is not None):
-                    session = self._living(line.key)
+                key = line[1]
+                if key is not None and (only.needs_session or only.session is not None):
+                    session = self._living(key)
                 if not only.has_activity(item, source.worker_id, source.host, session):
                     continue
             if not needle or shapes.matching(item, needle):

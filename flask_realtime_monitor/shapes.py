@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from functools import lru_cache
+from itertools import product
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from . import agents, rows
+from .feed import Line, newest_entries, time_of
 from .peers import Counts, There
 from .records import FeedItem, Rare
 from .rows import Act, Head
@@ -16,6 +19,8 @@ from .traffic import UNMATCHED
 
 Json = dict[str, Any]
 
+_NOWHERE = (None, None)
+_rank = itemgetter(0, 1, 2, 3)
 _new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
 
 
@@ -81,7 +86,7 @@ def session(
     offset_ms = source.offset_ms
     first_ms = base_ms + offset_ms
     act = rows.last_request_of(row, head)
-    endpoint, path = (None, None) if act is None else _place(source, act, sight)
+    endpoint, path = _NOWHERE if act is None else _place(source, act, sight)
     rare = None if act is None else _rare(source, own_key, act)
     if len(parts) > 1:
         first_ms = min(part.first_ms for part in parts)
@@ -142,6 +147,30 @@ def user_of(whole: Person, sessions: Sequence[Json]) -> Json:
     }
 
 
+def user_of_row(part: Part, is_active: bool, sight: Sight) -> Json | None:
+    """Return the user of a session of whom there is nothing else; None for nobody's."""
+    source, _, row, head = part
+    _, base_ms, last, requests, errors, number, _, _, _ = head
+    person = sight.person(source.user(number - 1) if number else None)
+    if person is None:
+        return None
+    act = rows.last_request_of(row, head)
+    endpoint, path = _NOWHERE if act is None else _place(source, act, sight)
+    first_ms = base_ms + source.offset_ms
+    return {
+        "id": person[0],
+        "name": person[1],
+        "sessions": 1,
+        "requests": requests,
+        "errors": errors,
+        "first_seen_at": first_ms / 1000,
+        "last_seen_at": (first_ms + last) / 1000,
+        "is_active": is_active,
+        "endpoint": endpoint,
+        "path": path,
+    }
+
+
 def history(parts: Iterable[Part], sight: Sight) -> list[Json]:
     """Return the activities of a session, newest first."""
     found = [
@@ -154,36 +183,52 @@ def history(parts: Iterable[Part], sight: Sight) -> list[Json]:
 
 
 def _act(part: Part, act: Act, sight: Sight) -> Json:
-    source, head = part.source, part.head
-    endpoint, path = _place(source, act, sight)
-    rare = _rare(source, part.key, act)
-    is_request = not act.code & rows.OTHER_KIND
-    placed = endpoint if is_request or endpoint != UNMATCHED else None
+    source, key, number = part.source, part.key, part.head.user
+    whose = source.user(number - 1) if number else None
+    endpoint, rule = source.route(act.route)
+    path = rule if act.path == rows.NO_PATH else source.path(act.path, act.at_ms) or rule
+    rare, duration = _rare(source, key, act), rows.packed_ms(act.duration_ms)
+    told = act.at_ms, key, act.ordinal, part.head.visitor, whose, (endpoint, rule), path, rare
+    return _line(source, (*told, act.code, duration), sight)
+
+
+def activity(source: Source, entry: Line | FeedItem, sight: Sight) -> Json:
+    """Return one entry of the feed."""
+    if isinstance(entry, FeedItem):
+        return _item(source, entry, sight)
+    return _line(source, entry, sight)
+
+
+def _line(source: Source, line: Line, sight: Sight) -> Json:
+    at_ms, key, ordinal, _, whose, (endpoint, rule), path, rare, code, duration = line
+    kind, placed = "request", True
+    if code & rows.OTHER_KIND:
+        kind, placed = "custom" if rare is None else rare.kind, endpoint != UNMATCHED
     return {
-        "id": _activity_id(source, part.key, act.ordinal),
-        "at": (source.offset_ms + act.at_ms) / 1000,
-        "kind": "request" if is_request else ("custom" if rare is None else rare.kind),
-        "session": session_id(part.key),
-        "user": user(source.user(head.user - 1) if head.user else None, sight),
-        "method": rows.method_name(act.code),
-        "endpoint": placed,
-        "path": path,
+        "id": f"{source.worker_id}-{key:x}-{ordinal}",
+        "at": (source.offset_ms + at_ms) / 1000,
+        "kind": kind,
+        "session": session_id(key),
+        "user": None if whose is None else user(whose, sight),
+        "method": rows.method_name(code),
+        "endpoint": endpoint if placed else None,
+        "path": sight.path(path, rule),
         "title": None if rare is None else sight.text(rare.title),
-        "status": act.code & rows.STATUS or None,
-        "duration_ms": _duration(act.duration_ms),
+        "status": code & rows.STATUS or None,
+        "duration_ms": _short(rows.unpacked_ms(duration)),
         "error": None if rare is None else rare.error,
         "name": None if rare is None else rare.name,
         "data": {} if rare is None else sight.data(rare.data),
     }
 
 
-def activity(source: Source, item: FeedItem, sight: Sight) -> Json:
-    """Return one line of the feed."""
-    record = item.record
+def _item(source: Source, item: FeedItem, sight: Sight) -> Json:
+    record, duration_ms = item.record, item.record.duration_ms
     person = None if record.user_id is None else (record.user_id, record.user_name)
     is_placed = record.kind == "request" or record.endpoint is not None
+    where = "0" if item.key is None else f"{item.key:x}"
     return {
-        "id": _activity_id(source, item.key, item.ordinal or item.number),
+        "id": f"{source.worker_id}-{where}-{item.ordinal or item.number}",
         "at": (source.offset_ms + record.at_ms) / 1000,
         "kind": record.kind,
         "session": None if item.key is None else session_id(item.key),
@@ -193,7 +238,7 @@ def activity(source: Source, item: FeedItem, sight: Sight) -> Json:
         "path": sight.path(record.path, record.rule),
         "title": sight.text(record.title),
         "status": record.status,
-        "duration_ms": _duration(record.duration_ms),
+        "duration_ms": None if duration_ms is None else _short(rows.rounded_ms(duration_ms)),
         "error": record.error,
         "name": record.name,
         "data": sight.data(record.data),
@@ -230,35 +275,34 @@ def _rare(source: Source, key: int, act: Act) -> Rare | None:
     return source.rare(key, act.ordinal) if act.code & rows.RARE else None
 
 
-def _activity_id(source: Source, key: int | None, ordinal: int) -> str:
-    where = "0" if key is None else f"{key:x}"
-    return f"{source.worker_id}-{where}-{ordinal}"
-
-
 def user(person: Person | None, sight: Sight) -> Json | None:
     """Return who it is, None for nobody."""
     shown = sight.person(person)
     return None if shown is None else {"id": shown[0], "name": shown[1]}
 
 
-def newest_first(sources: Sequence[Source], most: int) -> list[tuple[Source, FeedItem]]:
-    """Return the newest lines of all feeds, newest first."""
-    feeds = [(source, list(islice(reversed(source.feed), most))) for source in sources]
-    found = [(source, item) for source, feed in feeds for item in feed]
-    if len(sources) > 1:
-        found.sort(key=_newest_first)
-        del found[most:]
-    return found
+def newest_first(sources: Sequence[Source], most: int) -> list[tuple[Source, Line | FeedItem]]:
+    """Return the newest entries of all feeds, newest first."""
+    feeds = [(source, newest_entries(source.feed, most)) for source in sources]
+    if len(feeds) == 1:
+        return list(product(sources, feeds[0][1]))
+    times = [source.offset_ms + time_of(entry) for source, entries in feeds for entry in entries]
+    times.sort()
+    least_ms = times[-most] if len(times) > most > 0 else 0
+    found = []
+    for source, entries in feeds:
+        since_ms, who = least_ms - source.offset_ms, source.worker_id
+        for entry in entries:
+            at_ms = time_of(entry)
+            if at_ms >= since_ms:
+                found.append((-source.offset_ms - at_ms, who, *_order(entry), source, entry))
+    found.sort(key=_rank)
+    return [one[-2:] for one in found[:most]]
 
 
-def _newest_first(line: tuple[Source, FeedItem]) -> tuple[Any, ...]:
-    source, item = line
-    return -source.offset_ms - item.record.at_ms, source.worker_id, *_order(item)
-
-
-def _order(item: FeedItem) -> tuple[int, int]:
-    """Place a line among those of its worker and millisecond, for every reader the same."""
-    return item.key or 0, -(item.ordinal or item.number)
+def _order(entry: Line | FeedItem) -> tuple[int, int]:
+    """Place an entry among those of its worker and millisecond, for every reader the same."""
+    return entry[1] or 0, -(entry[2] or entry[0])  # key, ordinal, or a number
 
 
 def session_id(key: int) -> str:
@@ -300,7 +344,7 @@ def copied(value: Any) -> Any:
     return value
 
 
-def _duration(milliseconds: float | None) -> float | None:
-    """Return a duration with as many digits as a packed row keeps, so that all outputs agree."""
-    kept = None if milliseconds is None else rows.rounded_ms(milliseconds)
-    return None if kept is None else float(f"{kept:.4g}")
+@lru_cache(4096)
+def _short(milliseconds: float | None) -> float | None:
+    """Return a duration with as many digits as a packed row keeps."""
+    return None if milliseconds is None else float(f"{milliseconds:.4g}")

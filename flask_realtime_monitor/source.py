@@ -28,7 +28,7 @@ class Source(Protocol):
 
     @property
     def named(self) -> int:
-        """A number that grows whenever a user's number comes to mean another user or name."""
+        """A number that grows whenever somebody known comes to have another name."""
 
     @property
     def rows(self) -> Mapping[int, bytes]:
@@ -79,7 +79,7 @@ class OwnSource:
 
     @property
     def named(self) -> int:
-        """Grows whenever a user's number comes to mean another user or name."""
+        """Grows whenever somebody known comes to have another name."""
         return self._tracker.sessions.people.named
 
     @property

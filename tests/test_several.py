@@ -261,6 +261,8 @@ def test_what_is_shown_again_is_what_is_rendered_anew(
             anew = picture.snapshot()
             for name in ("users", "sessions", "activities"):
                 assert kept[name] == anew[name]
+            picture._forget_cached()
+            assert picture.users()["items"] == anew["users"]  # made of rows, not of sessions
 
 
 def test_an_end_that_no_row_tells_of_shows_at_the_user() -> None:
