@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import NamedTuple
 
+from .feed import Line
 from .interner import Interner
 from .listing import pairs, slices
-from .rows import briefs_of
+from .peers import Seen
+from .rows import OTHER_KIND, briefs_of
 from .source import Source
 
 #: So few that Python's garbage collector, which comes after 700 new objects, does not.
@@ -32,6 +34,17 @@ class Endpoints(dict[int, int]):
         return found
 
 
+class Numbers(dict[str, int]):
+    """The index's numbers of endpoints, by name."""
+
+    def __init__(self, number: Callable[[str], int]) -> None:
+        self._number = number
+
+    def __missing__(self, endpoint: str) -> int:
+        found = self[endpoint] = self._number(endpoint)
+        return found
+
+
 class Table(NamedTuple):
     """A source, and what of it does not change from one load to the next."""
 
@@ -39,11 +52,14 @@ class Table(NamedTuple):
     rows: Mapping[int, bytes]
     offset_ms: int
     endpoint_of: Endpoints
+    number_of: Numbers
 
     @classmethod
     def of(cls, source: Source, endpoints: Interner[str]) -> Table:
         """Return the table of a source."""
-        return cls(source, source.rows, source.offset_ms, Endpoints(endpoints.number, source))
+        number = endpoints.number
+        own, named = Endpoints(number, source), Numbers(number)
+        return cls(source, source.rows, source.offset_ms, own, named)
 
 
 class Gathering:
@@ -85,7 +101,7 @@ class Gathering:
                 self._take(table, list(compress(part, there)), list(compress(rows, there)))  # type: ignore[arg-type]  # no None
 
     def _take(self, table: Table, keys: Iterable[int], rows: Sequence[bytes]) -> None:
-        source, _, offset_ms, endpoint_of = table
+        source, _, offset_ms, endpoint_of, _ = table
         find, values, users = source.user_id, self.values, self.users
         visitors, newest = self.visitors, self.newest
         for key, (visitor, base_ms, last, number, route, _) in zip(
@@ -135,9 +151,52 @@ class Sightings:
         self.others: set[int] = set()
         self._signed_out = signed_out
 
-    def gather(self, table: Table, keys: Iterable[int]) -> None:
+    def look(
+        self,
+        tables: Iterable[Table],
+        changed: Collection[int],
+        seen: Seen,
+        known: Mapping[int, int],
+    ) -> None:
+        """Look at some sessions.
+
+        Args:
+            changed: of these at the rows.
+            seen: what others did once more; what the rows tell by now too.
+            known: as ``sessions``, what was known before.
+        """
+        left = dict.fromkeys(changed)
+        for table in tables if seen else ():
+            self._take(table, seen.get(table.source, ()), known, left)
+        for key in left:
+            self.sessions.pop(key, None)
+            self.users.pop(key, None)
+        for table in tables if left else ():
+            self._gather(table, left)
+        self.others.update(key for key in left if key not in known or key not in self.sessions)
+
+    def _take(
+        self, table: Table, seen: Iterable[Line], known: Mapping[int, int], left: dict[int, None]
+    ) -> None:
+        """Put what some sessions did to what is known of them; add those that ask for more."""
+        sessions, users, signed_out = self.sessions, self.users, self._signed_out
+        offset_ms, number_of = table.offset_ms, table.number_of
+        for at_ms, key, _, visitor, whose, route, _, _, code, _ in seen:
+            moment = at_ms + offset_ms << 16 | number_of[route[0]]
+            if known.get(key, moment) >= moment or code >= OTHER_KIND:
+                left[key] = None
+                continue
+            if visitor != key:
+                if whose is None or visitor in signed_out:
+                    left[key] = None
+                    continue
+                users[key] = whose[0]
+            if sessions.setdefault(key, moment) < moment:  # another source has it too
+                sessions[key] = moment
+
+    def _gather(self, table: Table, keys: Iterable[int]) -> None:
         """Put what a source has of some sessions to what is known of them."""
-        source, rows_of, offset_ms, endpoint_of = table
+        source, rows_of, offset_ms, endpoint_of, _ = table
         sessions, users, others = self.sessions, self.users, self.others
         signed_out, find = self._signed_out, source.user_id
         for part in slices(keys, _SLICE) if rows_of else ():

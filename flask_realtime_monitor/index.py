@@ -18,6 +18,7 @@ from .groups import Groups
 from .interner import Interner
 from .joining import Joining
 from .listing import pairs, slices
+from .peers import Seen
 from .recency import Recency
 from .source import Source
 
@@ -134,15 +135,16 @@ class Index:
         self._clear()
         self.is_loaded = False
 
-    def catch_up(self, changed: Collection[int], busy: Mapping[int, int]) -> bool:
+    def catch_up(self, changed: Collection[int], busy: Mapping[int, int], seen: Seen) -> bool:
         """Take in what has changed, and what time has ended; tell whether there was anything.
 
         Args:
             changed: keys of sessions to look at again.
             busy: visitors with a request in flight, and since when (ms since the epoch); their
                 sessions do not end.
+            seen: what others did once more, by whose rows tell it.
         """
-        has_moved = bool(changed)
+        has_moved = bool(changed) or bool(seen)
         now_ms = self._now_ms()
         is_late = now_ms - self._looked_ms > self._timeout_ms
         if self._offsets != self._seen_offsets() or is_late:
@@ -151,10 +153,11 @@ class Index:
         if is_late:
             self.departures.doubt(now_ms)
         if self._has_seen_all:
-            self._note_passing(changed, Gathering(), now_ms)
-            changed, self._has_seen_all = (), False
+            told = {line[1] for lines in seen.values() for line in lines}
+            self._note_passing(told.union(changed), Gathering(), now_ms)
+            changed, seen, self._has_seen_all = (), {}, False
         self._looked_ms, self._busy = now_ms, busy
-        others = self._look_shortly(changed, now_ms)
+        others = self._look_shortly(changed, seen, now_ms)
         strangers = [key for key in others if not self._is_known(key)]
         found = self._gathered(others)
         # As in a load: who may be kept by another part comes after it.
@@ -241,29 +244,24 @@ class Index:
             found.gather_some(table, keys)
         return found
 
-    def _look_shortly(self, changed: Collection[int], now_ms: int) -> list[int]:
+    def _look_shortly(self, changed: Collection[int], seen: Seen, now_ms: int) -> list[int]:
         """Look at those that were only seen again; return the others, to be looked at singly.
 
         By far the most were nobody's, or the one session of a user without a guest part, and are.
         """
-        seen = Sightings(self._generations)
-        for table in self._tables if changed else ():
-            seen.gather(table, changed)
-        sessions, users = seen.sessions, seen.users
-        known, tied = self.sessions.values, self._tied
+        found = Sightings(self._generations)
+        found.look(self._tables, changed, seen, self.sessions.values)
+        sessions, users, others = found.sessions, found.users, found.others
         ended = self._joining.ended(now_ms)
-        others = seen.others
         others.update(compress(sessions, map(ended.__ge__, sessions.values())))
-        others.update(
-            key for key in changed if key not in known or key not in sessions or key in tied
-        )
+        others |= sessions.keys() & self._tied
         if others:
             for key in others:
                 sessions.pop(key, None)
                 users.pop(key, None)
         self.sessions.put_all(sessions)
         self.users.put_all(dict(zip(users.values(), map(sessions.__getitem__, users), strict=True)))
-        return [key for key in changed if key in others] if others else []
+        return list(others)
 
     def _look_at(self, key: int, found: Gathering, now_ms: int) -> None:
         """Bring one session up to date: new, changed, joined, parted or gone."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
+from .feed import Line
 from .records import InFlight
 from .source import Source
 from .traffic import Summary
 
 Json = dict[str, Any]
+#: What was done, by whose rows tell it.
+Seen = Mapping[Source, Sequence[Line]]
 
 
 class There(NamedTuple):
@@ -23,10 +26,19 @@ class There(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What others have written since the last look."""
+    """What others have written since the last look.
 
-    keys: Iterable[int]
+    ``keys`` are the sessions whose rows tell more than that something was done, if not new; of the
+    others ``seen`` has what was done.
+    """
+
+    keys: Collection[int]
     is_new_picture: bool  # everything has to be looked at again
+    seen: Seen
+
+    def keys_seen(self) -> set[int]:
+        """Return the keys of the sessions that did something more."""
+        return {line[1] for lines in self.seen.values() for line in lines}
 
 
 class Since(NamedTuple):
@@ -98,7 +110,7 @@ class Peers:
 
     def read(self) -> Changes:
         """Take in what they have written since."""
-        return Changes((), False)
+        return Changes((), False, {})
 
     def look(self) -> None:
         """See who is there now, and nothing of what they do."""

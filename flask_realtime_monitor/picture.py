@@ -303,7 +303,7 @@ class Picture:
             self._tracker.watch()
         peers = self._peers
         theirs, own = peers.read(), self._tracker.changes()
-        has_news = own.sessions or own.forgotten or theirs.keys or theirs.is_new_picture
+        has_news = own.sessions or own.forgotten or any(theirs)
         if has_news or self._mark != self._marks(peers):
             self._catch_up(own, theirs)
             self._mark = self._marks(peers)
@@ -321,9 +321,9 @@ class Picture:
             common.begun += 1
             self._index.load(busy)
         changed = {**dict.fromkeys(theirs.keys), **own.sessions}
-        common.moved += self._index.catch_up(changed, busy)
+        common.moved += self._index.catch_up(changed, busy, theirs.seen)
         disturbed, self._index.disturbed = self._index.disturbed, set()
-        common.touch({*changed, *disturbed} if disturbed else changed)
+        common.touch({*changed, *disturbed, *theirs.keys_seen()})
         if self._begun != common.begun:
             self._begun = common.begun
             self._forget_cached()

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import rows
 from .feed import Feed, Line, Whole, loose_line
 from .frames import Frame, FrameError, Head
 from .listing import pairs
-from .records import Rare
+from .meanings import NO_PATH, UNKNOWN, Meanings
 from .reports import ReportedTraffic
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE, IP_SIZE_AT
-from .source import Person
 from .traffic import Summary
 
 _unpack, _unpack_act = HEAD.unpack_from, ACT.unpack_from
 
-_UNKNOWN = ("(other)", None)
-_NO_PATH = (inf, "")
 _SLICE = 2_000
-_MOST_RARE = 20_000
+
 _Keys = Collection[int]
+
+
+class Taken(NamedTuple):
+    """What a frame changes: sessions by key, and of others only that they did one thing more."""
+
+    keys: Collection[int]
+    seen: Sequence[Line]
 
 
 class Replica:
@@ -47,16 +51,9 @@ class Replica:
         #: What is added to a row's time to get ms since the epoch.
         self.offset_ms = 0
         self._history = history
-        self._agents: dict[int, str] = {}
-        self._routes: dict[int, tuple[str, str | None]] = {}
-        self._user_ids: dict[int, str] = {}
-        #: Returns the id alone of a user's number.
-        self.user_id = self._user_ids.get
-        self._user_names: dict[int, str] = {}
-        #: Grows whenever the number of a user comes to mean another, or another name.
-        self.named = 0
-        self._paths: dict[int, tuple[int, str]] = {}
-        self._rare: dict[tuple[int, int], Rare] = {}
+        self._meanings = means = Meanings()
+        self.user, self.user_id, self.agent = means.user, means.ids.get, means.agent
+        self.route, self.path, self.rare = means.route, means.path, means.rare_of
         self._traffic = ReportedTraffic()
         self.feed = Feed(feed_size)
         self._bucket_sequences: dict[int, int] = {}
@@ -67,27 +64,10 @@ class Replica:
 
     # -- as a source ---------------------------------------------------------------------------
 
-    def user(self, number: int) -> Person | None:
-        """Return (id, name) of a user's number, None once it was given back."""
-        user_id = self._user_ids.get(number)
-        return None if user_id is None else (user_id, self._user_names.get(number))
-
-    def agent(self, number: int) -> str:
-        """Return the User-Agent of a number."""
-        return self._agents.get(number, "")
-
-    def route(self, number: int) -> tuple[str, str | None]:
-        """Return (endpoint, rule) of a number."""
-        return self._routes.get(number, _UNKNOWN)
-
-    def path(self, slot: int, seen_ms: int) -> str | None:
-        """Return the path that was in a slot at that time, None if it is gone."""
-        born = self._paths.get(slot)
-        return None if born is None or seen_ms < born[0] else born[1]
-
-    def rare(self, key: int, ordinal: int) -> Rare | None:
-        """Return what few activities have."""
-        return self._rare.get((key, ordinal))
+    @property
+    def named(self) -> int:
+        """Grows whenever somebody known comes to have another name."""
+        return self._meanings.named
 
     def summary_at(self, now_ms: int) -> Summary:
         """Return the counters at a moment in ms since the epoch."""
@@ -113,8 +93,8 @@ class Replica:
                 self.feed.add(loose)
             self._bucket_sequences[bucket] = sequence
 
-    def take(self, frame: Frame, is_shown: bool = True) -> Collection[int]:
-        """Take in a frame of the log; return the keys of the sessions that it changes.
+    def take(self, frame: Frame, is_shown: bool = True) -> Taken:
+        """Take in a frame of the log; return what it changes.
 
         Args:
             is_shown: whether its activities are to be in the feed; not where later ones fill it.
@@ -125,10 +105,10 @@ class Replica:
         with _refusing():
             return self._take(frame, is_shown)
 
-    def _take(self, frame: Frame, is_shown: bool) -> Collection[int]:
+    def _take(self, frame: Frame, is_shown: bool) -> Taken:
         sequence = int(frame.head.get("q", 0))
         if sequence <= self._sequence:
-            return ()  # it was written twice
+            return Taken((), ())  # it was written twice
         rows.check_all(frame.rows.values())
         self._sequence = sequence
         # A worker's first frame tells of all that was before it.
@@ -149,8 +129,8 @@ class Replica:
         taken = frame.rows
         if newer:
             taken = {key: row for key, row in taken.items() if key & 0xFF not in newer}
-        self._take_rows(taken, fresh)
-        changed += taken
+        others, seen = self._take_rows(taken, fresh)
+        changed += others
         if newer and fresh is not None:
             for key, row in frame.rows.items():
                 if key & 0xFF in newer:
@@ -167,7 +147,7 @@ class Replica:
                 told = self.feed.told()
                 fresh = [line for line in fresh if line[1:3] not in told]
             self.feed.add(fresh)
-        return changed
+        return Taken(changed, seen)
 
     def complete_feed(self) -> None:
         """Add to the feed what only snapshots tell: after these and the log.
@@ -210,7 +190,7 @@ class Replica:
             keys: of what the person's sessions are made of, guest parts too.
         """
         until_ms -= self.offset_ms
-        numbers = {n for n, whose in self._user_ids.items() if whose == user_id}
+        numbers = {n for n, whose in self._meanings.ids.items() if whose == user_id}
         heads = {key: _unpack(row) for key, row in self.rows.items()} if numbers or keys else {}
         gone = {key for key, one in heads.items() if one[5] - 1 in numbers}
         gone |= {key for key in keys if key in heads}
@@ -219,11 +199,12 @@ class Replica:
         gone = {key for key in gone if key & 0xFF not in but and ms_of(self.rows[key]) <= until_ms}
         for key in gone:
             del self.rows[key]
-        for pair in [pair for pair in self._rare if pair[0] in gone]:
-            del self._rare[pair]
+        self._meanings.forget_sessions(gone)
         if self.is_gone or until_ms == inf:  # else its worker tells when nothing is left
             still = {head[5] - 1 for key, head in heads.items() if key not in gone}
-            self._name_users([(n, None, None) for n in numbers - still if n & 0xFF not in but])
+            self._meanings.name_users(
+                [(n, None, None) for n in numbers - still if n & 0xFF not in but]
+            )
         told = gone.union(keys)
         self.feed.keep(
             lambda item: (
@@ -268,37 +249,11 @@ class Replica:
         """Take in numbers' meanings and counters, but for buckets that are known newer."""
         self.host = str(head.get("host", self.host))
         self.boot = str(head.get("boot", self.boot))
-        for number, agent in head.get("a", ()):
-            self._agents[number] = str(agent)
-        for number, (endpoint, rule) in head.get("r", ()):
-            self._routes[number] = (str(endpoint), rule)
-        self._name_users([one for one in head.get("u", ()) if one[0] & 0xFF not in skip])
-        for slot, born_ms, path in head.get("p", ()):
-            if slot & 0xFF not in skip:
-                self._paths[slot] = (born_ms, str(path))
-        for key, ordinal, kind, title, error, name, data in head.get("rare", ()):
-            self._rare[key, ordinal] = Rare(kind, title, error, name, data)
-        while len(self._rare) > _MOST_RARE:
-            del self._rare[next(iter(self._rare))]
+        self._meanings.take(head, skip)
         if "c" in head:
             self._traffic.take(head["c"])
 
-    def _name_users(self, users: list[tuple[int, str | None, str | None]]) -> None:
-        """Note whose some numbers are, with an id of None nobody's.
-
-        Ids and names are tables of texts alone, which the garbage collector need not look into.
-        """
-        ids = {number: str(user_id) for number, user_id, _ in users if user_id is not None}
-        names = {number: str(name) for number, _, name in users if name is not None}
-        known = ids.keys() & self._user_ids.keys()
-        self.named += sum(self.user(n) != (ids[n], names.get(n)) for n in known)
-        for table, told in ((self._user_ids, ids), (self._user_names, names)):
-            if len(told) != len(users):
-                for number, _, _ in users:
-                    table.pop(number, None)
-            table.update(told)
-
-    def _take_rows(self, taken: dict[int, bytes], fresh: list[Line | Whole] | None) -> None:
+    def _take_rows(self, taken: dict[int, bytes], fresh: list[Line | Whole] | None) -> Taken:
         """Put newest parts of rows before what is known, and their activities into the feed.
 
         As ``_take_row`` for each; what most of them are, one activity more of a session that is
@@ -310,9 +265,11 @@ class Replica:
             self.rows.update(old)
             for key in old:
                 self._take_row(key, taken[key], None)
-            return
-        table, routes, paths = self.rows, self._routes, self._paths
-        ids, names, is_complete = self._user_ids, self._user_names, self._is_complete
+            return Taken(taken, ())
+        others: list[int] = []
+        seen: list[Line] = []
+        table, means, is_complete = self.rows, self._meanings, self._is_complete
+        ids, names, routes, paths = means.ids, means.names, means.routes, means.paths
         place, alone, one_act = rows.unpack_place, rows.unpack_alone, HEAD_SIZE + ACT_SIZE
         room = (self._history - 1) * ACT_SIZE
         # What is known lies all over the memory; a loop in C has several on their way at once.
@@ -322,6 +279,7 @@ class Replica:
             unpack = alone.get(ip_size)
             if unpack is None or len(new) - ip_size != one_act:
                 self._take_row(key, new, fresh)
+                others.append(key)
                 continue
             visitor, base_ms, user, ordinal, offset, route, slot, code, duration = unpack(new)
             if known is None:
@@ -330,6 +288,7 @@ class Replica:
                 known_base_ms, known_ordinal, known_ip_size = place(known)
                 if known_base_ms != base_ms or known_ordinal != ordinal - 1 or not is_complete:
                     self._take_row(key, new, fresh)
+                    others.append(key)
                     continue
                 kept = HEAD_SIZE + known_ip_size
                 table[key] = new + known[kept : kept + room]
@@ -337,13 +296,13 @@ class Replica:
             if user and (user_id := ids.get(user - 1)) is not None:
                 whose = user_id, names.get(user - 1)
             at_ms = base_ms + offset
-            route = routes.get(route, _UNKNOWN)
+            route = routes.get(route, UNKNOWN)
             path = None
             if slot != rows.NO_PATH:
-                born_ms, path = paths.get(slot, _NO_PATH)
+                born_ms, path = paths.get(slot, NO_PATH)
                 if at_ms < born_ms:
                     path = None
-            fresh.append(
+            seen.append(
                 (
                     at_ms,
                     key,
@@ -352,11 +311,13 @@ class Replica:
                     whose,
                     route,
                     path or route[1],
-                    self._rare.get((key, ordinal)) if code & rows.RARE else None,
+                    means.rare.get((key, ordinal)) if code & rows.RARE else None,
                     code,
                     duration,
                 )
             )
+        fresh += seen
+        return Taken(others, seen)
 
     def _take_row(self, key: int, new: bytes, fresh: list[Line | Whole] | None) -> None:
         """Put a row's newest part before what is known of it, and its activities into the feed."""
@@ -418,9 +379,9 @@ class Replica:
         whose = self.user(user - 1) if user else None
         for offset, number, slot, code, duration in acts:
             at_ms = base_ms + offset
-            route = self._routes.get(number, _UNKNOWN)
+            route = self.route(number)
             path = None if slot == rows.NO_PATH else self.path(slot, at_ms)
-            rare = self._rare.get((key, ordinal)) if code & rows.RARE else None
+            rare = self.rare(key, ordinal) if code & rows.RARE else None
             to.append(
                 (at_ms, key, ordinal, visitor, whose, route, path or route[1], rare, code, duration)
             )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from . import beats, estate
 from .clock import Clock
 from .config import Settings
+from .feed import Line
 from .frames import Frame, FrameError, decode, newest, parts_of
 from .hearsay import Hearsay
 from .legacy import NOBODY, Legacies
 from .listing import Turns
 from .peers import Changes, Counts, Coverage, Peers, Since, There, in_flight_at
 from .refusals import Refusals
-from .replica import Replica
+from .replica import Replica, Taken
 from .source import Source
 from .stores import TAIL, Beat, Entry, Gap, Load, Roster, Store, StoreError
 from .traffic import Summary, are_same
@@ -27,7 +28,8 @@ _ROSTER_S = 0.2  # how old what is known of the workers' beats may be
 _MOST_ENTRIES = 1_000
 _LET_GO_S = 60.0  # between two times at which some of the gone are let go
 _OLDEST = Coverage._fields.index("oldest_report_s")
-_NO_CHANGES = Changes((), False)
+_NO_CHANGES = Changes((), False, {})
+_NOTHING = Taken((), ())
 
 
 class Replicas(Peers):
@@ -71,9 +73,9 @@ class Replicas(Peers):
         self._dropped_by_retired: Json = {}
         self._lost_at = 0.0  # as ``estate.lost_at_in``
         self._hearsay = Hearsay()
-        #: What has been taken in and is to be told to who reads: keys, and whether there is
-        #: somebody new. The store may fail in between.
+        #: What has been taken in and is to be told to who reads; the store may fail in between.
         self._untold: list[int] = []
+        self._seen: dict[Source, list[Line]] = {}
         self._is_new = False
         self._awaited: set[str] = set()  # who is to write anew what the store has lost
         self._awaited_until_s = 0.0
@@ -121,8 +123,8 @@ class Replicas(Peers):
     def _read(self) -> Changes:
         if self.epoch is None:
             self._load()
-            self._untold, self._is_new = [], False
-            return Changes((), True)
+            self._untold, self._seen, self._is_new = [], {}, False
+            return Changes((), True, {})
         try:
             while entries := self._store.read_since(self._cursor, _MOST_ENTRIES):
                 self._take_entries(entries)
@@ -135,8 +137,8 @@ class Replicas(Peers):
         ended, is_erased = self._hearsay.take_again(self._replicas.values())
         self._untold += ended
         self._is_new |= is_erased
-        changes = Changes(self._untold, self._is_new)
-        self._untold, self._is_new = [], False
+        changes = Changes(self._untold, self._is_new, self._seen)
+        self._untold, self._seen, self._is_new = [], {}, False
         return changes
 
     def _take_entries(self, entries: Sequence[Entry]) -> None:
@@ -145,7 +147,10 @@ class Replicas(Peers):
             self._cursor = entry.cursor
             if entry.worker != self._worker_id:
                 self._is_new |= entry.worker not in self._replicas
-                self._untold += self._take(entry.worker, entry.data, entry.at)
+                taken = self._take(entry.worker, entry.data, entry.at)
+                self._untold += taken.keys
+                if taken.seen:
+                    self._seen.setdefault(self._replicas[entry.worker], []).extend(taken.seen)
             turns()
 
     def changed_since(self, cursor: int) -> Since | None:
@@ -241,19 +246,19 @@ class Replicas(Peers):
                 self._take_frame(entry.worker, frame, entry.at, is_shown)
             turns()
 
-    def _take(self, worker: str, data: bytes, at: float | None) -> Iterable[int]:
+    def _take(self, worker: str, data: bytes, at: float | None) -> Taken:
         frame = self._refusals.decoded(data)
-        return () if frame is None else self._take_frame(worker, frame, at)
+        return _NOTHING if frame is None else self._take_frame(worker, frame, at)
 
     def _take_frame(
         self, worker: str, frame: Frame, at: float | None, is_shown: bool = True
-    ) -> Iterable[int]:
+    ) -> Taken:
         replica = self._replica(worker)
-        changed = self._refusals.guarded(replica.take, frame, is_shown) or ()
+        taken: Taken = self._refusals.guarded(replica.take, frame, is_shown) or _NOTHING
         self._is_new |= bool(frame.head.get("anew"))  # its numbers may mean others in known rows
         if worker not in self._beats or not replica.offset_ms:
             self._set_offset(replica, frame.head, at)
-        return changed
+        return taken
 
     def _replica(self, worker: str) -> Replica:
         replica = self._replicas.get(worker)

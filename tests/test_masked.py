@@ -271,7 +271,7 @@ class Other(Peers):
     def read(self) -> Changes:
         """Tell, once, that everything is new."""
         is_new, self.is_new = self.is_new, False
-        return Changes((), is_new)
+        return Changes((), is_new, {})
 
 
 @pytest.mark.parametrize("is_masked", [False, True])

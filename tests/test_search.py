@@ -77,7 +77,7 @@ class Other(Peers):
 
     def read(self) -> Changes:
         """Return what has changed in it."""
-        return Changes(list(self._tracker.changes().sessions), False)
+        return Changes(list(self._tracker.changes().sessions), False, {})
 
 
 @pytest.mark.parametrize("is_masked", [False, True])

@@ -229,7 +229,9 @@ def test_who_looks_shortly_at_what_has_changed_sees_what_a_long_look_does(
     team = Team(count=2, session_history_size=5)
     first, second = team.mates
     looks_long = second.picture._index
-    looks_long._look_shortly = lambda changed, *_: list(changed)  # type: ignore[method-assign]
+    looks_long._look_shortly = lambda changed, seen, *_: [  # type: ignore[method-assign]
+        *{*changed, *(line[1] for lines in seen.values() for line in lines)}
+    ]
     for begin in range(0, len(steps), 5):
         play(team, [(what, mate % 2, *rest) for what, mate, *rest in steps[begin : begin + 5]])  # type: ignore[misc]
         team.flush()
