@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress
+from operator import attrgetter
 from typing import NamedTuple
 
 from .feed import Line
@@ -46,7 +47,11 @@ class Numbers(dict[str, int]):
 
 
 class Table(NamedTuple):
-    """A source, and what of it does not change from one load to the next."""
+    """A source, and what of it does not change from one load to the next.
+
+    Where a session was last seen by several in the same moment, the last of the tables counts; they
+    are in the order of the workers' ids, which is the same for all who read.
+    """
 
     source: Source
     rows: Mapping[int, bytes]
@@ -55,11 +60,13 @@ class Table(NamedTuple):
     number_of: Numbers
 
     @classmethod
-    def of(cls, source: Source, endpoints: Interner[str]) -> Table:
-        """Return the table of a source."""
+    def of(cls, sources: Iterable[Source], endpoints: Interner[str]) -> list[Table]:
+        """Return the tables of some sources, in their order."""
         number = endpoints.number
-        own, named = Endpoints(number, source), Numbers(number)
-        return cls(source, source.rows, source.offset_ms, own, named)
+        return [
+            cls(one, one.rows, one.offset_ms, Endpoints(number, one), Numbers(number))
+            for one in sorted(sources, key=attrgetter("worker_id"))
+        ]
 
 
 class Gathering:
@@ -79,10 +86,12 @@ class Gathering:
         self.visitors: dict[int, int] = {}
         #: Keys that are to be looked at one by one: they ended, or went while this looked.
         self.missed: set[int] = set()
+        #: Users of whom more than one session, or row, was last seen in the same moment.
+        self.ties: set[str] = set()
 
     def rank(self, key: int) -> tuple[int, int]:
         """Return a session's place in the order in which they were last seen; none comes first."""
-        return self.values.get(key, -1), key
+        return self.values.get(key, -1) >> 16, key
 
     def gather(self, table: Table) -> None:
         """Put all that a source has to what is known of its sessions."""
@@ -108,7 +117,8 @@ class Gathering:
             keys, briefs_of(rows), strict=True
         ):
             moment = base_ms + offset_ms + last << 16 | endpoint_of[route]
-            if values.setdefault(key, moment) < moment:  # another source has it too
+            known = values.setdefault(key, moment)
+            if known is not moment and known >> 16 <= moment >> 16:  # another source has it too
                 values[key] = moment
             if visitor != key:
                 visitors[key] = visitor
@@ -118,8 +128,11 @@ class Gathering:
                     self.missed.add(key)
                     continue
                 users[key] = user_id
-                if newest.setdefault(user_id, moment) < moment:
+                known = newest.setdefault(user_id, moment)
+                if known is not moment and known >> 16 <= moment >> 16:
                     newest[user_id] = moment
+                    if known >> 16 == moment >> 16:
+                        self.ties.add(user_id)
 
     def leave_out(self, timed_out_ms: int) -> None:
         """Let go, as missed, of all that has ended by itself."""
@@ -132,6 +145,7 @@ class Gathering:
                 table.pop(key, None)
         for user_id in gone:
             del self.newest[user_id]
+        self.ties |= gone
         for key, user_id in self.users.items() if gone else ():
             if user_id in gone:  # there is another session of the same user
                 self.newest[user_id] = max(self.values[key], self.newest.get(user_id, 0))
@@ -183,7 +197,7 @@ class Sightings:
         offset_ms, number_of = table.offset_ms, table.number_of
         for at_ms, key, _, visitor, whose, route, _, _, code, _ in seen:
             moment = at_ms + offset_ms << 16 | number_of[route[0]]
-            if known.get(key, moment) >= moment or code >= OTHER_KIND:
+            if known.get(key, moment) >> 16 >= moment >> 16 or code >= OTHER_KIND:
                 left[key] = None
                 continue
             if visitor != key:
@@ -191,7 +205,7 @@ class Sightings:
                     left[key] = None
                     continue
                 users[key] = whose[0]
-            if sessions.setdefault(key, moment) < moment:  # another source has it too
+            if sessions.setdefault(key, moment) >> 16 <= moment >> 16:  # another source has it too
                 sessions[key] = moment
 
     def _gather(self, table: Table, keys: Iterable[int]) -> None:
@@ -207,8 +221,8 @@ class Sightings:
                 compress(part, there), briefs, strict=True
             ):
                 moment = base_ms + offset_ms + last << 16 | endpoint_of[route]
-                if sessions.setdefault(key, moment) < moment:  # another source has it too
-                    sessions[key] = moment
+                if sessions.setdefault(key, moment) >> 16 <= moment >> 16:
+                    sessions[key] = moment  # another source has it too
                 if visitor == key:
                     continue
                 user_id = find(number - 1) if number else None

@@ -18,7 +18,7 @@ from .groups import Groups
 from .interner import Interner
 from .joining import Joining
 from .listing import pairs, slices
-from .peers import Seen
+from .peers import Seen, keys_in
 from .recency import Recency
 from .source import Source
 
@@ -92,7 +92,7 @@ class Index:
         self._clear()
         self._busy = busy
         self._offsets = self._seen_offsets()
-        self._tables += [Table.of(source, self.endpoints) for source in self._sources]
+        self._tables += Table.of(self._sources, self.endpoints)
         now_ms = self._now_ms()
         if not self.is_loaded:
             self.departures.begin(now_ms)
@@ -125,6 +125,8 @@ class Index:
             of_user.add_all(ids, keys)
         self.sessions.fill(values)
         self.users.fill(found.newest)
+        for user_id in found.ties & found.newest.keys():
+            self._see_user(user_id)
         both = of_visitor.whose() & values.keys() | of_visitor.whose() & self._generations.keys()
         for visitor in chain.from_iterable(slices(both)):
             self._arrange(visitor)
@@ -153,8 +155,7 @@ class Index:
         if is_late:
             self.departures.doubt(now_ms)
         if self._has_seen_all:
-            told = {line[1] for lines in seen.values() for line in lines}
-            self._note_passing(told.union(changed), Gathering(), now_ms)
+            self._note_passing(keys_in(seen).union(changed), Gathering(), now_ms)
             changed, seen, self._has_seen_all = (), {}, False
         self._looked_ms, self._busy = now_ms, busy
         others = self._look_shortly(changed, seen, now_ms)
@@ -163,7 +164,7 @@ class Index:
         # As in a load: who may be kept by another part comes after it.
         others.sort(key=found.rank, reverse=True)
         self._outlived_by.clear()
-        ended = self._joining.ended(now_ms), inf
+        ended = self._joining.timed_out_ms(now_ms), inf
         for key in chain.from_iterable(slices(others)):
             if found.rank(key) <= ended and self._is_known(key):
                 self._foresight.note_end(key, now_ms)
@@ -255,10 +256,9 @@ class Index:
         ended = self._joining.ended(now_ms)
         others.update(compress(sessions, map(ended.__ge__, sessions.values())))
         others |= sessions.keys() & self._tied
-        if others:
-            for key in others:
-                sessions.pop(key, None)
-                users.pop(key, None)
+        for key in others:
+            sessions.pop(key, None)
+            users.pop(key, None)
         self.sessions.put_all(sessions)
         self.users.put_all(dict(zip(users.values(), map(sessions.__getitem__, users), strict=True)))
         return list(others)
@@ -362,7 +362,7 @@ class Index:
         other = self._own(guest if is_user else user)
         if other is None:
             return 0
-        if not is_user and (value, key) < self._outlived_by.get(visitor, (0, 0)):
+        if not is_user and (value >> 16, key) < self._outlived_by.get(visitor, (0, 0)):
             return 0  # there was another user as the guest timed out
         user_last, guest_last = (value, other) if is_user else (other, value)
         return other >> 16 if self._is_joined(user, user_last, guest, guest_last) else 0
@@ -397,7 +397,7 @@ class Index:
         self.joined[key] = guest_key
         self._parts[key], self._parts[guest_key] = own, guest
         self._hide(guest_key)
-        self._show(key, max(own, guest))
+        self._show(key, own if own >> 16 >= guest >> 16 else guest)
 
     def _show_alone(self, key: int) -> None:
         if self.joined.pop(key, None) is not None:
@@ -417,9 +417,9 @@ class Index:
         if user_id is None:
             return
         newest = self.users.values.get(user_id, -1)
-        if value >= newest:
+        if value >> 16 > newest >> 16:
             self.users.put(user_id, value >> 16, value & 0xFFFF)
-        elif before == newest:  # another session may be the newest now
+        elif before == newest or value >> 16 == newest >> 16:  # another may be the newest now
             self._see_user(user_id)
 
     def _hide(self, key: int) -> None:
@@ -430,9 +430,10 @@ class Index:
 
     def _see_user(self, user_id: str) -> None:
         values = self.sessions.values
-        shown = [values[key] for key in self._of_user.of(user_id) if key in values]
+        shown = [(values[key] >> 16, key) for key in self._of_user.of(user_id) if key in values]
         if shown:  # else the only one is about to be
-            self.users.put(user_id, max(shown) >> 16, max(shown) & 0xFFFF)
+            last_ms, key = max(shown)
+            self.users.put(user_id, last_ms, values[key] & 0xFFFF)
 
     def _seen_offsets(self) -> list[tuple[str, int]]:
         return [(source.worker_id, source.offset_ms) for source in self._sources]

@@ -84,12 +84,14 @@ class Joining:
             return shown is not None
         if guest_last >> 16 < begun_ms - self._active_ms:
             return False
-        (first, _), (last, later) = sorted(((user_last, user), (guest_last, guest)))
-        if first > self.ended(now_ms):
+        (first_ms, _), (last_ms, later) = sorted(
+            ((user_last >> 16, user), (guest_last >> 16, guest))
+        )
+        if first_ms > self.timed_out_ms(now_ms):
             return True
-        if shown is not None and (last >> 16) - (shown >> 16) < self._timeout_ms:
+        if shown is not None and last_ms - (shown >> 16) < self._timeout_ms:
             return True
-        return not self.has_pause(later, first >> 16)
+        return not self.has_pause(later, first_ms)
 
     def has_pause(self, key: int, since_ms: int) -> bool:
         """Tell whether a session's requests, from a moment on, left a pause in which it ended.

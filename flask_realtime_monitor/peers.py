@@ -36,9 +36,10 @@ class Changes(NamedTuple):
     is_new_picture: bool  # everything has to be looked at again
     seen: Seen
 
-    def keys_seen(self) -> set[int]:
-        """Return the keys of the sessions that did something more."""
-        return {line[1] for lines in self.seen.values() for line in lines}
+
+def keys_in(seen: Seen) -> set[int]:
+    """Return the keys of the sessions that did something."""
+    return {line[1] for lines in seen.values() for line in lines}
 
 
 class Since(NamedTuple):

@@ -116,9 +116,9 @@ class Search:
         guest_key = self._guest_key(key)
         keys = (key,) if guest_key is None else (key, guest_key)
         newest: tuple[_View, int, bytes, tuple[int, ...]] | None = None
-        newest_rank = (-1, "")
+        newest_rank = (-1, False, "")
         person: Person | None = None
-        person_rank = -2
+        person_rank = (-2, "")
         for view in self._views:
             for one in keys:
                 row = view.rows.get(one)
@@ -126,13 +126,13 @@ class Search:
                     continue
                 head = HEAD.unpack_from(row)
                 last_ms = view.offset_ms + head[1] + head[2]
-                rank = last_ms, view.worker_id
+                rank = last_ms, one == key, view.worker_id
                 if newest is None or rank > newest_rank:
                     newest, newest_rank = (view, one, row, head), rank
                 if head[5]:
                     whose = view.source.user(head[5] - 1)
                     if whose is not None:
-                        known = last_ms if whose[1] is not None else -1
+                        known = last_ms if whose[1] is not None else -1, view.worker_id
                         if known > person_rank:
                             person, person_rank = whose, known
         return None if newest is None else Newest(*newest, person)

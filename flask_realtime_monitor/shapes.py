@@ -66,11 +66,11 @@ def whose(parts: Sequence[Part]) -> Person | None:
     if len(parts) == 1:  # by far the most
         number = parts[0].head.user
         return parts[0].source.user(number - 1) if number else None
-    named: tuple[int, Person] | None = None
+    named: tuple[tuple[int, str], Person] | None = None
     for part in parts:
         person = part.source.user(part.head.user - 1) if part.head.user else None
         if person is not None:
-            rank = part.last_ms if person[1] is not None else -1
+            rank = part.last_ms if person[1] is not None else -1, part.source.worker_id
             if named is None or rank > named[0]:
                 named = rank, person
     return None if named is None else named[1]
@@ -80,7 +80,9 @@ def session(
     key: int, parts: Sequence[Part], person: Person | None, is_active: bool, sight: Sight
 ) -> Json:
     """Return a session put together from its parts, of which there is at least one."""
-    newest = parts[0] if len(parts) == 1 else max(parts, key=_last_seen)
+    newest = parts[0]
+    if len(parts) > 1:  # in the same moment a user comes before the guest, for every reader
+        newest = max(parts, key=lambda one: (one.last_ms, one.key == key, one.source.worker_id))
     source, own_key, row, head = newest
     _, base_ms, last, requests, errors, _, _, agent, ip_size = head
     offset_ms = source.offset_ms
@@ -116,10 +118,6 @@ def inherit(item: Json, had: Counts | None) -> None:
         item["requests"] += had.requests
         item["errors"] += had.errors
         item["first_seen_at"] = min(item["first_seen_at"], had.begun_ms / 1000)
-
-
-def _last_seen(part: Part) -> tuple[int, str]:
-    return part.last_ms, part.source.worker_id
 
 
 def user_of(whole: Person, sessions: Sequence[Json]) -> Json:

@@ -1516,3 +1516,27 @@ def test_the_health_alone_tells_who_is_there_now() -> None:
     first.replicas._roster_at_s = 0.0  # some time later
     first.picture.health()
     assert first.replicas.coverage().workers == before + 1
+
+
+@pytest.mark.parametrize("users", [(None, None), ("ana", "ana"), ("ana", None)])
+def test_of_two_places_in_one_moment_all_choose_the_same(users: tuple[str | None, ...]) -> None:
+    team = Team(count=2)
+    for order in ((0, 1), (1, 0)):
+        for mate in order:
+            visitor = 1 + mate if users[0] and users[1] else 1
+            team.visit(mate, visitor, users[mate], endpoint=f"page{mate}", rule=f"/{mate}")
+            team.mates[mate].read()  # who numbers what it has seen as it comes
+        team.flush()
+        team.time.pass_(3)
+
+    def places(mate: Mate) -> list[tuple[Any, ...]]:
+        items = mate.picture.endpoints()["items"]
+        return [(one["endpoint"], one["active_sessions"], one["active_users"]) for one in items]
+
+    readers = [*team.mates, team.mate("late"), team.mate("a late one")]
+    team.flush()
+    assert len({str(places(mate)) for mate in readers}) == 1
+    shown = {(one["endpoint"]) for one in readers[0].picture.sessions()["items"]}
+    assert {endpoint for endpoint, sessions, _ in places(readers[0]) if sessions} == shown
+    shown = {(one["endpoint"]) for one in readers[0].picture.users()["items"]}
+    assert {endpoint for endpoint, _, users in places(readers[0]) if users} == shown
