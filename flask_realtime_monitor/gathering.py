@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from .feed import Line
@@ -20,6 +20,7 @@ from .source import Source
 
 #: So few that Python's garbage collector, which comes after 700 new objects, does not.
 _SLICE = 300
+_key = itemgetter(1)  # of a line
 _NUMBERS = 10_000  # are looked through quickly
 
 
@@ -190,14 +191,17 @@ class Sightings:
         self.others.update(key for key in left if key not in known or key not in self.sessions)
 
     def _take(
-        self, table: Table, seen: Iterable[Line], known: Mapping[int, int], left: dict[int, None]
+        self, table: Table, seen: Sequence[Line], known: Mapping[int, int], left: dict[int, None]
     ) -> None:
         """Put what some sessions did to what is known of them; add those that ask for more."""
         sessions, users, signed_out = self.sessions, self.users, self._signed_out
         offset_ms, number_of = table.offset_ms, table.number_of
-        for at_ms, key, _, visitor, whose, route, _, _, code, _ in seen:
-            moment = at_ms + offset_ms << 16 | number_of[route[0]]
-            if known.get(key, moment) >> 16 >= moment >> 16 or code >= OTHER_KIND:
+        # What is known lies all over the memory; a loop in C has several on their way at once.
+        before = list(map(known.get, list(map(_key, seen))))
+        for line, value in zip(seen, before, strict=True):
+            at_ms, key, _, visitor, whose, (endpoint, _), _, _, code, _ = line
+            last_ms = at_ms + offset_ms
+            if value is None or value >> 16 >= last_ms or code >= OTHER_KIND:
                 left[key] = None
                 continue
             if visitor != key:
@@ -205,7 +209,8 @@ class Sightings:
                     left[key] = None
                     continue
                 users[key] = whose[0]
-            if sessions.setdefault(key, moment) >> 16 <= moment >> 16:  # another source has it too
+            moment = last_ms << 16 | number_of[endpoint]
+            if sessions.setdefault(key, moment) >> 16 <= last_ms:  # another source has it too
                 sessions[key] = moment
 
     def _gather(self, table: Table, keys: Iterable[int]) -> None:
