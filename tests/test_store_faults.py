@@ -134,6 +134,31 @@ def test_a_server_that_lost_everything_is_refilled_exactly(
     assert set(found.feed) < set(late.feed)
 
 
+def test_a_server_that_comes_back_with_what_it_had_saved_is_refilled_exactly(
+    serve: Serve, lines_to: Connect, own_valkey: Own
+) -> None:
+    valkey = own_valkey("dbfilename saved")
+    server = serve(valkey.url)
+    lines = lines_to(server)
+    visit(lines, 40)
+    agree(lines)
+    valkey.ask("SAVE")
+    visit(lines, 60)
+    before = agree(lines)
+    whole = everything(lines[0])
+    valkey.kill()
+    valkey.start()
+    assert agree(lines, requests_total=before["requests_total"]) == before
+    # Who was here has read it all; who comes now finds what the server has.
+    for line in lines_to(serve(valkey.url)):
+
+        def has_all(line: Line = line) -> bool:
+            found = everything(line).sessions
+            return all(found.get(id) == one for id, one in whole.sessions.items() if one[2])
+
+        wait_until(has_all, "it has all that the users did")
+
+
 def test_a_server_that_is_not_there_yet_takes_all_when_it_comes(
     serve: Serve, lines_to: Connect, own_valkey: Own
 ) -> None:
@@ -497,6 +522,33 @@ def test_the_totals_of_a_killed_worker_outlive_a_server_that_lost_everything(
         for line in lines:
             wait_until(lambda line=line: says_what_is_lost(line), "it says what is lost")  # type: ignore[misc]
         assert kept(), "the server has it again"
+
+
+def test_the_totals_of_those_before_a_reload_outlive_a_server_that_had_saved_less(
+    serve: Serve, lines_to: Connect, own_valkey: Own
+) -> None:
+    valkey = own_valkey("dbfilename saved")
+    server = serve(valkey.url)
+    before = lines_to(server)
+    visit(before, 40)
+    agree(before)
+    valkey.ask("SAVE")  # what is saved knows none of the workers who will find it
+    visit(before, 20)
+    old = server.workers()
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: not set(old) & set(server.workers()), "the old ones are gone")
+    lines = lines_to(server)
+    visit(lines, 60)
+    total = agree(lines)["requests_total"]
+    assert total >= 120
+    valkey.kill()
+    valkey.start()
+    agree_on(lines, total)
+    visit(lines, 10)
+    wait_until(
+        lambda: {told(line)["requests_total"] for line in lines} == {total + 10}, "it goes on"
+    )
 
 
 def test_who_is_killed_with_the_file_is_counted(serve: Serve, lines_to: Connect) -> None:

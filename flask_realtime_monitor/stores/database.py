@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from .base import StoreError
 from .file import Busy, Look, StoreFile
@@ -139,6 +139,11 @@ class Database:
         if found.st_ino != inode or found.st_dev != device or found.st_size < self._size_bytes:
             return None
         return opened.sql.head()
+
+    def give_up(self, opened: Opened, why: str) -> NoReturn:
+        """Leave the place to a new file, in which the work is done that found this one damaged."""
+        self._damaged = opened.look
+        raise _Damaged(why)
 
     def check_wal(self) -> None:
         """Give the file up when its write-ahead log cannot be used again."""

@@ -10,6 +10,7 @@ from .base import StoreError
 from .newcomer import Newcomer
 from .server import Command, Server
 
+_NAMES = ("log", "cut", "notes", "beats", "gone", "epoch", "since", "secret", "ids")
 SALT_S = 172_800
 #: How long (s) who finds a server only now leaves it to others to give back what it has lost.
 FIRST_S = 3.0
@@ -20,13 +21,24 @@ class Kept:
 
     Args:
         key: makes the name of a key.
-        keep_s: how long the server keeps the secret.
+        keep_s: how long the server keeps the secret, and all of the picture.
+        worker: whose sessions are read as long as it lives; "" for a process that only reads.
+        now: returns the server's time.
     """
 
-    def __init__(self, server: Server, key: Callable[..., str], keep_s: int) -> None:
+    def __init__(
+        self,
+        server: Server,
+        key: Callable[..., str],
+        keep_s: int,
+        worker: str,
+        now: Callable[[], float],
+    ) -> None:
         self._server = server
         self._key = key
         self._keep_s = keep_s
+        self._worker = worker
+        self._now = now
         self._salts: dict[int, bytes] = {}
         self._secret: bytes | None = None
         self._newcomer = Newcomer()
@@ -51,6 +63,14 @@ class Kept:
         if self._secret is not None:
             known.append((self._key("secret"), self._secret, self._keep_s))
         return [("SET", key, made, "EX", keep_s, "NX") for key, made, keep_s in known]
+
+    def renewals(self) -> list[Command]:
+        """Return the commands that keep the picture from expiring while somebody lives."""
+        renewals = self.known()  # a server that is full may have thrown them away
+        renewals += [("EXPIRE", self._key(name), self._keep_s) for name in _NAMES]
+        if self._worker:
+            renewals.insert(0, ("ZADD", self._key("ids"), self._now(), self._worker))
+        return renewals
 
     def _shared(self, key: str, known: bytes | None, keep_s: int) -> bytes:
         """Return what is kept under a key; where nothing is, what was known, or something new."""

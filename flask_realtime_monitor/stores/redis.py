@@ -26,6 +26,7 @@ from .base import (
     tail_of,
 )
 from .kept import Kept
+from .lapse import Lapse
 from .server import Command, Server
 from .wire import Row
 
@@ -65,7 +66,8 @@ class RedisStore(Store):
         #: What the server's clock is ahead of this process's monotonic one.
         self._ahead_s: float | None = None
         self._since_at: float | None = None
-        self._kept = Kept(self._server, self._key, self._keep)
+        self._kept = Kept(self._server, self._key, self._keep, worker, self._now)
+        self._lapse = Lapse(self._server, self._key, worker)
         self._newest = self._covered = 0
         #: Up to where notes are told already, or were there before; None before a first look.
         self._told: int | None = None
@@ -105,6 +107,9 @@ class RedisStore(Store):
             raise ValueError(f"a bucket is a number from 0 to {BUCKETS - 1}")
         if self._since_at is None:
             self._begin()
+        return self._lapse.watched(lambda: self._write(flush), self._begin_another)
+
+    def _write(self, flush: Flush) -> Flushed:
         log, worker = self._key("log"), self.worker
         commands: list[Command] = []
         if flush.frame is not None:
@@ -113,41 +118,43 @@ class RedisStore(Store):
             commands.append(("SET", self._key("s", worker, bucket), blob, "EX", self._keep))
         for note in flush.notes:
             commands.append(("XADD", self._key("notes"), "*", "w", worker, "d", note))
-        row = wire.pack_row(Row(self._now(), self._covered, flush.beat))
+        at = self._now()
+        row = wire.pack_row(Row(at, self._covered, flush.beat))
         commands.append(("HSET", self._key("beats"), worker, row))
         is_due = time.monotonic() >= self._renew_at_s
-        commands += self._renewals() if is_due else []
-        answers = self._server.send(
+        commands += self._kept.renewals() if is_due else []
+        first, *_, moment, notes, length, epoch = self._server.send(
             *commands,
             ("TIME",),
             ("XRANGE", self._key("notes"), wire.id_of((self._told or 0) + 1), "+"),
             ("XLEN", log),
             ("GET", self._key("epoch")),
+            ends=self._lapse.ends,
         )
         if is_due:
             self._renew_at_s = time.monotonic() + min(RENEW_S, self.keep_s / 4)
-        *_, moment, notes, length, epoch = answers
         if flush.frame is not None:
-            self._newest = wire.cursor_of(answers[0])
+            self._newest = wire.cursor_of(first)
         if epoch is None:
             text, _ = self._begin()
         elif length == (flush.frame is not None):
             # Cutting leaves the newest entry, so the server has dropped the log (it was full), and
             # with it what no snapshot holds yet.
-            self._start()
-            self._server.send(("SET", self._key("epoch"), secrets.token_hex(4), "EX", self._keep))
-            text, _ = self._begin()
+            text = self._begin_another()
         else:
             text = epoch.decode()
         if self._flushed_in not in (None, text):
             notes = self._start_over(notes, has_written=flush.frame is not None)
         self._flushed_in = text
+        self._lapse.note(text, at)
         return Flushed(self._newest, text, self._others(notes), self._note_time(moment))
 
     def _start_over(self, notes: list[Any], *, has_written: bool) -> list[Any]:
         """Return what is news in another picture: its server's clock may be behind the last."""
         self._covered, self._newest = 0, self._newest if has_written else 0
-        rows, *_ = self._server.send(("XRANGE", self._key("notes"), "-", "+"), *self._renewals())
+        rows, *_ = self._server.send(
+            ("XRANGE", self._key("notes"), "-", "+"), *self._kept.renewals()
+        )
         if rows and wire.cursor_of(rows[-1][0]) >= (self._told or 0):
             return notes
         self._told = 0
@@ -186,12 +193,8 @@ class RedisStore(Store):
         """Return, packed, what asks for news; by far the most who ask, ask the same again."""
         asked, packed = self._asked
         if asked != (cursor, most):
-            packed = wire.pack(
-                (
-                    ("XRANGE", self._key("log"), wire.id_of(cursor + 1), "+", "COUNT", most),
-                    ("MGET", self._key("cut"), self._key("epoch")),
-                )
-            )
+            news = ("XRANGE", self._key("log"), wire.id_of(cursor + 1), "+", "COUNT", most)
+            packed = wire.pack((news, ("MGET", self._key("cut"), self._key("epoch"))))
             self._asked = (cursor, most), packed
         return packed
 
@@ -376,7 +379,7 @@ class RedisStore(Store):
                 *self._kept.known(),
                 ("SET", self._key("since"), repr(since_at), "EX", self._keep, "NX"),
                 ("SET", self._key("epoch"), new, "EX", self._keep, *only_new),
-                *self._renewals(),
+                *self._kept.renewals(),
                 ("GET", self._key("epoch")),
                 ("GET", self._key("since")),
             )
@@ -386,21 +389,18 @@ class RedisStore(Store):
         self._since_at = float(since)
         return epoch.decode(), self._since_at
 
+    def _begin_another(self) -> str:
+        """Begin another picture, where the server has lost a part of this one; return its epoch."""
+        self._start()
+        self._server.send(("SET", self._key("epoch"), secrets.token_hex(4), "EX", self._keep))
+        return self._begin()[0]
+
     def _start(self) -> tuple[bytes, None]:
         """Write the first entry of a log; who has read another one, or less, has a gap."""
         (id,) = self._server.send(("XADD", self._key("log"), "*", "w", "", "d", ""))
         cut = wire.cursor_of(id)
         self._server.send(("SET", self._key("cut"), cut, "EX", self._keep))
         return id, None
-
-    def _renewals(self) -> list[Command]:
-        """Return the commands that keep the picture from expiring while somebody lives."""
-        names = ("log", "cut", "notes", "beats", "gone", "epoch", "since", "secret", "ids")
-        renewals = self._kept.known()  # a server that is full may have thrown them away
-        renewals += [("EXPIRE", self._key(name), self._keep) for name in names]
-        if self.worker:
-            renewals.insert(0, ("ZADD", self._key("ids"), self._now(), self.worker))
-        return renewals
 
     def _now(self) -> float:
         """Return the server's time, as known from its last answer."""

@@ -61,6 +61,10 @@ _REASONS = (
 )
 
 
+class Ended(StoreError):
+    """The connection has ended, and what answers now may be another server."""
+
+
 class _Way(NamedTuple):
     """The way to a node in one process: a client for transactions, and what all else goes by."""
 
@@ -91,6 +95,8 @@ class Server:
         waits = (self._options[name] for name in ("socket_connect_timeout", "socket_timeout"))
         self._desk = Desk(self.shown_url, _PATIENCE * sum(one or TIMEOUT_S for one in waits))
         self.answered_s: float | None = None
+        #: How many connections have ended: what answers next may be another server.
+        self.ends = 0
         #: When it answered for the first time, where it had not at first (monotonic).
         self.met_s: float | None = None
         try:
@@ -104,34 +110,43 @@ class Server:
         self._errors: Any = (getattr(errors, "RedisError", None) or errors.ValkeyError, OSError)
         self._lost: Any = (errors.ConnectionError, errors.TimeoutError, OSError)
 
-    def send(self, *commands: Command) -> list[Any]:
+    def send(self, *commands: Command, ends: int | None = None) -> list[Any]:
         """Send commands in one go and return their answers.
+
+        Args:
+            ends: how many connections may have ended; with one more, nothing is sent.
 
         Raises:
             StoreError: the server cannot be reached, or refuses one of the commands.
+            Ended: one connection more has ended.
         """
-        return self.ask(wire.pack(commands), len(commands))
+        return self.ask(wire.pack(commands), len(commands), ends)
 
-    def ask(self, packed: bytes, count: int) -> list[Any]:
+    def ask(self, packed: bytes, count: int, ends: int | None = None) -> list[Any]:
         """Send so many commands, packed already, as ``send`` does.
 
         A pipeline of the client's does the same for several times the CPU, four times a second.
         """
-        return self._try(lambda way: self._exchange(way.connection, packed, count))
+        return self._try(lambda way: self._exchange(way.connection, packed, count, ends))
 
-    def _exchange(self, connection: Any, packed: bytes, count: int) -> list[Any]:
+    def _exchange(self, connection: Any, packed: bytes, count: int, ends: int | None) -> list[Any]:
         refusal = self._driver.exceptions.ResponseError
         answers: list[Any] = []
         refused: Exception | None = None
         try:
             self._connect(connection)
+            if ends not in (None, self.ends):
+                raise Ended(f"{self.shown_url} has closed the connection")
             connection.send_packed_command([packed], check_health=False)
             for _ in range(count):
                 try:
                     answers.append(connection.read_response())
                 except refusal as error:
                     refused = refused or error
+        except Ended:
+            raise  # it is open again
         except BaseException:
+            self.ends += 1
             connection.disconnect()  # whatever else it would answer is nobody's
             raise
         if refused is not None:
@@ -179,6 +194,7 @@ class Server:
         except self._lost:
             is_stale = True
         if is_stale:
+            self.ends += 1
             connection.disconnect()
             connection.connect()
 
@@ -302,6 +318,7 @@ class Server:
     def _open(self) -> _Way:
         pid = os.getpid()
         if self._way is None or self._way.pid != pid:
+            self.ends += 1
             pool, connection = self._made()
             made = getattr(self._driver, "Redis", None) or self._driver.Valkey
             client = made(connection_pool=pool)

@@ -86,6 +86,8 @@ class SQLiteStore(Store):
         self._notes: tuple[str, int] | None = None
         self._secret: bytes | None = None
         self._newcomer = Newcomer()
+        #: The file's epoch and time at this worker's last write.
+        self._written: tuple[str, float] = "", 0.0
         #: The file's head before the last look at the log, and what was its end then.
         self._read_to: tuple[bytes | None, int] = None, 0
 
@@ -130,8 +132,9 @@ class SQLiteStore(Store):
         if not all(0 <= bucket < BUCKETS for bucket, _ in flush.snapshots):
             raise ValueError(f"a bucket is a number from 0 to {BUCKETS - 1}")
 
-        def work(db: Opened) -> tuple[Flushed, int]:
+        def work(db: Opened) -> tuple[Flushed, int, float]:
             sql, at = db.sql, db.tick()
+            self._check_lapse(db)
             cursor = self._append(sql, at, flush)
             sql.execute(_BEAT, (self.worker, at, flush.beat))
             # In a new file every note is one that this store has not told.
@@ -142,11 +145,20 @@ class SQLiteStore(Store):
             notes = []
             if newest != told:  # hardly ever
                 notes = sql.execute(_NOTES, (told, self.worker)).fetchall()
-            return Flushed(cursor, db.epoch, notes, time.time()), newest
+            return Flushed(cursor, db.epoch, notes, time.time()), newest, at
 
-        flushed, newest = self._database.run(work, WRITE)
-        self._notes = flushed.epoch, newest
+        flushed, newest, at = self._database.run(work, WRITE)
+        self._notes, self._written = (flushed.epoch, newest), (flushed.epoch, at)
         return flushed
+
+    def _check_lapse(self, db: Opened) -> None:
+        """Give the file up where it has gone back: what this worker wrote last is not there."""
+        epoch, at = self._written
+        if epoch == db.epoch:
+            query = "SELECT max(coalesce(at, 0), coalesce(taken_at, 0)) FROM worker WHERE id = ?"
+            found = db.sql.execute(query, (self.worker,)).fetchone()
+            if found is None or found[0] < at:
+                self._database.give_up(db, "what was written to it is not there any more")
 
     def tell(self, note: bytes) -> None:
         """Write a note alone."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,41 @@ def losable(
             store._server.send(("DEL", *keys))
 
     return open_shared, lose
+
+
+@pytest.fixture
+def lapsing(
+    open_shared: Open, tmp_path: Path
+) -> tuple[Open, Callable[[], None], Callable[[], None]]:
+    """Opens stores of one picture likewise, keeps what they have, and goes back to that."""
+    kept: dict[bytes, bytes] = {}
+    copy = tmp_path / "copy"
+
+    def keep() -> None:
+        store = open_shared("nobody")
+        if isinstance(store, RedisStore):
+            store.epoch()
+            (keys,) = store._server.send(("KEYS", store._key("*")))
+            blobs = store._server.send(*(("DUMP", key) for key in keys))
+            kept.update(zip(keys, blobs, strict=True))
+        else:
+            _copy(next(tmp_path.glob("*.sqlite")), copy)
+
+    def go_back() -> None:
+        store = open_shared("nobody")
+        if isinstance(store, RedisStore):
+            store.epoch()
+            (keys,) = store._server.send(("KEYS", store._key("*")))
+            store._server.send(
+                ("DEL", *keys), *(("RESTORE", key, 600_000, blob) for key, blob in kept.items())
+            )
+            store._server.send(("CLIENT", "KILL", "TYPE", "normal"))  # but for its own
+        else:
+            _copy(copy, next(tmp_path.glob("*.sqlite")))
+
+    return open_shared, keep, go_back
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as read, closing(sqlite3.connect(target)) as written:
+        read.backup(written)

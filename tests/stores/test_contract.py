@@ -30,6 +30,7 @@ from tests.support.waiting import DEADLINE_S
 
 Open = Callable[..., Store]
 Losable = tuple[Open, Callable[[], None]]
+Lapsing = tuple[Open, Callable[[], None], Callable[[], None]]
 T = TypeVar("T")
 
 
@@ -493,6 +494,44 @@ def test_what_is_written_again_after_a_loss_is_read_by_who_comes(losable: Losabl
     both = [(name, bucket) for name in ("w0", "w1", "w2") for bucket in (3, 257)]
     assert [(name, bucket) for name, bucket, _ in found if bucket != TAIL] == both
     assert ("w2", TAIL, tail) in found
+
+
+@pytest.mark.parametrize("are_new", [False, True])
+def test_a_store_that_goes_back_to_what_it_had_kept_begins_another_picture(
+    lapsing: Lapsing, are_new: bool
+) -> None:
+    open_shared, keep, go_back = lapsing
+    stores = [open_shared(f"w{number}") for number in range(2)]
+    stores[0].flush(frame(b"kept"))
+    if not are_new:
+        stores[1].flush(frame(b"kept"))
+    keep()
+    epoch = patient(stores[1].flush, frame(b"lost")).epoch
+    assert patient(stores[0].flush, frame(b"lost")).epoch == epoch
+    reader = open_shared("reader")
+    cursor = reader.load().cursor
+    assert reader.read_since(cursor) == []
+    go_back()
+    another = patient(stores[1].flush, frame(b"after")).epoch
+    assert another != epoch
+    with pytest.raises(Gap):
+        patient(reader.read_since, cursor)
+    for one in (*stores, *stores):
+        patient(one.flush, frame(b"again"))
+    load = reader.load()
+    assert {one.flush(quiet()).epoch for one in (*stores, *stores)} == {load.epoch}
+    assert {entry.worker for entry in load.entries if entry.data == b"again"} == {"w0", "w1"}
+
+
+def test_a_store_that_has_lost_nothing_stays_one_picture(lapsing: Lapsing) -> None:
+    open_shared, keep, go_back = lapsing
+    stores = [open_shared(f"w{number}") for number in range(2)]
+    epochs = {one.flush(frame(b"x", beat=b"1")).epoch for one in stores}
+    assert stores[0].retire("w1", add)  # it was only frozen, and finds out by nothing
+    keep()
+    go_back()
+    epochs |= {patient(one.flush, frame(b"x", beat=b"2")).epoch for one in stores}
+    assert len(epochs) == 1
 
 
 def test_trimming_never_takes_what_somebody_may_be_reading(open_shared: Open) -> None:

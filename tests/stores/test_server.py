@@ -458,10 +458,10 @@ def test_the_log_is_cut_by_age_and_never_under_a_reader(
         # As before Redis 6.2.
         real = Server.send
 
-        def send(self: Server, *commands: Any) -> list[Any]:
+        def send(self: Server, *commands: Any, **more: Any) -> list[Any]:
             if commands[0][0] == "XTRIM":
                 raise StoreError("answers: ERR syntax error")
-            return real(self, *commands)
+            return real(self, *commands, **more)
 
         monkeypatch.setattr(Server, "send", send)
     store = left(RedisStore(server.url, worker="w1", keep_log_s=0.2))
