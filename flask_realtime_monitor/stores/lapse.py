@@ -50,20 +50,22 @@ class Lapse:
             write: raises ``Ended`` where a connection has ended since the last look.
         """
         for _ in range(_MOST_LOOKS):
-            if self._ends != self._server.ends and self._has_gone_back():
-                begin_another()
+            ends = self._server.ends  # should one end from here on, it is looked once more
+            if ends != self._ends:
+                if self._has_gone_back():
+                    begin_another()
+                self._ends = ends
             with suppress(Ended):
                 return write()
         raise Ended(f"{self._server.shown_url} closes every connection")
 
     def _has_gone_back(self) -> bool:
         """Tell whether the server is in the same picture and has forgotten something of it."""
-        ends, (epoch, at) = self._server.ends, self._written
+        epoch, at = self._written
         beats, gone, its_epoch = self._keys
         beat, taken, found = self._server.send(
             ("HGET", beats, self._worker), ("HGET", gone, f"t:{self._worker}"), ("GET", its_epoch)
         )
-        self._ends = ends  # had it ended once more, that would be another number
         rows = [wire.unpack_row(one) for one in (beat, taken)]
         last_at = max((row.at for row in rows if row), default=-inf)
         return found == epoch.encode() and last_at < at

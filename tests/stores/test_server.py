@@ -397,6 +397,23 @@ def test_a_full_server_is_said(own_valkey: Own, left: Left) -> None:
     store.flush(frame())
 
 
+def test_a_server_that_has_gone_back_is_still_known_to_have_when_it_takes_writes_again(
+    own_valkey: Own, left: Left
+) -> None:
+    server = own_valkey("dbfilename saved", "maxmemory-policy noeviction")
+    store = left(open_store(server.url, worker="w1"))
+    store.flush(frame())
+    server.ask("SAVE")
+    epoch = store.flush(frame()).epoch
+    server.kill()
+    server.start()
+    server.ask("CONFIG", "SET", "maxmemory", 1)
+    wait_until(lambda: "out of memory" in refused(store)[0], "it is full")
+    assert "out of memory" in refused(store)[0]
+    server.ask("CONFIG", "SET", "maxmemory", 0)
+    assert store.flush(frame()).epoch != epoch
+
+
 def test_keys_of_another_program_are_said(own_valkey: Own, left: Left) -> None:
     server = own_valkey()
     server.ask("SET", "{taken}:log", "x")
