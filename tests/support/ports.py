@@ -9,7 +9,8 @@ from itertools import cycle
 
 # Below those that the system gives to connections (from 32,768 on), and for each process of the
 # tests some of its own: between finding a port free and listening there, nobody else takes it.
-_FIRST, _EACH, _PROCESSES = 10_000, 1_400, 16
+# Above 10,080, the last port that browsers refuse to open (https://fetch.spec.whatwg.org/#bad-port).
+_FIRST, _EACH, _PROCESSES = 10_100, 1_400, 16
 _number = int("".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))) or 0)
 _begin = _FIRST + _EACH * (_number % _PROCESSES)
 _offset = random.SystemRandom().randrange(_EACH)  # two runs at a time begin elsewhere
