@@ -34,7 +34,7 @@ Line = tuple[
 Whole = tuple[int, int | None, int, Record]
 
 _new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
-_LINE = 10  # entries have no other length
+_LINE = 10  # fields; items, and what came whole, have fewer
 _NOTHING = (None, None, None, None)
 _NOBODY = (None, None)
 _METHODS = tuple(rows.method_name(number << 10) for number in range(16))

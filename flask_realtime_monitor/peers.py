@@ -28,8 +28,7 @@ class There(NamedTuple):
 class Changes(NamedTuple):
     """What others have written since the last look.
 
-    ``keys`` are the sessions whose rows tell more than that something was done, if not new; of the
-    others ``seen`` has what was done.
+    ``seen`` has what was done in sessions of which nothing else is told; ``keys`` are the others.
     """
 
     keys: Collection[int]

@@ -183,10 +183,9 @@ def history(parts: Iterable[Part], sight: Sight) -> list[Json]:
 def _act(part: Part, act: Act, sight: Sight) -> Json:
     source, key, number = part.source, part.key, part.head.user
     whose = source.user(number - 1) if number else None
-    endpoint, rule = source.route(act.route)
-    path = rule if act.path == rows.NO_PATH else source.path(act.path, act.at_ms) or rule
+    route, path = _where(source, act)
     rare, duration = _rare(source, key, act), rows.packed_ms(act.duration_ms)
-    told = act.at_ms, key, act.ordinal, part.head.visitor, whose, (endpoint, rule), path, rare
+    told = act.at_ms, key, act.ordinal, part.head.visitor, whose, route, path, rare
     return _line(source, (*told, act.code, duration), sight)
 
 
@@ -263,10 +262,17 @@ def in_flight(
 
 
 def _place(source: Source, act: Act, sight: Sight) -> tuple[str, str | None]:
-    """Return endpoint and path; the path's rule where the path itself is no longer known."""
-    endpoint, rule = source.route(act.route)
-    path = rule if act.path == rows.NO_PATH else source.path(act.path, act.at_ms) or rule
+    """Return endpoint and path as they are shown."""
+    (endpoint, rule), path = _where(source, act)
     return endpoint, sight.path(path, rule)
+
+
+def _where(source: Source, act: Act) -> tuple[tuple[str, str | None], str | None]:
+    """Return route and path; the route's rule where the path itself is no longer known."""
+    route = source.route(act.route)
+    rule = route[1]
+    path = rule if act.path == rows.NO_PATH else source.path(act.path, act.at_ms) or rule
+    return route, path
 
 
 def _rare(source: Source, key: int, act: Act) -> Rare | None:
