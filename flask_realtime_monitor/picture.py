@@ -20,7 +20,7 @@ from .endings import Ending
 from .filters import Filter
 from .index import Index
 from .listing import active, rendered
-from .peers import Changes, Peers, There, busy_since, keys_in
+from .peers import Changes, Peers, There, busy_since
 from .records import FeedItem, Notice
 from .rendering import Common, Renderer
 from .resumption import Place
@@ -323,7 +323,7 @@ class Picture:
         changed = {**dict.fromkeys(theirs.keys), **own.sessions}
         common.moved += self._index.catch_up(changed, busy, theirs.seen)
         disturbed, self._index.disturbed = self._index.disturbed, set()
-        common.touch({*changed, *disturbed, *keys_in(theirs.seen)})
+        common.touch({*changed, *disturbed}, theirs.seen)
         if self._begun != common.begun:
             self._begun = common.begun
             self._forget_cached()

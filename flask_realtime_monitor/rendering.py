@@ -18,7 +18,7 @@ from .feed import Line, time_of
 from .index import Index
 from .joining import latest
 from .listing import rendered
-from .peers import Counts, Peers
+from .peers import Counts, Peers, Seen, keys_in
 from .recency import Recency
 from .records import FeedItem
 from .shapes import Part, session_id
@@ -92,16 +92,22 @@ class Renderer:
             self._renew()
         self._busy = busy
 
-    def touch(self, changed: Collection[int | str]) -> None:
-        """Rows of these sessions, or sessions of these users, have changed; the index knows."""
-        for key in changed if self._tallies else ():
+    def touch(self, changed: Collection[int | str], seen: Seen) -> None:
+        """Rows of these sessions, or sessions of these users, have changed; the index knows.
+
+        Args:
+            seen: what others did once more.
+        """
+        many = len(changed) + sum(map(len, seen.values()))
+        if many > min(_MOST_TOUCHED, len(self._same)):
+            self._renew()  # to look at each would take longer
+        touched = {*changed, *keys_in(seen)} if self._tallies or self._same else ()
+        for key in touched if self._tallies else ():
             shown = self._index.shown(key) if isinstance(key, int) else 0
             tally = self._tallies.get(self._index.user_of(shown) or "")
             if tally is not None:
                 tally[1].add(shown)
-        if len(changed) > min(_MOST_TOUCHED, len(self._same)):
-            self._renew()  # to look at each would take longer
-        for key in changed if self._same else ():
+        for key in touched if self._same else ():
             if isinstance(key, str):
                 self._first_users.pop(key, None)
                 continue
@@ -314,7 +320,7 @@ class Common:
     moved = 0  # grows with every reading that has found something new
     renders: tuple[Renderer, ...] = ()  # one of each sight
 
-    def touch(self, changed: Collection[int | str]) -> None:
+    def touch(self, changed: Collection[int | str], seen: Seen) -> None:
         """Some sessions, or users, may show otherwise."""
         for render in self.renders:
-            render.touch(changed)
+            render.touch(changed, seen)

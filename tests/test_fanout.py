@@ -288,8 +288,14 @@ def test_a_signal_is_seen_as_it_comes_and_once(
     fanout.end(viewer)
     fanout.rest()
     os.write(writing, bytes([signal.SIGHUP]))
-    gevent.sleep(0.01)
+    seen: list[bool] = []
+    another = gevent.get_hub().loop.io(reading, 1)
+    another.start(seen.append, True)
+    run_until(lambda: seen, "the loop looks whether there is anything")
+    another.stop()
+    another.close()
     assert len(ready) == 1
+    assert os.read(reading, 1) == bytes([signal.SIGHUP])  # left to the server
     for fd in (reading, writing):
         os.close(fd)
 
