@@ -139,8 +139,7 @@ class Renderer:
 
     def parts(self, key: int) -> list[Part]:
         """Return what every worker knows of a session, its guest part's rows too."""
-        found = shapes.rows_of(self._sources, key, self._index.joined.get(key))
-        return self._latest([*map(Part.of, found)])
+        return self._latest(shapes.parts_of(self._sources, key, self._index.joined.get(key)))
 
     def _latest(self, parts: list[Part]) -> list[Part]:
         """Return those of the present session: a gone worker's rows may be of one before."""
@@ -168,10 +167,9 @@ class Renderer:
         return key in self._busy or self._index.sessions.is_active(key)
 
     def _session(self, key: int, guest: int | None, is_active: bool) -> Json | None:
-        found = shapes.rows_of(self._sources, key, guest)
-        if not found:
+        parts = self._latest(shapes.parts_of(self._sources, key, guest))
+        if not parts:
             return None
-        parts = self._latest([*map(Part.of, found)])
         item = shapes.session(key, parts, shapes.whose(parts), is_active, self.sight)
         self._inherit(item, (key,) if guest is None else (key, guest))
         return item
@@ -210,10 +208,10 @@ class Renderer:
 
     def _user_alone(self, key: int) -> Json | None:
         """Return the user of a session of one row, which need not be shown for that; else None."""
-        found = shapes.rows_of(self._sources, key, self._index.joined.get(key))
-        if len(found) != 1:
+        parts = shapes.parts_of(self._sources, key, self._index.joined.get(key))
+        if len(parts) != 1:
             return None
-        item = shapes.user_of_row(Part.of(found[0]), self.is_active(key), self.sight)
+        item = shapes.user_of_row(parts[0], self.is_active(key), self.sight)
         if item is not None:
             self._inherit(item, (key,))
         return item

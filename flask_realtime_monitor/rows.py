@@ -27,6 +27,8 @@ _HALF = struct.Struct("<e")
 unpack_times = struct.Struct("<8xqI").unpack_from
 #: Unpacks of a row's head when it began, the ordinal, and how long the ip is.
 unpack_place = struct.Struct("<8xq16xI2xB").unpack_from
+#: Unpacks of an activity in a row all but the duration.
+unpack_where = struct.Struct("<IHHH").unpack_from
 #: What an index asks of a row: visitor, base, last, user, route of the last request, and a code
 #: that means nothing.
 Brief = tuple[int, int, int, int, int, int]
@@ -161,19 +163,11 @@ def begun_ms_of(row: bytes) -> int:
 
 def last_request(row: bytes) -> int:
     """Return the route of the newest activity of a row that is a request."""
-    act = last_request_of(row, head_of(row))
-    return 0 if act is None else act.route
-
-
-def last_request_of(row: bytes, head: Head) -> Act | None:
-    """Return the newest activity of a row that is a request."""
-    start = HEAD_SIZE + head.ip_size
-    if len(row) > start:
-        at, route, path, code, duration = ACT.unpack_from(row, start)
+    for at in range(HEAD_SIZE + row[IP_SIZE_AT], len(row), ACT_SIZE):
+        _, route, _, code = unpack_where(row, at)
         if not code & OTHER_KIND:  # by far the most
-            at_ms, duration_ms = head.base_ms + at, unpacked_ms(duration)
-            return _new(Act, (at_ms, route, path, code, duration_ms, head.ordinal))
-    return next((act for act in acts_of(row, head) if not act.code & OTHER_KIND), None)
+            return int(route)
+    return 0
 
 
 def ip_text(packed: bytes) -> str | None:

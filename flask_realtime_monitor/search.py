@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from . import agents, rows, shapes
 from .filters import Filter
-from .rows import ACT, HEAD, HEAD_SIZE
+from .rows import HEAD
 from .sights import Sight
 from .source import Person, Source
 
@@ -229,17 +229,9 @@ class _View:
     def last_place(
         self, row: bytes, head: tuple[int, ...]
     ) -> tuple[str | None, str | None, int, int]:
-        """Return endpoint and path of a row's last request, with its code and ordinal."""
-        start, ordinal = HEAD_SIZE + head[8], head[6]
-        for offset, route, slot, code, _ in ACT.iter_unpack(memoryview(row)[start:]):
-            if code & rows.OTHER_KIND:
-                ordinal -= 1
-                continue
-            endpoint, path = self.source.route(route)
-            if slot != rows.NO_PATH and not self._is_masked:
-                path = self.source.path(slot, head[1] + offset) or path
-            return endpoint, path, code, ordinal
-        return None, None, 0, 0
+        """Return endpoint and path, as shown, of a row's last request, its code and ordinal."""
+        endpoint, path, rule, code, ordinal = shapes.last_place(self.source, row, head)
+        return endpoint, rule if self._is_masked else path, code, ordinal
 
     def _has(self, text: str | None) -> bool:
         found = self._texts.get(text)

@@ -19,9 +19,9 @@ from .traffic import UNMATCHED
 
 Json = dict[str, Any]
 
-_NOWHERE = (None, None)
 _rank = itemgetter(0, 1, 2, 3)
 _new = tuple.__new__  # a named tuple's class called with its fields would cost twice as much
+_unpack = rows.HEAD.unpack_from
 
 
 class Part(NamedTuple):
@@ -31,11 +31,6 @@ class Part(NamedTuple):
     key: int
     row: bytes
     head: Head
-
-    @classmethod
-    def of(cls, found: tuple[Source, int, bytes]) -> Part:
-        """Return what a row tells."""
-        return _new(cls, (*found, rows.head_of(found[2])))
 
     @property
     def first_ms(self) -> int:
@@ -48,13 +43,11 @@ class Part(NamedTuple):
         return self.source.offset_ms + self.head.last_ms
 
 
-def rows_of(
-    sources: Iterable[Source], key: int, guest_key: int | None
-) -> list[tuple[Source, int, bytes]]:
-    """Return every worker's rows of a session, and of its guest part if it has one."""
+def parts_of(sources: Iterable[Source], key: int, guest_key: int | None) -> list[Part]:
+    """Return what every worker knows of a session, and of its guest part if it has one."""
     keys = (key,) if guest_key is None else (key, guest_key)
     return [
-        (source, one, row)
+        _new(Part, (source, one, row, _new(Head, _unpack(row))))
         for source in sources
         for one in keys
         if (row := source.rows.get(one)) is not None
@@ -87,9 +80,8 @@ def session(
     _, base_ms, last, requests, errors, _, _, agent, ip_size = head
     offset_ms = source.offset_ms
     first_ms = base_ms + offset_ms
-    act = rows.last_request_of(row, head)
-    endpoint, path = _NOWHERE if act is None else _place(source, act, sight)
-    rare = None if act is None else _rare(source, own_key, act)
+    endpoint, path, rule, code, ordinal = last_place(source, row, head)
+    rare = source.rare(own_key, ordinal) if code & rows.RARE else None
     if len(parts) > 1:
         first_ms = min(part.first_ms for part in parts)
         requests = sum(part.head.requests for part in parts)
@@ -105,7 +97,7 @@ def session(
         "requests": requests,
         "errors": errors,
         "endpoint": endpoint,
-        "path": path,
+        "path": sight.path(path, rule),
         "title": None if rare is None else sight.text(rare.title),
         "worker": source.worker_id,
         "host": source.host,
@@ -152,8 +144,7 @@ def user_of_row(part: Part, is_active: bool, sight: Sight) -> Json | None:
     person = sight.person(source.user(number - 1) if number else None)
     if person is None:
         return None
-    act = rows.last_request_of(row, head)
-    endpoint, path = _NOWHERE if act is None else _place(source, act, sight)
+    endpoint, path, rule, _, _ = last_place(source, row, head)
     first_ms = base_ms + source.offset_ms
     return {
         "id": person[0],
@@ -165,7 +156,7 @@ def user_of_row(part: Part, is_active: bool, sight: Sight) -> Json | None:
         "last_seen_at": (first_ms + last) / 1000,
         "is_active": is_active,
         "endpoint": endpoint,
-        "path": path,
+        "path": sight.path(path, rule),
     }
 
 
@@ -183,9 +174,10 @@ def history(parts: Iterable[Part], sight: Sight) -> list[Json]:
 def _act(part: Part, act: Act, sight: Sight) -> Json:
     source, key, number = part.source, part.key, part.head.user
     whose = source.user(number - 1) if number else None
-    route, path = _where(source, act)
+    route = source.route(act.route)
+    path = None if act.path == rows.NO_PATH else source.path(act.path, act.at_ms)
     rare, duration = _rare(source, key, act), rows.packed_ms(act.duration_ms)
-    told = act.at_ms, key, act.ordinal, part.head.visitor, whose, route, path, rare
+    told = act.at_ms, key, act.ordinal, part.head.visitor, whose, route, path or route[1], rare
     return _line(source, (*told, act.code, duration), sight)
 
 
@@ -261,18 +253,23 @@ def in_flight(
     }
 
 
-def _place(source: Source, act: Act, sight: Sight) -> tuple[str, str | None]:
-    """Return endpoint and path as they are shown."""
-    (endpoint, rule), path = _where(source, act)
-    return endpoint, sight.path(path, rule)
+def last_place(
+    source: Source, row: bytes, head: Sequence[int]
+) -> tuple[str | None, str | None, str | None, int, int]:
+    """Return endpoint, path and rule of a row's last request, with its code and ordinal.
 
-
-def _where(source: Source, act: Act) -> tuple[tuple[str, str | None], str | None]:
-    """Return route and path; the route's rule where the path itself is no longer known."""
-    route = source.route(act.route)
-    rule = route[1]
-    path = rule if act.path == rows.NO_PATH else source.path(act.path, act.at_ms) or rule
-    return route, path
+    The path is the rule where it is no longer known itself.
+    """
+    ordinal = head[6]
+    for at in range(rows.HEAD_SIZE + head[8], len(row), rows.ACT_SIZE):
+        offset, number, slot, code = rows.unpack_where(row, at)
+        if code & rows.OTHER_KIND:
+            ordinal -= 1
+            continue
+        endpoint, rule = source.route(number)
+        path = None if slot == rows.NO_PATH else source.path(slot, head[1] + offset)
+        return endpoint, path or rule, rule, code, ordinal
+    return None, None, None, 0, 0
 
 
 def _rare(source: Source, key: int, act: Act) -> Rare | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_realtime_monitor import crowd as crowd_module
-from flask_realtime_monitor import rows
+from flask_realtime_monitor import rows, shapes
 from flask_realtime_monitor.agents import describe
 from flask_realtime_monitor.clock import Clock
 from flask_realtime_monitor.crowd import Crowd, united
@@ -72,7 +73,15 @@ def test_what_a_row_tells_in_brief_is_what_it_tells_at_length(
         found = rows.briefs_of(some)
         assert found[some.index(row)][:5] == brief
         assert found == [one for row in some for one in rows.briefs_of([row])]
-    assert rows.last_request_of(row, head) == (requests[0] if requests else None)
+    assert rows.last_request(row) == route
+    said: Any = SimpleNamespace(route=lambda n: ("page", n), path=lambda slot, ms: (slot, ms))
+    place = shapes.last_place(said, row, head)
+    if requests:
+        newest = requests[0]
+        path = newest.route if newest.path == rows.NO_PATH else (newest.path, newest.at_ms)
+        assert place == ("page", path, newest.route, newest.code, newest.ordinal)
+    else:
+        assert place == (None, None, None, 0, 0)
     assert rows.unpack_place(row) == (base_ms, head.ordinal, ip_size)
 
 
