@@ -17,7 +17,7 @@ function wordsFor(page) {
   const total = number(stats.total_sessions);
   if (stats.total_sessions && view.isFiltered) {
     const by = view.filters().map(([name, value]) => `${name} ${visible(value)}`).join(", ");
-    return [`0 of ${total} match: ${by}.`, button("Show all", () => view.clear())];
+    return [`0 of ${total} match: ${by}.`, ...guests(view), button("Show all", () => view.clear())];
   }
   if (stats.total_sessions && view.get("mine")) {
     const isOwn = [...model.sessions.values()].every((one) => one.user?.id === me);
@@ -31,6 +31,15 @@ function wordsFor(page) {
       button("Look back 30 min", () => view.set({ window: "" }))];
   }
   return nobody(page);
+}
+
+/** A guest's name is this page's own, so no search finds it: offer what is meant by it. */
+function guests(view) {
+  const meant = /^guest\s*([0-9a-f]{0,4})$/i.exec(view.get("q"));
+  if (!meant || view.get("who")) return [];
+  const [, signs] = meant;
+  const text = signs ? `Show guest ${signs.toUpperCase()}` : "Show guests";
+  return [button(text, () => view.set({ q: signs, who: "guests" }))];
 }
 
 function nobody({ model }) {

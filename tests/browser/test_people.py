@@ -46,6 +46,31 @@ def test_search_finds_people_and_says_how_many_of_all(site: Site, watch: Watch) 
     expect(rows(page, "Other Otto")).to_be_visible()
 
 
+def test_a_guest_who_is_searched_for_by_name_is_offered(
+    own_site: Callable[..., Site], watch: Watch
+) -> None:
+    site = own_site()
+    site.visit("/page/1", User_Agent="one")
+    site.visit("/page/2", User_Agent="another")
+    site.visit("/page/3", X_User="u-known", X_Name="Known Kim")
+    page = watch(site)
+    is_live(page)
+    empty = page.locator(".people .empty")
+    search = page.locator("#search")
+    search.fill("guest")
+    expect(empty).to_have_text("0 of 3 match: q guest. Show guests Show all")
+    empty.get_by_role("button", name="Show guests").click()
+    expect(search).to_have_value("")
+    expect(rows(page)).to_have_count(2)
+    name = rows(page).first.locator("th a").inner_text()
+    page.locator("#clear").click()
+    search.fill(name.lower())
+    empty.get_by_role("button", name=f"Show {name.replace('G', 'g', 1)}").click()
+    expect(rows(page)).to_have_count(1)
+    expect(rows(page, name)).to_be_visible()
+    site.stop(signal.SIGTERM)
+
+
 def test_what_is_cut_off_in_a_row_is_told_when_pointed_at(site: Site, watch: Watch) -> None:
     agent = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
     site.visit("/page/told", X_User="u-told", X_Name="Tolda Told", User_Agent=agent)
