@@ -1,6 +1,6 @@
 /** Why there is nobody to be seen: each case in its own words, with what to do about it. */
 
-import { age, number, person, visible } from "./format.js";
+import { age, chosen, number, person } from "./format.js";
 import { el } from "./dom.js";
 
 /** Say it, in the place for it. */
@@ -16,7 +16,7 @@ function wordsFor(page) {
   const { stats } = model;
   const total = number(stats.total_sessions);
   if (stats.total_sessions && view.isFiltered) {
-    const by = view.filters().map(([name, value]) => `${name} ${visible(value)}`).join(", ");
+    const by = view.filters().map((one) => chosen(one, model.users)).join(", ");
     return [`0 of ${total} match: ${by}.`, ...guests(view), button("Show all", () => view.clear())];
   }
   if (stats.total_sessions && view.get("mine")) {

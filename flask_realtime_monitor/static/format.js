@@ -2,6 +2,7 @@
 
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"]];
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Co}\p{Zl}\p{Zp}]/gu;
+const CHOSEN = new Map([["q", "text"], ["who", ""], ["state", ""], ["endpoint", "page"]]);
 const KINDS = { login: "signed in", logout: "signed out" };
 
 /** How long ago something was: "12 s", "3 min". */
@@ -44,6 +45,13 @@ export function visible(text) {
 export function person(user, session) {
   if (user) return visible(user.name || user.id);
   return session ? `Guest ${session.slice(0, 4).toUpperCase()}` : "Guest";
+}
+
+/** How a filter reads, given as [name, value]; a user by the name where it is known. */
+export function chosen([name, value], users) {
+  const before = CHOSEN.get(name) ?? name;
+  const known = name === "user" ? users.get(value)?.name : null;
+  return `${before}${before ? " " : ""}${visible(known || value)}`;
 }
 
 /** A browser and its system. */

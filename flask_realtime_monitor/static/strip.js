@@ -1,7 +1,7 @@
 /** The strip at the top: how fresh all this is, and what the viewer chose to see of it. */
 
 import { bdi, el, hide, keyed, write } from "./dom.js";
-import { age, clockTime, covered, least, visible } from "./format.js";
+import { age, chosen, clockTime, covered, least } from "./format.js";
 
 const SPOKEN_EVERY_MS = 10000;
 const TYPING_MS = 150;
@@ -12,12 +12,6 @@ const ENDED = { login: "Signed out", missing: "Access ended", refused: "Access e
 const MARKS = new Map([["cut", "(cut off) "], ["ended", "(ended) "], ["asleep", "(asleep) "]]);
 
 const find = (id) => document.getElementById(id);
-
-/** How a chosen value reads on its chip. */
-const SAYS = new Map([
-  ["q", "text"], ["who", ""], ["state", ""], ["user", "user"], ["endpoint", "page"],
-  ["status", "status"], ["kind", "kind"],
-]);
 
 export class Strip {
   /** @param does {pause} */
@@ -71,7 +65,7 @@ export class Strip {
 
   /** What the viewer chose: the fields, and a chip for each filter. */
   drawChoice() {
-    const { view, me } = this._page;
+    const { view, me, model } = this._page;
     const search = find("search");
     if (document.activeElement !== search || !view.get("q")) search.value = view.get("q");
     find("window").value = String(view.minutes);
@@ -79,14 +73,8 @@ export class Strip {
     find("mine").closest("label").hidden = !me;
     const chips = view.filters();
     keyed(find("chips"), chips, ([name]) => name, (chip) => this._chip(chip),
-      (item, [name, value]) => write(item.querySelector("bdi"), this._said(name, value)));
+      (item, chip) => write(item.querySelector("bdi"), chosen(chip, model.users)));
     find("choice").hidden = chips.length === 0;
-  }
-
-  _said(name, value) {
-    const before = SAYS.get(name) ?? name;
-    const known = name === "user" ? this._page.model.users.get(value)?.name : null;
-    return `${before}${before ? " " : ""}${visible(known || value)}`;
   }
 
   _chip([name]) {

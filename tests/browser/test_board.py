@@ -583,7 +583,7 @@ def test_older_matches_are_asked_for_and_merged(
     ("script", "card", "failed", "there"),
     [
         ("past", "activity", "did not come from the server", "Nothing in the last 30 min"),
-        ("emptiness", "people", "Why did not come from the server", "match: q nobody-at-all"),
+        ("emptiness", "people", "Why did not come from the server", "match: text nobody-at-all"),
     ],
 )
 def test_what_is_loaded_on_first_use_is_asked_for_again_where_it_does_not_come(
@@ -689,7 +689,7 @@ def test_each_empty_feed_says_why_and_what_to_do(
     expect(lines(page)).to_have_count(1)
     page.keyboard.press("/")
     page.keyboard.type(EVIL)
-    expect(empty).to_contain_text(f"Nothing in the last 30 min is of q {EVIL}.")
+    expect(empty).to_contain_text(f"Nothing in the last 30 min matches: text {EVIL}.")
     empty.get_by_role("button", name="Show all").click()
     expect(lines(page)).to_have_count(1)
     expect(page.locator("#search")).to_have_value("")

@@ -1,7 +1,9 @@
 /** What people do, newest first; new lines wait while somebody reads further down. */
 
 import { MOST } from "../model.js";
-import { age, clockTime, counted, happened, milliseconds, number, person, visible } from "../format.js";
+import {
+  age, chosen, clockTime, counted, happened, milliseconds, number, person, visible,
+} from "../format.js";
 import { bdi, el, hide, keyed, write } from "../dom.js";
 
 const MOST_SHOWN = 300;
@@ -110,14 +112,14 @@ export function mount(element, page) {
     const [last] = model.activities;
     const { view } = page;
     if (view.isFiltered) {
-      const chosen = view.filters().map(([name, value]) => `${name} ${visible(value)}`).join(", ");
+      const all = view.filters().map((one) => chosen(one, model.users)).join(", ");
       if (page.script("past.js", onMore) === false) {
-        return [`None of the newest ${number(model.activities.length)} is of ${chosen}. What asks for older `
-          + "ones did not come from the server; it is tried again every 5 s."];
+        return [`None of the newest ${number(model.activities.length)} match: ${all}. What asks for `
+          + "older ones did not come from the server; it is tried again every 5 s."];
       }
       return !past || past.isAsking
-        ? [`None of the newest ${number(model.activities.length)} is of ${chosen}; looking further back.`]
-        : [`Nothing in the last ${view.minutes} min is of ${chosen}.`, "Show all"];
+        ? [`None of the newest ${number(model.activities.length)} match: ${all}; looking further back.`]
+        : [`Nothing in the last ${view.minutes} min matches: ${all}.`, "Show all"];
     }
     if (!last) {
       const { excluded } = model.stats;
