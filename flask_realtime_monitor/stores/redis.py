@@ -278,7 +278,7 @@ class RedisStore(Store):
                 return []
             retired, taken, _ = wire.read_gone(ask("HGETALL", gone))
             before = taken.get(worker)
-            took = wire.pack_row(Row(self._now(), 0, row.data))
+            took = wire.pack_row(Row(max(self._now(), row.at), 0, row.data))
             commands: list[Command] = [
                 ("HDEL", beats, worker),
                 ("HSET", gone, f"t:{worker}", took),

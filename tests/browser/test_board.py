@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -13,6 +14,8 @@ import pytest
 
 pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
 from playwright.sync_api import expect
+
+from tests.support.waiting import wait_until
 
 from .conftest import Site, Watch, is_live, module_of
 
@@ -128,13 +131,21 @@ def test_a_number_that_changes_flashes_where_motion_is_welcome(
     assert (300 in page.evaluate("flashed")) == flashes
 
 
+def let_a_millisecond_pass() -> None:
+    """What two workers see in the same one has no order: a page shows it as it came."""
+    from_s = time.monotonic()
+    wait_until(lambda: time.monotonic() >= from_s + 0.001, "a millisecond passes")
+
+
 def test_what_the_server_renders_reads_as_what_the_script_draws(
     own_site: Callable[..., Site], watch: Watch, browser: Any
 ) -> None:
     site = own_site("--workers", "2")
     for name in ("a", "b", "c"):
         site.visit(f"/page/{name}", X_User=f"u-{name}", X_Name=f"Name {name}")
+        let_a_millisecond_pass()
     site.visit("/fail")
+    let_a_millisecond_pass()
     site.visit("/told/bought", "POST", X_User="u-a", X_Name="Name a")
     page = watch(site, timezone_id="UTC")
     is_live(page)

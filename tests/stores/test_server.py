@@ -414,6 +414,20 @@ def test_a_server_that_has_gone_back_is_still_known_to_have_when_it_takes_writes
     assert store.flush(frame()).epoch != epoch
 
 
+def test_who_was_only_frozen_finds_nothing_lost_whatever_the_clock_of_who_took_over(
+    own_valkey: Own, left: Left
+) -> None:
+    server = own_valkey()
+    frozen, other = (left(RedisStore(server.url, worker=worker)) for worker in ("w1", "w2"))
+    epoch = frozen.flush(frame()).epoch
+    other.flush(frame())
+    other._ahead_s -= 60.0
+    assert other.retire("w1", lambda beat, retired, taken: beat)
+    # One of each, and retiring has its own.
+    assert server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") == 3
+    assert frozen.flush(frame()).epoch == epoch
+
+
 def test_keys_of_another_program_are_said(own_valkey: Own, left: Left) -> None:
     server = own_valkey()
     server.ask("SET", "{taken}:log", "x")
