@@ -24,6 +24,7 @@ class Vitals(NamedTuple):
     store_url: str
     store_lag_s: float | None
     sharing: list[str]
+    waiting: int
 
 
 def report(vitals: Vitals) -> dict[str, Any]:
@@ -44,6 +45,11 @@ def memory_limit(sessions: int) -> int:
 
 def _problems(vitals: Vitals) -> list[str]:
     found = list(vitals.sharing)
+    if vitals.waiting:
+        found.append(
+            f"not shown yet: {vitals.waiting:,} of what was done here; the store has not given the "
+            "salt by which visitors are told apart"
+        )
     if vitals.is_one_of_many:
         found.append(
             "several workers run and each keeps its own picture: this is one worker's part; set "

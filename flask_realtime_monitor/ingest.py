@@ -115,6 +115,8 @@ class Ingest:
         self._paths: dict[str, str | None] = {}  # as it came: as it is kept
         self._statuses: dict[str | None, int | None] = {None: None}
         self.queue: deque[Raw | None] = deque()
+        #: Whether what is in the queue waits for a salt that cannot be had.
+        self.waits = False
         self._folding = threading.RLock()  # it knows who holds it
         self._folder: int | None = None
         self.notices: deque[Notice] = deque(maxlen=_NOTICES)
@@ -202,8 +204,9 @@ class Ingest:
                 self._folder = me
                 while self.queue:
                     self._fold_batch()
+                self.waits = False
         except NotReadyError:
-            return  # no salt: what is in the queue waits for it
+            self.waits = True
         finally:
             # A time-out by a signal may have come before it was known that the lock was had.
             if self._folder == me:

@@ -167,7 +167,7 @@ class Live:
                 worker=self._worker_item,
                 health=self._health,
                 events_dropped=lambda: self.broadcaster.events_dropped,
-                is_whole=lambda: self._is_shared() and self.sharing.is_heard(),
+                is_whole=self._is_whole,
                 is_worker=lambda: self.sharing.is_worker,
                 fold=self.ingest.fold,
                 tell=self.sharing.tell,
@@ -357,6 +357,10 @@ class Live:
         """Whether this picture is that of all workers."""
         return self.sharing.store.is_shared or not self.state.is_one_of_many
 
+    def _is_whole(self) -> bool:
+        """Whether all that this worker saw is in the picture, and the picture that of all."""
+        return self._is_shared() and self.sharing.is_heard() and not self.ingest.waits
+
     def _hear(self, note: dict[str, Any]) -> None:
         """Do what another worker's note means for the streams."""
         if note["kind"] == "forget":
@@ -410,6 +414,7 @@ class Live:
                 store_url=self.sharing.store.shown_url,
                 store_lag_s=self.sharing.lag_s(),
                 sharing=self.sharing.problems(),
+                waiting=len(self.ingest.queue) if self.ingest.waits else 0,
             )
         )
 

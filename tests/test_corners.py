@@ -9,6 +9,7 @@ import pytest
 from flask import Flask, Response, request
 
 from flask_realtime_monitor import Activity, RealtimeMonitor
+from flask_realtime_monitor.stores import StoreError
 from flask_realtime_monitor.testing import strict
 
 from .support.records import Bench
@@ -103,6 +104,24 @@ def test_stats_and_worker_agree_on_what_was_dropped(caplog: pytest.LogCaptureFix
         stats = monitor.get_stats()
     (worker,) = client.get("/monitor/api/v1/workers").get_json()["items"]
     assert stats["dropped"]["activities"] == worker["dropped"]["activities"]
+
+
+def test_what_waits_for_a_salt_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, monitor = monitored()
+    parts = app.extensions["realtime_monitor"].live
+
+    def away(_: int) -> bytes:
+        raise StoreError("it is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.sharing, "salt", away)
+        app.test_client().get("/nowhere")
+        stats = monitor.get_stats()
+        assert (stats["requests_total"], stats["coverage"]["complete"]) == (0, False)
+        assert "not shown yet: 1 " in " ".join(parts.picture.health()["problems"])
+    stats = monitor.get_stats()
+    assert (stats["requests_total"], stats["coverage"]["complete"]) == (1, True)
+    assert parts.picture.health()["problems"] == []
 
 
 def test_is_authenticated_and_id_is_nobody_for_a_guest() -> None:

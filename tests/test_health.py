@@ -17,6 +17,7 @@ WELL = Vitals(
     store_url="memory:",
     store_lag_s=None,
     sharing=[],
+    waiting=0,
 )
 
 
@@ -34,6 +35,7 @@ def test_all_well() -> None:
         ({"cpu_share": 0.051}, "5% of a core"),
         ({"is_one_of_many": True}, "one worker's part; set REALTIME_MONITOR_STORE"),
         ({"sharing": ["the store is away"]}, "the store is away"),
+        ({"waiting": 2_000}, "not shown yet: 2,000"),
         ({"errors": 3}, "3 calls of the monitor failed"),
         ({"limits": [{"name": "sessions", "used": 5, "limit": 5}]}, "sessions: all 5"),
     ],
