@@ -113,9 +113,10 @@ class RealtimeMonitor:
             )
         settings = config.load(app.config)
         store_for(settings, "", app.import_name)  # a missing client shows now, not at a request
-        state = State(app, settings, self._hooks)
         if settings.enabled:
             _check_prefix(app, settings.url_prefix)
+        state = State(app, settings, self._hooks)
+        if settings.enabled:
             app.register_blueprint(blueprint(settings.url_prefix))
             exempt(app, NAME)
             _connect(app, state)

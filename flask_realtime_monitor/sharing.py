@@ -107,6 +107,7 @@ class Sharing:
         self._learned_s: float | None = None  # when it last learned of sign-outs
         self._born = beats.born_at(worker.pid)
         self._began = threading.Lock()
+        self._ends_at_exit = False
         self._epoch = worker.id
         self._replicas: Replicas | None = None
         if store.is_shared:
@@ -220,7 +221,7 @@ class Sharing:
             name="realtime-monitor-flush",
             daemon=True,
         ).start()
-        atexit.register(_at_exit, ref(self), os.getpid())
+        self.write_at_exit()
 
     def _stay_alone(self) -> None:
         """Part from the servers that this process could only read: it serves requests itself.
@@ -271,6 +272,12 @@ class Sharing:
         self.store.tell(beats.encode(told))
         self._hear(told)
 
+    def write_at_exit(self) -> None:
+        """Write what a process has recorded that may be over before its loop turns."""
+        if self.store.is_shared and not self._ends_at_exit:
+            self._ends_at_exit = True
+            atexit.register(_at_exit, ref(self), os.getpid())
+
     def announce(self, note: Json) -> None:
         """Tell all workers at once what this one has done already."""
         with self._tracker.lock:
@@ -281,6 +288,10 @@ class Sharing:
 
     def last(self) -> None:
         """Write all there is: the process ends."""
+        if self._flusher is None:  # it is over before anybody could look whether it serves
+            self._fold()
+            if self._tracker.feed_number:
+                self.begin()
         if self._flusher is not None:
             self._flusher.last()
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from flask import Flask, current_app
 
-from . import endings, health, signals, worker
+from . import endings, handover, health, signals, worker
 from .access import REVEALING, Access, Authorize
 from .broadcaster import Broadcaster
 from .cards import CARDS, Deck
@@ -28,14 +28,13 @@ from .recorders import LoginRecorder, RequestRecorder
 from .records import ENDED, Notice
 from .sessions import MAX_AGENTS
 from .sharing import Sharing, store_for
+from .stores import StoreError, numbered
 from .surroundings import Surroundings
 from .tokens import Tokens
 from .tracker import MAX_PATHS, MAX_RARE, MAX_ROUTES, Tracker
 from .traffic import MAX_ENDPOINTS
 from .viewers import Viewer
 from .visitors import Visitors
-
-logger = logging.getLogger("flask_realtime_monitor")
 
 EXTENSION = "realtime_monitor"
 ENTRY_KEY = "flask_realtime_monitor.entry"
@@ -54,7 +53,7 @@ class Hooks:
         self.cards = Deck({card.stem for card in CARDS})
 
 
-#: How many apps of a name there have been: in every worker they are made in the same order.
+#: How many apps of a name are watched: in every worker they are made in the same order.
 _named: Counter[str] = Counter()
 
 
@@ -72,10 +71,9 @@ class State:
         self.access = Access(lambda: hooks.authorize, settings.metrics_token, settings.wall_token)
         self.identity = Identity(app, hooks, self.guard.failed)
         self.is_one_of_many = False
-        _named[app.import_name] += 1
-        number = _named[app.import_name]
+        _named[app.import_name] += settings.enabled
         #: Tells the app from others of its process: those of one factory have one import name.
-        self.name = app.import_name if number == 1 else f"{app.import_name} {number}"
+        self.name = numbered(app.import_name, _named[app.import_name])
         self.lives: dict[int, Live] = {}
         #: What Flask's signals call.
         self.receivers: list[Callable[..., None]] = []
@@ -269,7 +267,12 @@ class Live:
             self.requests.track(entry, name, user, data)
             return
         now_s = self.clock.monotonic()
-        self.ingest.put(Raw("custom", now_s, "", "", user, name=name, data=data, has_visitor=False))
+        raw = Raw("custom", now_s, "", "", user, name=name, data=data, has_visitor=False)
+        if self.sharing.store.is_guest and not self.state.app.testing:
+            handover.give(self.sharing.store, raw)
+            return
+        self.ingest.put(raw)
+        self.sharing.write_at_exit()
 
     def end_session(self, session: dict[str, Any], by: User | None) -> float:
         """End a listed session in every worker; return when, in seconds since the epoch.
@@ -309,7 +312,7 @@ class Live:
             self.sharing.tell_all({"kind": "forget", "user": user_id, "keys": [*keys]})
             return 0
         elif self.sharing.store.reason is not None:
-            logger.warning("no worker was told to forget: %s", self.sharing.store.reason)
+            raise StoreError(f"no worker was told to forget: {self.sharing.store.reason}")
         gone = self.tracker.forget(user_id, keys)
         self.broadcaster.forget()
         return gone
@@ -363,7 +366,9 @@ class Live:
 
     def _hear(self, note: dict[str, Any]) -> None:
         """Do what another worker's note means for the streams."""
-        if note["kind"] == "forget":
+        if note["kind"] == handover.KIND:
+            handover.take(note, self.worker.id, self.ingest.put)
+        elif note["kind"] == "forget":
             self.broadcaster.forget()
         elif note.get("user") is not None:
             self.broadcaster.sign_out(str(note["user"]))

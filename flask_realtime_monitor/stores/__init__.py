@@ -30,9 +30,11 @@ __all__ = [
     "Roster",
     "Store",
     "StoreError",
+    "numbered",
     "open_store",
 ]
 
+_SIBLINGS = range(1, 10)
 _SERVERS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+cluster", "valkey+cluster")
 
 
@@ -58,7 +60,7 @@ def open_store(
     """
     scheme = url.partition(":")[0]
     if url == "auto":
-        return _open_auto(prefix or app_name, worker, keep_s)
+        return _open_auto(app_name, prefix, worker, keep_s)
     if scheme == "memory":
         return MemoryStore(url, worker=worker, keep_s=keep_s)
     if scheme == "sqlite":
@@ -76,11 +78,21 @@ def open_store(
     )
 
 
-def _open_auto(app_name: str, worker: str, keep_s: float) -> Store:
+def numbered(app_name: str, number: int) -> str:
+    """Return what the so manieth app of a name is called in a process that makes several."""
+    return app_name if number < 2 else f"{app_name} {number}"
+
+
+def _open_auto(app_name: str, prefix: str, worker: str, keep_s: float) -> Store:
     from .place import Place, find_place
     from .sqlite import SQLiteStore
 
-    place = find_place(app_name) if worker else Place("memory:")
+    place = Place("memory:")
+    if worker and prefix:
+        place = find_place(prefix)
+    elif worker:
+        first = app_name.partition(" ")[0]
+        place = find_place(app_name, [numbered(first, number) for number in _SIBLINGS])
     store: Store
     if place.url == "memory:":
         store = MemoryStore(worker=worker, keep_s=keep_s)

@@ -8,7 +8,7 @@ import re
 import signal
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from posix import close
 from typing import NamedTuple
@@ -37,6 +37,9 @@ class Place(NamedTuple):
     is_guest: bool = False
 
 
+_ALONE = Place("memory:")
+
+
 class Master(NamedTuple):
     """A process that has workers; its start time tells it from a later one with the same pid."""
 
@@ -44,15 +47,20 @@ class Master(NamedTuple):
     start: int
 
 
-def find_place(app_name: str) -> Place:
+def find_place(app_name: str, siblings: Iterable[str] = ()) -> Place:
     """Return what "auto" means here.
 
     A worker of gunicorn shares its master's file. Any other process (a shell, cron, the command
     line) is a guest at the one living master of this app and user, and without one alone.
+
+    Args:
+        siblings: what the app may be called in a process that makes more apps, or fewer, than
+            this one; looked for only where nobody has the very name.
     """
     stem, master = _stem(app_name), gunicorn_master()
     if master is None:
-        return _guest_place(stem)
+        place = _guest_place({stem})
+        return place if place != _ALONE else _guest_place({_stem(name) for name in siblings})
     name = f"{stem}-{master.pid}-{master.start}.sqlite"
     folders = list(_folders())
     for folder in folders:
@@ -71,17 +79,17 @@ def find_place(app_name: str) -> Place:
     )
 
 
-def _guest_place(stem: str) -> Place:
+def _guest_place(stems: Collection[str]) -> Place:
     found = [
         (master, os.path.join(folder, entry))
         for folder in _folders()
         for entry, owner, master in _entries(folder)
-        if owner == stem and entry.endswith(".sqlite") and is_alive(master)
+        if owner in stems and entry.endswith(".sqlite") and is_alive(master)
     ]
     if len(found) == 1:
         return Place(f"sqlite:///{found[0][1]}", is_guest=True)
     if not found:
-        return Place("memory:")
+        return _ALONE
     pids = ", ".join(str(master.pid) for master, _ in found)
     return Place(
         "memory:",

@@ -193,6 +193,43 @@ def test_who_is_forgotten_by_a_cron_job_is_nowhere(any_shop: Shop) -> None:
     wait_until(lambda: knows(lines[1], "ana-the-secret"), "ana came again")
 
 
+def test_what_a_cron_job_tracks_is_in_every_picture(any_shop: Shop) -> None:
+    lines = any_shop.open()
+    visit(lines, "ana")
+
+    def tracked() -> list[Any]:
+        feed = [one for line in lines for one in line.api("activities")["items"]]
+        return [(one["name"], one["user"], one["data"]) for one in feed if one["kind"] == "custom"]
+
+    any_shop.python("monitor.track('imported', user='ana', rows=3)")
+    wait_until(lambda: len(tracked()) >= 2, "both have heard of it")
+    assert tracked() == 2 * [("imported", {"id": "ana", "name": None}, {"rows": 3})]
+    wait_until(lambda: lines[0].api("stats")["coverage"]["workers"] == 2, "the job is gone")
+    assert lines[0].api("stats")["coverage"]["complete"]
+
+
+def test_who_has_tracked_something_still_reads_and_tells(shop: Shop) -> None:
+    lines = shop.open()
+    visit(lines, "ana-the-secret", "bob")
+    script = """
+monitor.track("begun", user="bob")
+print(monitor.get_stats()["active_users"], monitor.get_stats()["coverage"]["workers"])
+monitor.forget("ana-the-secret")
+"""
+    assert shop.python(script).split() == ["2", "2"]
+    for line in lines:
+        wait_until(lambda line=line: not knows(line, "ana-the-secret"), "ana is gone")  # type: ignore[misc]
+
+
+def test_a_process_that_makes_one_app_more_finds_the_server(shop: Shop) -> None:
+    lines = shop.open()
+    visit(lines, "ana")
+    script = (
+        "_, monitor = create_app(os.environ['STORE']); print(monitor.get_stats()['active_users'])"
+    )
+    assert shop.python(script).split() == ["1"]
+
+
 def test_a_worker_that_hangs_is_named_by_forget_and_doctor(shop: Shop) -> None:
     lines = shop.open()
     visit(lines, "ana")

@@ -112,6 +112,18 @@ def test_a_shell_is_the_guest_of_the_one_living_master(base: Path) -> None:
     assert place == (f"sqlite:///{file_of(base, 'shop', OURS)}", None, True)
 
 
+def test_a_shell_that_makes_more_apps_or_fewer_finds_the_server(base: Path) -> None:
+    names = ["shop", "shop 2", "shop 3"]
+    file_of(base, "shop 3", OURS).touch()
+    assert find_place("shop 2").url == "memory:"
+    assert find_place("shop 2", names).url == f"sqlite:///{file_of(base, 'shop 3', OURS)}"
+    assert open_store("auto", worker="w1", app_name="shop").is_guest
+    assert not open_store("auto", worker="w1", app_name="shop", prefix="shop").is_guest
+    file_of(base, "shop 2", OURS).touch()  # and its very own before any other
+    assert find_place("shop 2", names).url == f"sqlite:///{file_of(base, 'shop 2', OURS)}"
+    assert find_place("shop", names).reason
+
+
 def test_of_several_masters_a_shell_takes_none_and_names_them(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
