@@ -49,5 +49,5 @@ class Foresight:
         self._due.add(key, now_ms // 1000)
 
     def due(self, now_ms: int, is_known: Callable[[int], bool]) -> list[int]:
-        """Take out all known ones that may have ended by now."""
-        return list(filter(is_known, self._due.due(now_ms // 1000)))
+        """Take out all known ones that may have ended by now, each once: it may be noted twice."""
+        return list(filter(is_known, dict.fromkeys(self._due.due(now_ms // 1000))))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_realtime_monitor import numbers
+from flask_realtime_monitor.index import Index
 from flask_realtime_monitor.records import InFlight
 from flask_realtime_monitor.reports import ReportedTraffic
 from flask_realtime_monitor.traffic import Summary, Traffic
@@ -124,6 +125,31 @@ def test_a_request_in_flight_alone_keeps_its_session_and_user_active_at_an_endpo
     assert active() == {"shop": (1, 2), "home": (0, 1)}
     bench.in_flight = []
     assert active() == {"shop": (1, 1), "home": (0, 0)}
+
+
+def test_who_waits_for_longer_than_a_session_lasts_is_looked_at_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(session_timeout=60.0, active_window=60.0)
+    bench.visit(1, "ana")
+    bench.in_flight = [InFlight("f1", 1, "GET", "home", "/", int(bench.time.now_s * 1000), True)]
+    bench.picture.stats()
+    looks: list[int] = []
+    look_at = Index._look_at
+
+    def counted(self: Index, key: int, *rest: Any) -> None:
+        looks.append(key)
+        look_at(self, key, *rest)
+
+    monkeypatch.setattr(Index, "_look_at", counted)
+    bench.time.pass_(58)
+    for second in range(1, 13):
+        bench.time.pass_(1)
+        assert bench.picture.stats()["total_sessions"] == 1
+        assert len(looks) <= second
+    bench.in_flight.clear()
+    bench.time.pass_(1)
+    assert bench.picture.stats()["total_sessions"] == 0
 
 
 def test_counters_that_have_not_changed_are_the_same_object() -> None:
