@@ -32,6 +32,7 @@ _HURRY_S = 0.05  # between two writes once the worker is told to stop
 _TOO_EARLY_S = 0.01
 _SERVES_S = 5.0
 _LEARN_S = 5.0
+_LISTEN_S = 1.0
 
 
 #: The files of "auto" that are used, by pid and URL, and the apps they are of.
@@ -105,6 +106,8 @@ class Sharing:
         self._flusher: Flusher | None = None
         self._is_more = False  # to write at once
         self._learned_s: float | None = None  # when it last learned of sign-outs
+        self._listens_s = 0.0  # when it next does, where it only reads
+        self._heard: set[bytes] = set()
         self._born = beats.born_at(worker.pid)
         self._began = threading.Lock()
         self._ends_at_exit = False
@@ -257,9 +260,23 @@ class Sharing:
             if self._learned_s is None or time.monotonic() - self._learned_s > _LEARN_S:
                 with suppress(StoreError):  # who reads finds out as well
                     self._learn()
+            self._listen()
         elif self._flusher.trouble is None:
             with self._worker.own_work():
                 self._flusher.flush(is_beat=False)
+
+    def _listen(self) -> None:
+        """Hear, once a second, what the workers tell each other; they do so as they write."""
+        now_s = time.monotonic()
+        if self._replicas is None or now_s < self._listens_s:
+            return
+        self._listens_s = now_s + _LISTEN_S
+        with suppress(StoreError):
+            notes = [note for _, note in self.store.notes()]
+            for note in notes:
+                if note not in self._heard:
+                    self._hear(beats.decode(note))
+            self._heard = set(notes)
 
     def tell_all(self, note: Json) -> None:
         """Hand a note to all workers, from a process that is none and does not become one.

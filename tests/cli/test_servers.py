@@ -71,12 +71,16 @@ class Shop:
     def command(*words: str) -> list[str]:
         return [sys.executable, "-m", "flask", "--app", APP, "monitor", *words]
 
+    #: What a script begins with.
+    HEAD = (
+        "import os; from tests.apps.shared import create_app\n"
+        "app, monitor = create_app(os.environ['STORE'])\n"
+    )
+
     def python(self, script: str) -> str:
         """Run a script as cron would."""
-        head = "import os; from tests.apps.shared import create_app\n"
-        head += "app, monitor = create_app(os.environ['STORE'])\n"
         return subprocess.run(
-            [sys.executable, "-c", head + script],
+            [sys.executable, "-c", self.HEAD + script],
             cwd=ROOT,
             env={**os.environ, **self.environ},
             capture_output=True,
@@ -191,6 +195,36 @@ def test_who_is_forgotten_by_a_cron_job_is_nowhere(any_shop: Shop) -> None:
         assert line.api("stats")["coverage"]["workers"] == 2
     visit(lines[:1], "ana-the-secret")  # who comes again is somebody new
     wait_until(lambda: knows(lines[1], "ana-the-secret"), "ana came again")
+
+
+def test_who_only_reads_hears_of_those_whose_worker_is_gone(any_shop: Shop) -> None:
+    lines = any_shop.open()
+    visit(lines[:1], "ana")
+    visit(lines[1:], "bob-the-secret")
+    wait_until(lambda: knows(lines[0], "bob-the-secret"), "bob is known")
+    os.kill(lines[1].pid, signal.SIGKILL)
+    script = """
+import time
+def known(): return "bob-the-secret" in str([monitor.get_active_users(), monitor.get_activities()])
+peers = app.extensions["realtime_monitor"].live.sharing.peers
+while known() and not any(one.is_gone for one in peers.sources): time.sleep(0.05)
+print(known() and known(), flush=True)
+ends_s = time.monotonic() + float(input())
+while known() and time.monotonic() < ends_s: time.sleep(0.05)
+print(known())
+"""
+    reader = subprocess.Popen(
+        [sys.executable, "-c", any_shop.HEAD + script],
+        cwd=ROOT,
+        env={**os.environ, **any_shop.environ},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert reader.stdin is not None and reader.stdout is not None
+    assert reader.stdout.readline() == "True\n"
+    any_shop.flask("forget", "bob-the-secret")
+    assert reader.communicate(f"{DEADLINE_S}\n", timeout=2 * DEADLINE_S)[0] == "False\n"
 
 
 def test_what_a_cron_job_tracks_is_in_every_picture(any_shop: Shop) -> None:
