@@ -8,6 +8,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from . import rows
+from .doubts import Doubts, by_doubt
 from .feed import Feed, Line, Whole, loose_line
 from .frames import Frame, FrameError, Head
 from .listing import pairs
@@ -61,6 +62,7 @@ class Replica:
         self._loose_sequence = 0
         self._is_complete = True  # whether the feed has what the snapshots told
         self._log_from_ms = inf  # what came later is told by frames of the log
+        self._doubts = Doubts()
 
     # -- as a source ---------------------------------------------------------------------------
 
@@ -124,17 +126,17 @@ class Replica:
             changed += self.forget(user_id, but=newer)
         moved = frame.head.get("moved", ())
         self._move(moved, newer)
+        self._doubts.name(frame.head.get("u", ()), newer)
         self._take_head(frame.head, newer)
         fresh: list[Line | Whole] | None = [] if is_shown else None
         taken = frame.rows
         if newer:
-            taken = {key: row for key, row in taken.items() if key & 0xFF not in newer}
+            changed += self._take_beside(taken, newer, fresh)
+            taken = {}
+        elif self._doubts:
+            self._tell_doubted()
         others, seen = self._take_rows(taken, fresh)
         changed += others
-        if newer and fresh is not None:
-            for key, row in frame.rows.items():
-                if key & 0xFF in newer:
-                    self._show_told(key, row, fresh)
         for key in frame.head.get("gone", ()):
             if key & 0xFF not in newer:
                 self.rows.pop(key, None)
@@ -149,11 +151,32 @@ class Replica:
             self.feed.add(fresh)
         return Taken(changed, seen)
 
+    def _take_beside(
+        self, taken: dict[int, bytes], newer: Collection[int], fresh: list[Line | Whole] | None
+    ) -> list[int]:
+        """Take in rows of before what is known of some buckets; return the keys of the changed."""
+        plain, doubtful = by_doubt(taken, newer)
+        self._take_rows(plain, fresh)
+        for key, row in doubtful.items():
+            lines: list[Line | Whole] | None = None if fresh is None else []
+            self._take_rows({key: row}, lines)
+            if fresh is not None and lines:
+                fresh += self._doubts.told(rows.user_of(row), lines)
+        if fresh is not None:
+            for key in taken.keys() - plain.keys() - doubtful.keys():
+                self._show_told(key, taken[key], newer, fresh)
+        return [*plain, *doubtful]
+
+    def _tell_doubted(self) -> None:
+        told = self.feed.told()
+        self.feed.add([line for line in self._doubts.settled() if line[1:3] not in told])
+
     def complete_feed(self) -> None:
         """Add to the feed what only snapshots tell: after these and the log.
 
         Not before the log: a snapshot's rows may have numbers whose meaning the log alone tells.
         """
+        self._tell_doubted()
         most = self.feed.size
         # What is older than all of a full feed has no place in it.
         least_ms = self.feed.oldest_ms if len(self.feed) == most else 0
@@ -230,6 +253,7 @@ class Replica:
     def _move(self, moved: Iterable[tuple[int, int]], newer: Collection[int]) -> None:
         for key, to in moved:
             self.feed.rename(key, to)
+            self._doubts.rename(key, to)
             if key in self.rows and key & 0xFF not in newer:
                 self.rows[to] = self.rows.pop(key)
 
@@ -243,6 +267,7 @@ class Replica:
         for key in gone:
             del self.rows[key]
         self.feed.keep(lambda item: False)
+        self._doubts.settled()
         return gone
 
     def _take_head(self, head: Head, skip: Collection[int]) -> None:
@@ -357,15 +382,21 @@ class Replica:
             acts = ACT.iter_unpack(new[start + (ordinal - oldest) * ACT_SIZE :])
             self._feed_acts(key, (*fields[:6], oldest, *fields[7:]), acts, fresh)
 
-    def _show_told(self, key: int, old: bytes, fresh: list[Line | Whole]) -> None:
+    def _show_told(
+        self, key: int, old: bytes, newer: Collection[int], fresh: list[Line | Whole]
+    ) -> None:
         """Put into the feed what a part of a row tells that is known from later."""
         known = self.rows.get(key)
         if known is None:
             return
-        fields, later = _unpack(old), _unpack(known)
-        if fields[1] != later[1] or fields[5] != later[5]:
-            return  # the numbers in it may mean others by now
-        self._feed_acts(key, fields, ACT.iter_unpack(old[HEAD_SIZE + fields[8] :]), fresh)
+        fields, later, number = _unpack(old), _unpack(known), rows.user_of(old)
+        is_named, is_later = self._doubts.has_named(number), number & 0xFF in newer
+        is_another = number >= 0 and (fields[1], fields[5]) != (later[1], later[5])
+        if is_another and is_later and not is_named:
+            return  # the number may mean somebody else by now
+        lines: list[Line | Whole] = []
+        self._feed_acts(key, fields, ACT.iter_unpack(old[HEAD_SIZE + fields[8] :]), lines)
+        fresh += self._doubts.told(number, lines) if is_named else lines
 
     def _feed_acts(
         self,

@@ -156,6 +156,11 @@ def visitor_of(row: bytes) -> int:
     return int.from_bytes(row[:8], "little")
 
 
+def user_of(row: bytes) -> int:
+    """Return the number of the user whose row it is, -1 for nobody's."""
+    return int.from_bytes(row[28:32], "little") - 1
+
+
 def begun_ms_of(row: bytes) -> int:
     """Return when a row's session began."""
     return int(unpack_times(row)[0])

@@ -19,7 +19,7 @@ LAYERS = (
     "sessions",
     "noted",
     "tracker stores",
-    "source delta health frames feed reports meanings",
+    "source delta health frames feed reports meanings doubts",
     "peers surroundings outbox replica refusals beats estate worker",
     "hearsay",
     "sights foresight gathering joining living legacy index shapes replicas signouts viewers",

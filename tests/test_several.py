@@ -1437,6 +1437,39 @@ def test_a_part_lives_as_long_as_what_it_is_joined_with_at_another_worker(
     team.check()
 
 
+@pytest.mark.parametrize("is_erased", [False, True])
+@pytest.mark.parametrize("comes_next", ["bob", None])
+def test_nobody_is_given_what_the_one_before_with_the_number_did(
+    monkeypatch: pytest.MonkeyPatch, *, is_erased: bool, comes_next: str | None
+) -> None:
+    team = Team(2)
+    one, other = team.mates
+    team.flush()
+    other.read()
+    one.visit(7, "ana", path="/of-ana", rule="/<page>")
+    team.flush()
+    team.time.pass_(1)
+    one.visit(7, "ana", kind="logout")  # and ana's number is free again
+    team.flush()
+    team.time.pass_(1)
+    if is_erased:
+        other.forget("ana")
+        team.flush()
+        team.time.pass_(1)
+    if comes_next:
+        one.visit(9, comes_next, path="/of-bob", rule="/<page>")
+        team.flush()
+    # The round has come to the number, and not yet to the sessions.
+    monkeypatch.setattr(one.flusher, "_next_buckets", lambda elapsed_s: [0])
+    one.flush()
+    late = team.mate("late")
+    late.flush()
+    feeds = [mate.picture.activities()["items"] for mate in (one, other, late)]
+    told = [[(line["path"], (line["user"] or {}).get("id")) for line in feed] for feed in feeds]
+    expected = [("/of-bob", "bob")] if comes_next else []
+    assert told == 3 * [expected + ([] if is_erased else [("/", "ana"), ("/of-ana", "ana")])]
+
+
 def test_who_has_a_request_in_flight_at_another_worker_does_not_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
