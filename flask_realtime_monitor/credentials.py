@@ -25,12 +25,13 @@ class Credential:
             still says the same.
     """
 
-    __slots__ = ("ask", "began_s", "ended_by", "key", "viewers")
+    __slots__ = ("ask", "began_s", "ended_by", "is_waiting", "key", "viewers")
 
     def __init__(self, key: bytes, ask: Callable[[bytes], str | None]) -> None:
         self.key = key
         self.ask = ask
         self.viewers = 0
+        self.is_waiting = False  # to be asked about: a slow gate is not asked twice for that
         self.began_s: float | None = None  # when the gate was asked that has not answered yet
         self.ended_by: str | None = None  # the reason of ``bye``
 
@@ -88,7 +89,9 @@ class Credentials:
         while self._due and self._due[0][0] <= now_s:
             due_s, _, credential = heapq.heappop(self._due)
             if credential.viewers and credential.ended_by is None:
-                self._waiting.append((now_s, credential))
+                if not credential.is_waiting:
+                    credential.is_waiting = True
+                    self._waiting.append((now_s, credential))
                 self._plan(credential, max(due_s, now_s - self._interval_s) + self._interval_s)
         for credential in list(self._asked):
             if now_s - (credential.began_s or now_s) > _DEADLINE_S:
@@ -119,6 +122,7 @@ class Credentials:
             except IndexError:
                 self._count(-1)
                 return
+            credential.is_waiting = False
             if not credential.viewers or credential in self._asked:
                 continue
             credential.began_s = time.monotonic()

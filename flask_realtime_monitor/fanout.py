@@ -10,6 +10,7 @@ It runs under gevent's loop, in slices of 2 ms: an ordinary request waits for no
 
 from __future__ import annotations
 
+import _socket  # gevent's own would have its loop know of it
 import os
 import resource
 import select
@@ -219,6 +220,7 @@ class Fanout:
     def end(self, viewer: DetachedViewer) -> None:
         """Close, whatever has not been taken yet."""
         if viewer.fd >= 0:
+            _say_end(viewer.fd)
             self._close(viewer)
 
     def _close(self, viewer: DetachedViewer) -> None:
@@ -289,6 +291,17 @@ class Fanout:
             pass
         except OSError:
             self._leave(viewer)
+
+
+def _say_end(fd: int) -> None:
+    """Tell the other end that nothing more comes: a child of the app's may hold a copy of it."""
+    # The kernel looks at the descriptor alone, whatever family it is said to be of.
+    with suppress(OSError):
+        connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fd)
+        try:
+            connection.shutdown(_socket.SHUT_WR)
+        finally:
+            connection.detach()
 
 
 def prepare(connection: Any) -> None:

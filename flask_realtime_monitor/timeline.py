@@ -77,7 +77,6 @@ class Timeline:
     def forget(self) -> None:
         """Somebody was erased: nothing that was shown before may be shown again."""
         self.is_forgetting = True
-        self._forgot_ms = int(time.time() * 1000)
 
     def rest(self) -> None:
         """Nobody has watched for a while: what was shown long ago is of no use."""
@@ -106,7 +105,10 @@ class Timeline:
 
     def _begin_anew(self, after: Json, now_s: float) -> None:
         self._base = self._rode = after
-        self.is_forgetting = False
+        if self.is_forgetting:
+            # By the clock of all workers' ticks, which may not be this host's.
+            self._forgot_ms = int(after["as_of"] * 1000)
+            self.is_forgetting = False
         self._ring.clear(self._next_tick(after))
         self._snapshots.clear()
         self._resumed.clear()

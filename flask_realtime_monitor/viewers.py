@@ -100,9 +100,14 @@ class HeldViewer(Viewer):
     def frames(self) -> Iterator[bytes]:
         """Yield what is taken until the end."""
         while True:
-            while self._waiting:
-                yield self._waiting.popleft()
-            if self._is_over:
+            is_over = self._is_over  # before looking: the last packet comes first
+            while True:
+                try:
+                    data = self._waiting.popleft()
+                except IndexError:  # nothing, or another thread dropped it just now
+                    break
+                yield data
+            if is_over:
                 return
             self._ready.wait(60)
             self._ready.clear()

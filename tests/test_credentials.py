@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from threading import Event
 
@@ -88,6 +89,27 @@ def test_a_no_and_a_fault_are_refusals(gate: Gate) -> None:
     assert faults == ["the gate is broken"]
     assert all_.shared(b"no", gate).ended_by is None
     assert all_.shared(b"no", gate).viewers == 0  # who comes with it again is asked about anew
+
+
+def test_a_slow_gate_is_not_asked_again_about_who_waits(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_DEADLINE_S", 1000.0)
+    all_ = made([], [])
+    go_on = Event()
+    gate.answers = {b"first": lambda: None if go_on.wait(60) else "late"}
+    admit(all_, gate, b"first")
+    now_s = time.monotonic()
+    all_.turn(now_s + 11)
+    wait_until(lambda: gate.asked, "the first is asked about")
+    admit(all_, gate, b"a", b"b")
+    for later_s in (12.0, 22.1, 32.2, 42.3):  # a thread or two, and nobody is impatient
+        all_._waiting = deque((now_s + later_s, one) for _, one in all_._waiting)
+        all_.turn(now_s + later_s)
+    assert [one.key for _, one in all_._waiting].count(b"a") == 1
+    go_on.set()
+    wait_until(lambda: {b"a", b"b"} <= set(gate.asked), "all are asked about")
+    assert [gate.asked.count(one) for one in (b"a", b"b")] == [1, 1]
 
 
 def test_a_gate_that_hangs_is_a_no_and_holds_up_nobody(

@@ -249,6 +249,21 @@ def test_who_leaves_is_told_of_until_it_is_served(
     fanout.rest()
 
 
+def test_who_is_sent_away_sees_the_end_though_a_child_has_the_connection_too(
+    connection: tuple[socket.socket, DetachedViewer],
+) -> None:
+    theirs, viewer = connection
+    fanout = Fanout(lambda _: None, lambda: None, lambda: False)
+    fanout.adopt(viewer)
+    copy = os.dup(viewer.fd)  # as a fork makes one
+    fanout.take_leave(viewer, Packet(b"bye"))
+    fanout.end(viewer)
+    theirs.setblocking(False)
+    assert (theirs.recv(10), theirs.recv(10)) == (b"bye", b"")
+    os.close(copy)
+    fanout.rest()
+
+
 def test_the_loop_itself_asks_while_nobody_looks(
     connection: tuple[socket.socket, DetachedViewer],
 ) -> None:

@@ -305,6 +305,22 @@ def test_an_id_of_another_sight_brings_a_snapshot_even_of_the_same_moment() -> N
         assert timeline.first("view", str(mine._replace(sight=sight))) is whole
 
 
+def test_an_erasure_is_dated_by_the_clock_of_the_events_not_of_the_host() -> None:
+    bench = Bench()  # whose clock is years behind the machine's
+    bench.visit(1, "ana")
+    timeline = Timeline(bench.picture, "", "abc", 0)
+    timeline.advance()
+    timeline.forget()
+    timeline.advance()
+    place = Place("epoch", 0, int(timeline.as_of * 1000) + 4_000, "fee", False)
+    asked: list[Place] = []
+    timeline._from_elsewhere = asked.append  # type: ignore[assignment]
+    timeline.first("reveal", str(place._replace(tick=place.tick - 2_000)))  # may have the erased
+    assert asked == []
+    timeline.first("reveal", str(place))
+    assert asked == [place]
+
+
 def test_going_on_at_another_worker_names_nobody_who_has_left() -> None:
     time = Time()
     post, settings = Post(time), Bench(session_timeout=60, active_window=60).settings
