@@ -2,7 +2,7 @@
 
 ``{"host", "boot", "pid", "born", "at", "o", "item", "serving", "totals", "whole", "in_flight",
 "in_flight_rules"}``: where it runs, when it was written, how its rows' clock relates to that, the
-contract's ``worker``, how it serves, its totals since it began, the epoch of the picture that has
+worker of docs/json.md, how it serves, its totals since it began, the epoch of the picture that has
 all of it, its requests in flight and their routes' rules. What the gone have left is in a row of
 its own (``estate.py``).
 """

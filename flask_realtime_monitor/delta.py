@@ -1,4 +1,4 @@
-"""What changed between two snapshots: the stream's ``update``, in the contract's form.
+"""What changed between two snapshots: the stream's ``update`` (docs/json.md).
 
 Snapshots are compared as they are shown, so an update can never disagree with the snapshot it
 leads to. What only the clock moves causes no update; it rides along now and then.

@@ -28,7 +28,7 @@ class Vitals(NamedTuple):
 
 
 def report(vitals: Vitals) -> dict[str, Any]:
-    """Return ``health`` as the contract has it."""
+    """Return ``health`` as docs/json.md has it, but for the page."""
     problems = _problems(vitals)
     return {
         "status": "degraded" if problems else "ok",

@@ -1,4 +1,4 @@
-"""The picture as Prometheus text: each number of the contract once, under one name.
+"""The picture as Prometheus text: each number once, under one name (docs/json.md).
 
 Format: Prometheus "Exposition formats", text format 0.0.4.
 """

@@ -1,4 +1,4 @@
-"""What every number of the contract's ``stats`` and ``endpoint`` means."""
+"""What every number of the stats and the endpoints means (docs/json.md)."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Peers:
         return 0
 
     def workers(self) -> Sequence[Json]:
-        """Return them as the contract's ``worker``."""
+        """Return them as the API shows them."""
         return ()
 
     def dropped_by_retired(self) -> Json:

@@ -140,7 +140,7 @@ class Picture:
 
     @_reading
     def stats(self) -> Json:
-        """Return the numbers of the whole app (``stats`` in the contract)."""
+        """Return the numbers of the whole app (docs/json.md, "Stats")."""
         return numbers.unshared(self._stats())
 
     @_reading

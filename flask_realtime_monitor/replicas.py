@@ -372,7 +372,7 @@ class Replicas(Peers):
         return sum(int(beat.get("in_flight_count", 0)) for _, beat, _ in self._living())
 
     def workers(self) -> Sequence[Json]:
-        """Return them as the contract's ``worker``."""
+        """Return them as the API shows them."""
         found = []
         for _, beat, row in self._living():
             age_s = self._age_s(row)

@@ -1,4 +1,4 @@
-"""The contract's JSON shapes, made from rows and feed items."""
+"""The items of docs/json.md, made from rows and feed items."""
 
 from __future__ import annotations
 

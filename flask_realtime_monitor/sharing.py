@@ -70,7 +70,7 @@ class Sharing:
     """Keeps the store up to date once this process serves requests, and reads it for the picture.
 
     Args:
-        item: returns this worker as the contract's ``worker``.
+        item: returns this worker as the API shows it.
         in_flight: returns its requests in flight.
         fold: brings the tracker up to date.
         told: called with what another worker tells all: a sign-out, an erasure.

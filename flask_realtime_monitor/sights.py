@@ -1,6 +1,6 @@
 """How much of a picture somebody is shown: everything, or all but who people are.
 
-Masked is what the contract calls so: nothing in it is a visitor's own but what they did, and when.
+Masked is what docs/json.md calls so: nothing in it is a visitor's own but what they did, and when.
 Only the developer's words stay: endpoints, rules, methods, names of activities and exceptions.
 """
 

@@ -79,7 +79,7 @@ class Worker:
                 self.record_us.halve()
 
     def item(self, **rest: Any) -> dict[str, Any]:
-        """Return this worker as the outputs show it (``worker`` in the contract)."""
+        """Return this worker as the outputs show it (docs/json.md, "Worker")."""
         p50, p99 = self.record_us.read(0.5, 0.99)
         return {
             "id": self.id,

@@ -1,4 +1,4 @@
-"""The corners of the contract: rare requests, and what is easily overlooked."""
+"""The corners of what is promised: rare requests, and what is easily overlooked."""
 
 from __future__ import annotations
 

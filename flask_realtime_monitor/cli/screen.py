@@ -20,7 +20,7 @@ def frame(title: str, picture: Json) -> list[str]:
 
     Args:
         title: what is looked at.
-        picture: a snapshot (``snapshot`` in the contract).
+        picture: a snapshot (docs/json.md, "The stream").
     """
     stats, now_at = picture["stats"], picture["as_of"]
     lines = [bold(line(title, time_of(now_at), *_missing(stats))), *_numbers(stats)]

@@ -25,7 +25,7 @@ _DIGITS = 9
 
 
 def stats() -> Response:
-    """``stats`` of the contract."""
+    """The numbers of the whole app."""
     return json_answer(_picture().stats())
 
 

@@ -203,7 +203,7 @@ def test_a_model_handed_on_keeps_the_clock_and_the_order(site: Site, watch: Watc
     assert abs(seen[3]) < 1
 
 
-def test_the_model_merges_as_the_contract_says(site: Site, watch: Watch) -> None:
+def test_the_model_merges_as_the_reference_says(site: Site, watch: Watch) -> None:
     page = watch(site)
     module = module_of(page, "model.js")
     minutes = [{"at": 60 * n, "requests": 0} for n in range(60)]

@@ -1,4 +1,4 @@
-"""What a client does with snapshot and updates, written from the contract alone."""
+"""What a client does with snapshot and updates, written from docs/json.md alone."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Event(NamedTuple):
 
 
 class StreamError(AssertionError):
-    """The stream is not as the protocol and our contract want it."""
+    """The stream is not as the protocol and docs/json.md want it."""
 
 
 class Parser:
