@@ -16,7 +16,7 @@ activity_recorded = _namespace.signal("activity-recorded")
 #: ``session=`` the new session as a dict; sent by the worker that saw it first.
 session_started = _namespace.signal("session-started")
 
-#: ``session=`` the session as it was when it ended (time-out, sign-out or eviction).
+#: ``session=`` the session as it was when it ended (time-out, sign-out, eviction, or by an admin).
 session_ended = _namespace.signal("session-ended")
 
 #: ``user=`` the viewer ``{id, name}`` or None, ``role=`` what the gate granted; a page and its

@@ -206,6 +206,20 @@ def test_every_metric_that_the_documents_name_is_there() -> None:
         assert f'"{name.removeprefix("flask_realtime_monitor_")}"' in source, name
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/deployment.md", "docs/gates.md"])
+def test_a_location_for_nginx_sets_what_it_does_not_inherit(page: str) -> None:
+    blocks = re.findall(r"```nginx\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    found = [
+        set(re.findall(r"proxy_set_header +(\S+)", location))
+        for block in blocks
+        for location in re.findall(r"location [^{]*{[^}]*}", block)
+    ]
+    assert found
+    # One that sets a single header inherits none of those that the server sets.
+    for headers in found:
+        assert not headers or {"Host", "X-Forwarded-For", "X-Forwarded-Proto"} <= headers
+
+
 def test_the_changelog_knows_this_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"## [{flask_realtime_monitor.__version__}]" in changelog

@@ -8,11 +8,13 @@ import re
 from io import StringIO
 from typing import Any
 
+import click
 import pytest
 from click.testing import Result
 
 from flask_realtime_monitor.cli.export import COLUMNS
 from tests.support.apps import House
+from tests.support.gunicorn_server import ROOT
 from tests.support.waiting import wait_until
 
 #: What must not reach a terminal; a line's end aside.
@@ -36,6 +38,18 @@ def run(house: House, *words: str, code: int = 0, **options: Any) -> Result:
 
 def json_of(house: House, *words: str) -> Any:
     return json.loads(run(house, *words, "--json").stdout)
+
+
+def test_the_documents_name_every_command_that_prints_json() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    named = set(re.findall(r"`([a-z-]+)`", text.partition("`--json` prints JSON")[2].split(".")[0]))
+    group = House().app.cli.commands["monitor"]
+    assert isinstance(group, click.Group)
+    assert named == {
+        name
+        for name, command in group.commands.items()
+        if any("--json" in one.opts for one in command.params)
+    }
 
 
 @pytest.fixture
