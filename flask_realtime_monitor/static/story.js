@@ -9,7 +9,6 @@ const COPIED_MS = 2000;
 const RULES = new Map([
   ["identify", "The app’s own identify function named this user."],
   ["flask_login", "Flask-Login’s user id named this user."],
-  ["session_id", "The id of a server-side session tells it from others."],
   ["visitor", "Nobody has signed in: it is known by its address and its browser, taken together."],
 ]);
 const ADDRESSES = new Map([

@@ -129,11 +129,11 @@ export class Strip {
 /**
  * What is said of the connection: one text, one mark and one look for each of its states.
  *
-* @param status of the feed: {state, why, since, heardAt, retryAt}, times in ms.
+ * @param status of the feed: {state, why, since, heardAt, retryAt}, times in ms.
  * @returns {text, look, mark, canTry}: look is "quiet", "live", "catching", "cut", "polling",
  *   "asleep" or "ended"; mark stands before the page's title.
  */
-export function described(status, nowMs = Date.now()) {
+function described(status, nowMs = Date.now()) {
   const { state } = status;
   const look = lookOf(status, nowMs);
   return {

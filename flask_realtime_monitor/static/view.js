@@ -4,7 +4,7 @@
  */
 
 /** What narrows the lists down, by the names the API has for it. */
-export const FILTERS = [
+const FILTERS = [
   "q", "state", "who", "user", "endpoint", "path", "browser", "os", "device", "host", "worker",
   "kind", "status",
 ];

@@ -2,7 +2,7 @@
 
 import { Connection } from "./connection.js";
 import { el, write } from "./dom.js";
-import { age, clockTime, least, milliseconds, number } from "./format.js";
+import { age, clockTime, counted, least, milliseconds, number } from "./format.js";
 import { Model } from "./model.js";
 
 const BARS = 30;
@@ -79,8 +79,7 @@ function showMinutes(history) {
 
 function showCoverage({ complete, workers, workers_reporting: reporting, hosts }) {
   find("coverage").dataset.complete = complete ? "yes" : "no";
-  const count = (n, one) => `${number(n)} ${one}${n === 1 ? "" : "s"}`;
-  write(find("coverage"), `${number(reporting)} of ${count(workers, "worker")}, ${count(hosts, "host")}`
+  write(find("coverage"), `${number(reporting)} of ${counted(workers, "worker")}, ${counted(hosts, "host")}`
     + `${complete ? "" : ": the numbers may be a part only"}`);
 }
 

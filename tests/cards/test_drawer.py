@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import flask_realtime_monitor
 from flask_realtime_monitor.cards import drawer
 
 from .conftest import House
@@ -42,3 +46,12 @@ def test_all_it_tells_is_what_the_api_answers(house: House) -> None:
     assert {"id", "name", "sessions", "requests", "errors", "first_seen_at"} <= person[
         "user"
     ].keys()
+
+
+def test_it_has_words_for_the_rules_that_the_api_names_and_for_no_others() -> None:
+    package = Path(flask_realtime_monitor.__file__).parent
+    reference = (package.parent / "docs" / "json.md").read_text()
+    (row,) = re.findall(r"^\| `why\.rule` \|.*\|$", reference, re.M)
+    script = (package / "static" / "story.js").read_text()
+    words = script.partition("const RULES = new Map([")[2].partition("]);")[0]
+    assert set(re.findall(r'\["(\w+)",', words)) == set(re.findall(r"`(\w+)`", row))

@@ -55,6 +55,15 @@ def imported_by(name: str) -> set[str]:
     return found
 
 
+def test_whatever_a_script_exports_is_used_by_another() -> None:
+    texts = {path: path.read_text() for path in (PACKAGE / "static").rglob("*.js")}
+    for path, text in texts.items():
+        names = re.findall(r"^export (?:async )?(?:const|function|class) (\w+)", text, re.M)
+        others = "\n".join(other for there, other in texts.items() if there != path)
+        for name in set(names) - {"mount"}:
+            assert re.search(rf"\b{name}\b", others), f"{path.name} exports {name} to nobody"
+
+
 def test_every_file_of_the_page_is_served_whole_and_packed(house: House) -> None:
     version = re.search(r"/monitor/assets/(\w+)/", house.html())
     assert version
