@@ -52,11 +52,12 @@ const page = {
 
   /**
    * Ask the API; null where there is no answer.
-   * @param params an URLSearchParams, or null.
+   * @param params {name: value}, a URLSearchParams, or null.
    * @returns {status, ok, data}
    */
   async ask(path, params = null, options = {}) {
-    const url = `${api}/${path}${params?.size ? `?${params}` : ""}`;
+    const query = String(new URLSearchParams(params ?? ""));
+    const url = `${api}/${path}${query && `?${query}`}`;
     const signal = AbortSignal.timeout(WAIT_MS);
     try {
       const response = await fetch(url, { cache: "no-store", redirect: "manual", signal, ...options });

@@ -96,6 +96,23 @@ def test_the_example_of_the_documentation_runs_and_is_live(
     assert staff(page).first.evaluate("(one) => getComputedStyle(one).display") == "flex"
 
 
+def test_a_card_asks_the_api_with_an_object_or_with_search_params(
+    served: Callable[..., Site], watch: Watch
+) -> None:
+    script = """export async function mount(element, page) {
+        const only = { user: "u-odd", who: "users", limit: 1 };
+        const asked = [only, new URLSearchParams(only), {}, null, undefined];
+        const totals = [];
+        for (const params of asked) totals.push((await page.ask("users", params)).data.total);
+        element.textContent = totals.join(", ");
+    }"""
+    site = served({"asking.js": script, "asking.html": "", "shown.py": APP})
+    for name in ("u-odd", "u-even", "u-other"):
+        site.visit("/", X_User=name)
+    page = watch(site)
+    expect(page.locator("[data-card=asking]")).to_have_text("1, 1, 3, 3, 3")
+
+
 def test_a_script_that_fails_says_so_and_all_others_go_on(
     served: Callable[..., Site], watch: Watch
 ) -> None:
