@@ -1,20 +1,30 @@
-"""How values read on the page; ``static/format.js`` says the same in the browser."""
+"""How values read on the page; ``static/format.js`` says the same in the browser.
+
+Halves are rounded up, as there; ``round`` and formats of Python's go to the even neighbour. What
+is a half is asked of two things: ``toFixed`` looks at the exact value of the binary number, where
+0.15 is less than it reads; ``Intl.NumberFormat`` at the shortest decimal that stands for it.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
+from math import floor
 from typing import Any
 
 _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+_WHOLE, _TENTHS, _EXACT = Decimal(1), Decimal("0.1"), Context(prec=400)  # no float has more
+_LONGEST = 21  # digits before the point; a longer number gets an exponent
+_SMALLEST = -6  # places that the point may stand before the first digit
 
 
 def age(seconds: float) -> str:
     """Return how long ago something was, such as "12 s" or "3 min"."""
     for size, unit in _SECONDS:
         if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{max(0, int(seconds))} s"
+            return f"{floor(seconds / size)} {unit}"
+    return f"{max(0, floor(seconds))} s"
 
 
 def clock_time(at: float) -> str:
@@ -26,9 +36,8 @@ def number(value: float | None) -> str:
     """Return a number with its thousands apart; a dash where there is none."""
     if value is None:
         return "–"  # noqa: RUF001 (a dash, not a minus)
-    if value == int(value) or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:,.1f}"
+    is_whole = value == int(value) or abs(value) >= 100
+    return f"{_rounded(Decimal(str(value)), _WHOLE if is_whole else _TENTHS):,}"
 
 
 def milliseconds(value: float | None) -> str:
@@ -36,8 +45,12 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return "–"  # noqa: RUF001 (a dash, not a minus)
     if value >= 1000:
-        return f"{value / 1000:.1f} s"
-    return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+        return f"{_rounded(Decimal(value / 1000), _TENTHS)} s"
+    return f"{_rounded(Decimal(value), _WHOLE if value >= 10 else _TENTHS)} ms"
+
+
+def _rounded(value: Decimal, to: Decimal) -> Decimal:
+    return value.quantize(to, ROUND_HALF_UP, _EXACT)
 
 
 def visible(text: Any) -> str:
@@ -54,7 +67,25 @@ def datum(value: Any) -> str:
     """Return a plain value of custom data, as JavaScript writes it too."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return visible(value)
+    return _plain(value) if isinstance(value, float) else visible(value)
+
+
+def _plain(value: float) -> str:
+    """Return a number as JavaScript writes it: ECMA-262, Number::toString."""
+    if not value:
+        return "0"
+    shortest = Decimal(repr(value)).normalize()
+    digits = "".join(map(str, shortest.as_tuple().digits))
+    point = shortest.adjusted() + 1  # how many digits stand before it
+    if len(digits) <= point <= _LONGEST:
+        text = digits.ljust(point, "0")
+    elif 0 < point <= _LONGEST:
+        text = f"{digits[:point]}.{digits[point:]}"
+    elif _SMALLEST < point <= 0:
+        text = f"0.{'0' * -point}{digits}"
+    else:
+        text = f"{digits[0]}.{digits[1:]}".rstrip(".") + f"e{point - 1:+d}"
+    return f"-{text}" if value < 0 else text
 
 
 def person(user: dict[str, Any] | None, session_id: str | None) -> str:
