@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from threading import Event
+from threading import Event, Thread, current_thread
 
 import pytest
 
 from flask_realtime_monitor import credentials as module
 from flask_realtime_monitor.credentials import Credential, Credentials
 
-from .support.waiting import wait_until
+from .support.waiting import DEADLINE_S, wait_until
 
 
 class Gate:
@@ -112,14 +112,22 @@ def test_a_slow_gate_is_not_asked_again_about_who_waits(
     assert [gate.asked.count(one) for one in (b"a", b"b")] == [1, 1]
 
 
+@pytest.mark.parametrize("answer", [None, "unauthorized"])
 def test_a_gate_that_hangs_is_a_no_and_holds_up_nobody(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, answer: str | None
 ) -> None:
     monkeypatch.setattr(module, "_DEADLINE_S", 0.2)
     refused: list[bytes] = []
     all_ = made(refused, [])
     never = Event()
-    gate.answers = {b"hangs": lambda: str(never.wait(60))}
+    askers: list[Thread] = []
+
+    def hangs() -> str | None:
+        askers.append(current_thread())
+        never.wait(60)
+        return answer
+
+    gate.answers = {b"hangs": hangs}
     admit(all_, gate, b"hangs", *(b"%d" % number for number in range(5)))
     now_s = time.monotonic()
 
@@ -132,4 +140,7 @@ def test_a_gate_that_hangs_is_a_no_and_holds_up_nobody(
     wait_until(lambda: gate.asked, "asked")
     wait_until(all_are_done, "the others were asked about")
     never.set()
-    wait_until(lambda: refused == [b"hangs"], "a late yes changes nothing")
+    (asker,) = askers
+    asker.join(DEADLINE_S)
+    assert not asker.is_alive()
+    assert refused == [b"hangs"], "a late answer changes nothing"

@@ -6,17 +6,15 @@ import flask_realtime_monitor as package
 from flask_realtime_monitor import RealtimeMonitor, signals
 
 
-def test_the_package_exports_what_the_contract_names() -> None:
+def test_the_package_exports_what_the_documents_name() -> None:
     assert sorted(package.__all__) == sorted(
         ["RealtimeMonitor", "User", "Activity", "ConfigError", "DEFAULT_EXCLUDE", "DEFAULT_REDACT"]
     )
     assert all(hasattr(package, name) for name in package.__all__)
 
 
-def test_the_object_has_the_contract_s_calls() -> None:
-    assert str(inspect.signature(RealtimeMonitor)).count("=None") == 1 + str(
-        inspect.signature(RealtimeMonitor)
-    ).count(" = None") or list(inspect.signature(RealtimeMonitor).parameters) == [
+def test_the_object_has_the_documented_calls() -> None:
+    assert list(inspect.signature(RealtimeMonitor).parameters) == [
         *("app", "authorize", "identify", "before_record", "on_end_session", "cards")
     ]
     for name in (
@@ -28,14 +26,14 @@ def test_the_object_has_the_contract_s_calls() -> None:
         assert inspect.getdoc(getattr(RealtimeMonitor, name)), name
 
 
-def test_the_signals_are_those_of_the_contract() -> None:
+def test_the_signals_are_those_of_the_documents() -> None:
     assert sorted(signals.__all__) == [
         *("activity_recorded", "session_ended", "session_started"),
         *("viewer_connected", "viewer_disconnected"),
     ]
 
 
-def test_the_defaults_are_those_of_the_contract() -> None:
+def test_the_defaults_are_those_of_the_documents() -> None:
     assert set(package.DEFAULT_EXCLUDE) == {
         *("static", "*.static", "/favicon.ico", "/robots.txt", "/health", "/healthz"),
         *("/livez", "/readyz", "/ping", "kube-probe*", "GoogleHC*", "ELB-HealthChecker*"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -590,8 +594,40 @@ def test_writers_and_readers_in_many_threads_lose_nothing(open_shared: Open) -> 
     assert done == [25, 25, 50, 50]
 
 
-def test_nothing_is_opened_before_the_first_use(open_shared: Open) -> None:
-    open_shared().leave()
+def opened(folder: Path) -> set[str]:
+    """Return the files in a folder, and the files of it and sockets that this process has open."""
+    found = {path.name for path in folder.rglob("*")}
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
+            if target.startswith(("socket:", str(folder))):
+                found.add(target)
+    return found
+
+
+def test_nothing_is_opened_before_the_first_use(open_shared: Open, tmp_path: Path) -> None:
+    before = opened(tmp_path)
+    store = open_shared()
+    assert store.shown_url
+    assert opened(tmp_path) <= before
+    store.epoch()
+    assert not opened(tmp_path) <= before
+    store.leave()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "valkey", "rediss", "redis+cluster"])
+def test_no_server_is_asked_before_the_first_use(
+    scheme: str, left: Callable[[Store], Store]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        store = left(open_store(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/0"))
+        store.leave()
+        with pytest.raises(BlockingIOError):  # nobody has come
+            server.accept()
+        with pytest.raises(StoreError):  # it says nothing
+            store.epoch()
+        server.accept()[0].close()
 
 
 def test_the_address_is_shown_without_what_is_secret() -> None:
