@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from . import activity, drawer, health, pages, people, tiles, timeline, waiting
 from .base import Card
-from .deck import CardFailed, Deck, Sight
+from .deck import CardFailed, Deck, FirstSight
 from .reader import Reader
 
-__all__ = ["CARDS", "Card", "CardFailed", "Deck", "Reader", "Sight"]
+__all__ = ["CARDS", "Card", "CardFailed", "Deck", "FirstSight", "Reader"]
 
 CARDS: tuple[Card, ...] = (
     tiles.CARD,

@@ -33,7 +33,7 @@ class Template(Protocol):
         """Return the HTML."""
 
 
-class Sight(NamedTuple):
+class FirstSight(NamedTuple):
     """A card as the page first shows it.
 
     Attributes:
@@ -103,10 +103,10 @@ class Deck:
             self._tell(stem, "data", error)
             raise CardFailed(stem) from error
 
-    def sights(self, reader: Reader) -> list[Sight]:
+    def sights(self, reader: Reader) -> list[FirstSight]:
         """Return all cards as the page first shows them. A card that fails is told of, no more."""
         return [
-            Sight(stem, card.title, self._html(stem, template, reader))
+            FirstSight(stem, card.title, self._html(stem, template, reader))
             for stem, (card, template) in self._cards.items()
         ]
 
