@@ -29,7 +29,7 @@ _MOST_ROWS = 2_000  # in one frame
 _MOST_BATCHES = 2_000
 
 
-class Taken(NamedTuple):
+class Packed(NamedTuple):
     """Changes that were packed and are not yet written."""
 
     dirty: dict[int, int]
@@ -56,7 +56,7 @@ class Outbox:
         self._about = about
         self._sequence = 0
         self._marks = (0, 0, 0, 0)  # agents, routes, excluded, feed
-        self._taken: Taken | None = None
+        self._taken: Packed | None = None
         self._batches_lost = False
         self._is_anew = True  # whether the next frame is the first that tells everything
         with tracker.lock:
@@ -222,7 +222,7 @@ class Outbox:
 
     # -- parts of a frame ----------------------------------------------------------------------
 
-    def _take(self) -> Taken:
+    def _take(self) -> Packed:
         """Take the changes there are; what comes from now on is the next frame's."""
         tracker = self._tracker
         sessions, people = tracker.sessions, tracker.sessions.people
@@ -232,7 +232,7 @@ class Outbox:
             pairs = list(dirty.items())
             dirty, left = dict(pairs[:_MOST_ROWS]), dict(pairs[_MOST_ROWS:])
         batches = None if self._batches_lost else tracker.traffic.fresh
-        taken = Taken(
+        taken = Packed(
             dirty,
             tracker.fresh_rare or [],
             tracker.paths.moved or set(),
