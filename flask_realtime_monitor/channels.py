@@ -9,7 +9,7 @@ from .timeline import Shown, Timeline
 from .totals import Totals
 from .viewers import Viewer
 
-#: What each role sees, as in ``resumption.Place``: bytes are made once for all who see the same.
+#: What each role sees, as in ``StreamPlace``: bytes are made once for all who see the same.
 SIGHTS = {"view": "m", "reveal": "", "act": "", "wall": "w"}
 HEARTBEAT = Packet(sse.HEARTBEAT)
 

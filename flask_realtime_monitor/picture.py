@@ -23,7 +23,7 @@ from .listing import active, rendered
 from .peers import Changes, Peers, There, busy_since
 from .records import FeedItem, Notice
 from .rendering import Common, Renderer
-from .resumption import Place
+from .resumption import StreamPlace
 from .selection import Selection
 from .shapes import Part
 from .sights import REVEALED, Masked
@@ -265,7 +265,7 @@ class Picture:
             "workers": self._worker_items()[:limit],
         }
 
-    def resumed(self, place: Place, base: Json, base_cursor: int) -> Json | None:
+    def resumed(self, place: StreamPlace, base: Json, base_cursor: int) -> Json | None:
         """Return the update from another worker's place to a snapshot, see ``resumption``."""
         with self._lock:
             active_s, sight = self._settings.active_window, self._render.sight

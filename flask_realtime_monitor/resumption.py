@@ -26,7 +26,7 @@ _MOST_BEYOND = 400
 _ID = re.compile(r"([0-9a-zA-Z]{1,24})-(\d{1,18})\.(\d{1,15})\.([0-9a-f]{1,16})(\.[mw])?(\.f)?")
 
 
-class Place(NamedTuple):
+class StreamPlace(NamedTuple):
     """Where a viewer is, as its last event's id tells.
 
     ``tick`` is the moment of its last frame, in ms since the epoch; ``has_in_flight`` whether it
@@ -47,17 +47,17 @@ class Place(NamedTuple):
         return f"{self.epoch}-{self.cursor}.{self.tick}.{self.worker}{sight}{flag}"
 
 
-def parse(last_event_id: str) -> Place | None:
+def parse(last_event_id: str) -> StreamPlace | None:
     """Return the place in an event's id, None where it is none of ours."""
     found = _ID.fullmatch(last_event_id) if last_event_id.isascii() else None
     if found is None:
         return None
     epoch, cursor, tick, worker, sight, flag = found.groups()
-    return Place(epoch, int(cursor), int(tick), worker, flag is not None, (sight or "")[1:])
+    return StreamPlace(epoch, int(cursor), int(tick), worker, flag is not None, (sight or "")[1:])
 
 
 def update(
-    place: Place,
+    place: StreamPlace,
     base: Json,
     base_cursor: int,
     index: Index,

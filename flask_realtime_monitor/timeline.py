@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from . import delta, sse
 from .packet import Packet
-from .resumption import Place, parse
+from .resumption import StreamPlace, parse
 from .ring import Ring
 
 _RIDE_S = 10.0
@@ -37,7 +37,7 @@ class Shown(Protocol):
     def snapshot(self) -> Json:
         """Return what a stream begins with."""
 
-    def resumed(self, place: Place, base: Json, base_cursor: int) -> Json | None:
+    def resumed(self, place: StreamPlace, base: Json, base_cursor: int) -> Json | None:
         """Return the update from another worker's place to a snapshot, None where it is unknown."""
 
 
@@ -45,7 +45,7 @@ class Timeline:
     """The moments of a picture that were shown, as bytes.
 
     Args:
-        sight: what is shown of it, as in ``Place``.
+        sight: what is shown of it, as in ``StreamPlace``.
         worker_id: whose ticks these are; part of the events' ids.
         resync_s: after which viewers get a whole snapshot where something has changed; 0: never.
     """
@@ -63,7 +63,7 @@ class Timeline:
         self._rode_s = 0.0
         self._forgot_ms = 0
         self._snapshots: dict[str, Packet] = {}  # of this tick, by role
-        self._resumed: dict[Place, Packet | None] = {}  # of this tick
+        self._resumed: dict[StreamPlace, Packet | None] = {}  # of this tick
         self._snapshot_s = 0.0
         self._has_changed = False
         #: Somebody was erased, and the next tick begins anew.
@@ -173,7 +173,7 @@ class Timeline:
             return self._from_elsewhere(place) or self.snapshot(role)
         return self.snapshot(role)
 
-    def _from_elsewhere(self, place: Place) -> Packet | None:
+    def _from_elsewhere(self, place: StreamPlace) -> Packet | None:
         """Return the update from another worker's place; made once a tick and place."""
         if place not in self._resumed:
             update = self._base and self._picture.resumed(place, self._base, self._cursor)
@@ -187,4 +187,6 @@ class Timeline:
     def _event_id(self, tick: int, has_in_flight: bool = False) -> str:
         has_in_flight = has_in_flight or bool(self._base and self._base.get("in_flight"))
         picture, worker_id = self._picture, self._worker_id
-        return str(Place(picture.epoch, self._cursor, tick, worker_id, has_in_flight, self._sight))
+        return str(
+            StreamPlace(picture.epoch, self._cursor, tick, worker_id, has_in_flight, self._sight)
+        )

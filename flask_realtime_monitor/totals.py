@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .picture import Picture
-from .resumption import Place
+from .resumption import StreamPlace
 
 Json = dict[str, Any]
 
@@ -53,7 +53,7 @@ class Totals:
         numbers = {name: _numbers(stats[name]) for name in NUMBERS}
         return {"as_of": stats["as_of"], "stats": numbers}
 
-    def resumed(self, place: Place, base: Json, base_cursor: int) -> Json | None:
+    def resumed(self, place: StreamPlace, base: Json, base_cursor: int) -> Json | None:
         """Return nothing: a snapshot of the totals is as small as an update."""
         return None
 

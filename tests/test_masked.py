@@ -12,7 +12,7 @@ from flask import Response, request
 
 from flask_realtime_monitor.errors import MonitorError
 from flask_realtime_monitor.peers import Changes, Peers
-from flask_realtime_monitor.resumption import Place, parse
+from flask_realtime_monitor.resumption import StreamPlace, parse
 from flask_realtime_monitor.source import OwnSource
 from flask_realtime_monitor.timeline import Timeline
 from flask_realtime_monitor.visitors import Visitors
@@ -335,7 +335,7 @@ def test_going_on_at_another_worker_names_nobody_who_has_left() -> None:
     there.picture.masked.snapshot()
     held = here.picture.masked.snapshot()
     tick = int(held["as_of"] * 1000)
-    place = Place(here.picture.epoch, here.picture.cursor, tick, "aaaa", False, "m")
+    place = StreamPlace(here.picture.epoch, here.picture.cursor, tick, "aaaa", False, "m")
     time.pass_(50)
     here.visit(2, "stays", user_name="Sten Stays", path="/seen/3", rule="/seen/<n>")
     here.flush()

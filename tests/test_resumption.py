@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_realtime_monitor.resumption import Place
+from flask_realtime_monitor.resumption import StreamPlace
 
 from .support.records import Bench, Time
 from .support.several import Mate, Post
@@ -22,7 +22,9 @@ def test_who_may_have_timed_out_unseen_is_in_no_view(pause_s: int) -> None:
     here.visit(1, "passes", path="/seen/1", rule="/seen/<n>")
     here.flush()
     held = here.picture.snapshot()
-    place = Place(here.picture.epoch, here.picture.cursor, int(held["as_of"] * 1000), "aaaa", False)
+    place = StreamPlace(
+        here.picture.epoch, here.picture.cursor, int(held["as_of"] * 1000), "aaaa", False
+    )
     time.pass_(pause_s)
     here.tracker.expire()
     here.flush()
@@ -56,7 +58,9 @@ def test_a_guest_who_was_shown_alone_for_a_while_is_in_no_view() -> None:
     here.flush()
     held = here.picture.snapshot()
     assert len(held["sessions"]) == 3
-    place = Place(here.picture.epoch, here.picture.cursor, int(held["as_of"] * 1000), "aaaa", False)
+    place = StreamPlace(
+        here.picture.epoch, here.picture.cursor, int(held["as_of"] * 1000), "aaaa", False
+    )
     time.pass_(6)  # ana has gone, and the guest is bob
     base = there.picture.snapshot()
     (joined,) = base["sessions"]
