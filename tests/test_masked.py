@@ -312,8 +312,8 @@ def test_an_erasure_is_dated_by_the_clock_of_the_events_not_of_the_host() -> Non
     timeline.advance()
     timeline.forget()
     timeline.advance()
-    place = Place("epoch", 0, int(timeline.as_of * 1000) + 4_000, "fee", False)
-    asked: list[Place] = []
+    place = StreamPlace("epoch", 0, int(timeline.as_of * 1000) + 4_000, "fee", False)
+    asked: list[StreamPlace] = []
     timeline._from_elsewhere = asked.append  # type: ignore[assignment]
     timeline.first("reveal", str(place._replace(tick=place.tick - 2_000)))  # may have the erased
     assert asked == []
