@@ -276,7 +276,7 @@ class Ingest:
                     continue
                 if path is not None:
                     if kept is None:
-                        kept = self._redactor.path(from_wire(path), rule, arguments)
+                        kept = self.path_of(path, rule, arguments)
                     if query:
                         kept += self._redactor.query(query)
                 user_id = user_name = None

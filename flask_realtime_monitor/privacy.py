@@ -19,7 +19,9 @@ _DEEPEST = 4
 _PLAIN = (str, int, float, bool, type(None))
 
 _MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
-_CONVERTER = re.compile(r"<(?:[^:<>]*:)?([^<>]+)>")
+#: One variable part of a rule, whose name is its group. As Werkzeug reads it: a converter's
+#: arguments may hold anything, so that only a bracket before the colon ends them.
+_VARIABLE = re.compile(r"<(?:[a-zA-Z_][a-zA-Z0-9_]*(?:\(.*?\))?:)?([a-zA-Z_][a-zA-Z0-9_]*)>")
 _SLASHES = re.compile("//+")
 
 
@@ -122,8 +124,10 @@ class Redactor:
                 for near in self._near:
                     if near.pattern.match(merged):
                         return clean(near.shown)
-        elif arguments and self.hides_in(rule):
-            path = _CONVERTER.sub(lambda found: self._value(found[1], arguments), rule)
+        elif self.hides_in(rule):
+            # The app may have taken arguments away (url_value_preprocessor), and shows none then.
+            known = arguments or {}
+            path = _VARIABLE.sub(lambda found: self._value(found[1], known), rule)
         return clean(path)
 
     def learn(self, rules: Callable[[], Iterable[str]]) -> None:
@@ -136,10 +140,10 @@ class Redactor:
             return
         whole, beginnings = [], []
         for rule in filter(self.hides_in, rules()):
-            whole.append(_Near(rule.rstrip("/"), _like(rule.rstrip("/"))))
-            secrets = (one.end() for one in _CONVERTER.finditer(rule) if one[1] in self._secret)
+            whole.append(_Near(_by_name(rule.rstrip("/")), _like(rule.rstrip("/"))))
+            secrets = (one.end() for one in _VARIABLE.finditer(rule) if one[1] in self._secret)
             beginning = rule[: next(secrets)]
-            beginnings.append(_Near(beginning + "/…", _like(beginning)))
+            beginnings.append(_Near(_by_name(beginning) + "/…", _like(beginning)))
         self._near = whole + beginnings
         self._has_learnt = True
 
@@ -195,7 +199,7 @@ class Redactor:
         """Tell whether a rule has a view argument with a secret's name."""
         known = self._secret_arguments.get(rule)
         if known is None:
-            known = any(name in self._secret for name in _CONVERTER.findall(rule))
+            known = any(name in self._secret for name in _VARIABLE.findall(rule))
             if len(self._secret_arguments) < 4096:
                 self._secret_arguments[rule] = known
         return known
@@ -206,12 +210,17 @@ class Redactor:
         return clean(arguments.get(name, f"<{name}>"))
 
 
+def _by_name(rule: str) -> str:
+    """Return a rule with ``<name>`` for each of its variable parts."""
+    return _VARIABLE.sub(r"<\1>", rule)
+
+
 def _like(rule: str) -> re.Pattern[str]:
     """Return what matches every path like a rule's, in any case.
 
     Made by fnmatch, whose expressions never go back far: strangers choose what is matched.
     """
-    texts = (glob.escape(text) for text in _CONVERTER.split(rule)[::2])
+    texts = (glob.escape(text) for text in _VARIABLE.split(rule)[::2])
     return re.compile(fnmatch.translate("?*".join(texts)), re.IGNORECASE)
 
 

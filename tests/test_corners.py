@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, Response, request
+from werkzeug.routing import BaseConverter, Map
 
 from flask_realtime_monitor import Activity, RealtimeMonitor
 from flask_realtime_monitor.stores import StoreError
@@ -71,6 +72,55 @@ def test_a_secret_of_a_request_in_flight_is_hidden_before_any_has_ended() -> Non
     app.add_url_rule("/reset/<token>", "reset", lambda token: token)
     shown = app.extensions["realtime_monitor"].live.ingest.path_of("/reset/SECRET/", None, None)
     assert shown == "/reset/<token>"
+
+
+class Regex(BaseConverter):
+    """The converter that many an app has."""
+
+    def __init__(self, url_map: Map, regex: str) -> None:
+        super().__init__(url_map)
+        self.regex = regex
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        """/a/<regex("[^/>]+"):token>/<n>""",
+        """/a/<regex('(?P<y>[A-Z]+)'):token>/<n>""",
+        """/a/<regex("(?:x:y|[A-Z<]+)"):token>/<n>""",
+        """/a/<any("s:ecret","SECRET"):token>/<n>""",
+        """/a/<string(length=6):token>/<n>""",
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/a/SECRET/5", "/a/<token>/5"),
+        ("/a/SECRET/5/", "/a/<token>/<n>"),
+        ("/a/SECRET", "/a/<token>/…"),
+    ],
+)
+def test_a_secret_is_hidden_whatever_its_converter_is_told(
+    rule: str, path: str, shown: str
+) -> None:
+    app, monitor = monitored()
+    app.url_map.converters["regex"] = Regex
+    app.add_url_rule(rule, "a", lambda **_: "")
+    app.test_client().get(path)
+    assert monitor.get_activities()[0]["path"] == shown
+
+
+def test_a_secret_is_hidden_that_the_app_takes_out_of_the_arguments() -> None:
+    app, monitor = monitored()
+
+    @app.url_value_preprocessor
+    def take(_: str | None, values: dict[str, Any] | None) -> None:
+        assert values is not None
+        values.clear()
+
+    app.add_url_rule("/reset/<token>/<n>", "reset", lambda: "")
+    assert app.test_client().get("/reset/SECRET/5").status_code == 200
+    assert monitor.get_activities()[0]["path"] == "/reset/<token>/<n>"
 
 
 def test_a_path_that_was_no_secret_with_one_method_is_one_with_another() -> None:
