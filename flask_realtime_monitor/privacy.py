@@ -18,7 +18,9 @@ UNPRINTABLE = "<unprintable>"
 _DEEPEST = 4
 _PLAIN = (str, int, float, bool, type(None))
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
+_WITH_PORT = re.compile(r"\[(?P<ipv6>[^]]+)\](:[0-9]+)?|(?P<ipv4>[0-9.]+):[0-9]+")
 #: One variable part of a rule, whose name is its group. As Werkzeug reads it: a converter's
 #: arguments may hold anything, so that only a bracket before the colon ends them.
 _VARIABLE = re.compile(r"<(?:[a-zA-Z_][a-zA-Z0-9_]*(?:\(.*?\))?:)?([a-zA-Z_][a-zA-Z0-9_]*)>")
@@ -28,7 +30,7 @@ _SLASHES = re.compile("//+")
 def clean(value: Any, most: int = MAX_TEXT) -> str:
     """Return a value as text that JSON can carry, cut with an ellipsis at ``most`` characters.
 
-    A lone surrogate becomes U+FFFD. An object whose ``str()`` fails becomes ``<unprintable>``.
+    A lone surrogate becomes one U+FFFD. An object whose ``str()`` fails becomes ``<unprintable>``.
     """
     if type(value) is not str:
         try:
@@ -38,9 +40,7 @@ def clean(value: Any, most: int = MAX_TEXT) -> str:
             return UNPRINTABLE
     if len(value) > most:
         value = value[: most - 1] + "…"
-    if not value.isascii():
-        value = value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    return str(value)
+    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
 
 
 def from_wire(text: str) -> str:
@@ -51,8 +51,11 @@ def from_wire(text: str) -> str:
 def pack_ip(address: str) -> bytes:
     """Return an address as 4 or 16 bytes, none where it is none (a Unix socket, a forged header).
 
-    A zone is cut off, and an IPv4 address mapped into IPv6 is IPv4.
+    A zone is cut off, and so is the port that some proxies append. An IPv4 address mapped into
+    IPv6 is IPv4.
     """
+    if ":" in address and (ported := _WITH_PORT.fullmatch(address)):
+        address = ported["ipv6"] or ported["ipv4"]
     try:
         if ":" not in address:
             return socket.inet_pton(socket.AF_INET, address)

@@ -21,12 +21,25 @@ from .support.apps import House
         ("masked", "::ffff:203.0.113.77", "203.0.113.0"),
         ("full", "203.0.113.77", "203.0.113.77"),
         ("off", "203.0.113.77", None),
+        ("full", "203.0.113.77:50001", "203.0.113.77"),
+        ("full", "[2001:db8::1]:443", "2001:db8::1"),
+        ("full", "[fe80::1%eth0]", "fe80::1"),
+        ("full", "[203.0.113.77:1", None),
+        ("full", "localhost:80", None),
         ("masked", "", None),
         ("masked", "<script>", None),
     ],
 )
 def test_addresses_are_kept_as_the_setting_says(mode: str, address: str, kept: str | None) -> None:
     assert rows.ip_text(masked(pack_ip(address), mode)) == kept
+
+
+def test_a_visitor_whose_proxy_appends_the_port_is_one() -> None:
+    house = House()
+    for port in (50001, 50002):
+        house.visit("/", environ_base={"REMOTE_ADDR": f"203.0.113.77:{port}"})
+    (one,) = house.monitor.get_active_sessions()
+    assert (one["requests"], one["ip"]) == (2, "203.0.113.0")
 
 
 def test_a_visitor_is_an_ipv4_address_or_an_ipv6_net() -> None:
@@ -116,6 +129,12 @@ def test_any_text_becomes_short_text_that_json_can_carry(text: str) -> None:
     kept = clean(text)
     kept.encode("utf-8")
     assert len(kept) <= 500
+
+
+def test_what_json_cannot_carry_becomes_as_many_signs_that_it_can() -> None:
+    assert clean("a\ud800\udfffb", 9) == "a\ufffd\ufffdb"
+    assert clean("\udc80" * 300, 128) == "\ufffd" * 127 + "…"
+    assert clean("Ünï\U0001f600", 9) == "Ünï\U0001f600"
 
 
 def test_before_record_may_edit() -> None:
