@@ -239,7 +239,7 @@ class RealtimeMonitor:
         """
         if user_id is None:
             raise TypeError("forget() takes the id of a user, not None")
-        self._live().forget(str(user_id))
+        self._live().forget(user_id)
 
     # -- finding the app -----------------------------------------------------------------------
 

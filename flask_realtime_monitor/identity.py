@@ -10,7 +10,7 @@ from flask.globals import request_ctx
 from werkzeug.local import LocalProxy
 
 from .models import User
-from .privacy import MAX_NAME, clean
+from .privacy import MAX_NAME, clean, kept_id
 
 Identify = Callable[[], Any]
 Person = tuple[Any, Any]  # (id, name) as the app gave them
@@ -73,14 +73,17 @@ def person_of(who: Any) -> Person | None:
     if who is None or who is False:  # "is signed in, and who": False is nobody's id
         return None
     user_id, name = (who.id, who.name) if isinstance(who, User) else (who, None)
-    user_id = _plain(user_id)
+    # What is no text yet becomes one while the request it may look at is still there.
+    if not _is_plain(user_id):
+        user_id = kept_id(user_id)
+    if not _is_plain(name):
+        name = clean(name, MAX_NAME)
     # An empty text is what is left of a guest in many a session.
-    return None if user_id is None or user_id == "" else (user_id, _plain(name))
+    return None if user_id is None or user_id == "" else (user_id, name)
 
 
-def _plain(value: Any) -> Any:
-    """Return what is no text yet as text, while the request it may look at is still there."""
-    return value if value is None or type(value) in (str, int) else clean(value, MAX_NAME)
+def _is_plain(value: Any) -> bool:
+    return value is None or type(value) in (str, int)
 
 
 def _session() -> Any:

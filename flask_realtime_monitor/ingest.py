@@ -20,7 +20,17 @@ from .config import Settings
 from .errors import MonitorError
 from .guard import Guard
 from .models import Activity, User
-from .privacy import MAX_NAME, MAX_TEXT, Exclusion, Redactor, clean, from_wire, masked, pack_ip
+from .privacy import (
+    MAX_NAME,
+    MAX_TEXT,
+    Exclusion,
+    Redactor,
+    clean,
+    from_wire,
+    kept_id,
+    masked,
+    pack_ip,
+)
 from .records import Notice, Record
 from .tracker import Tracker
 from .visitors import NotReadyError
@@ -283,7 +293,7 @@ class Ingest:
                 if user is not None:
                     user_id, user_name = user
                     if type(user_id) is not str or len(user_id) > MAX_NAME or not user_id.isascii():
-                        user_id = clean(user_id, MAX_NAME)
+                        user_id = kept_id(user_id)
                     if user_name is not None:
                         user_name = clean(user_name, MAX_NAME)
                 if status not in statuses:
@@ -405,7 +415,7 @@ class Ingest:
             ip = b"" if edited.ip is None else pack_ip(str(edited.ip))
         user = edited.user
         return record._replace(
-            user_id=None if user is None else text(user.id, MAX_NAME),
+            user_id=None if user is None or user.id is None else kept_id(user.id),
             user_name=None if user is None else text(user.name, MAX_NAME),
             ip=ip,
             agent=clean(edited.agent or ""),

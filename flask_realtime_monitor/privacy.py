@@ -7,6 +7,7 @@ import glob
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
 from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote
@@ -32,15 +33,31 @@ def clean(value: Any, most: int = MAX_TEXT) -> str:
 
     A lone surrogate becomes one U+FFFD. An object whose ``str()`` fails becomes ``<unprintable>``.
     """
-    if type(value) is not str:
-        try:
-            value = str(value)
-            value = value if type(value) is str else str.__str__(value)
-        except Exception:  # a foreign object's __str__ may raise anything at all
-            return UNPRINTABLE
-    if len(value) > most:
-        value = value[: most - 1] + "…"
-    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+    text = value if type(value) is str else _text_of(value)
+    if len(text) > most:
+        text = text[: most - 1] + "…"
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def kept_id(value: Any) -> str:
+    """Return a user's id as it is kept, at most 128 characters; of a kept id, the id itself.
+
+    A longer one ends in a hash of the whole, so that two with the same beginning stay two people.
+    Whoever records an id, or is given one to compare, asks here.
+    """
+    text = value if type(value) is str else _text_of(value)
+    if len(text) > MAX_NAME:
+        whole = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        text = f"{text[: MAX_NAME - 1 - len(whole)]}…{whole}"
+    return clean(text)
+
+
+def _text_of(value: Any) -> str:
+    try:
+        text = str(value)
+        return text if type(text) is str else str.__str__(text)
+    except Exception:  # a foreign object's __str__ may raise anything at all
+        return UNPRINTABLE
 
 
 def from_wire(text: str) -> str:

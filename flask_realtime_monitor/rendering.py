@@ -19,6 +19,7 @@ from .index import Index
 from .joining import latest
 from .listing import rendered
 from .peers import Counts, Peers, Seen, keys_in
+from .privacy import kept_id
 from .recency import Recency
 from .records import FeedItem
 from .shapes import Part, session_id
@@ -181,8 +182,10 @@ class Renderer:
 
     def user_id_of(self, shown: str | None) -> str | None:
         """Return the id of the user who is shown under an id, None where that is nobody."""
-        if shown is None or not self.sight.is_masked:
-            return shown
+        if shown is None:
+            return None
+        if not self.sight.is_masked:
+            return kept_id(shown)
         ids = self._index.users.values
         return next((one for one in ids if self.sight.user_id(one) == shown), None)
 

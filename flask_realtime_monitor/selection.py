@@ -12,6 +12,7 @@ from typing import Any
 from . import shapes
 from .filters import EVERYTHING, Filter
 from .index import Index
+from .privacy import kept_id
 from .rendering import Renderer
 from .search import Exact, Search, in_turns
 from .source import Source
@@ -39,6 +40,8 @@ class Selection:
         render: Renderer,
     ) -> None:
         self._only = only or EVERYTHING
+        if self._only.user is not None:
+            self._only = replace(self._only, user=kept_id(self._only.user))
         self._needle = q.casefold()
         self._sources = sources
         self._index = index

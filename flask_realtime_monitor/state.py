@@ -23,7 +23,7 @@ from .identity import Identify, Identity, Person
 from .ingest import Ingest, Raw
 from .models import Activity, User
 from .picture import Picture
-from .privacy import MAX_NAME, clean
+from .privacy import MAX_NAME, clean, kept_id
 from .recorders import LoginRecorder, RequestRecorder
 from .records import ENDED, Notice
 from .sessions import MAX_AGENTS
@@ -297,13 +297,14 @@ class Live:
         ended_at: float = note["at_ms"] / 1000
         return ended_at
 
-    def forget(self, user_id: str) -> int:
+    def forget(self, user_id: str | int) -> int:
         """Erase a person; return how many sessions of this worker's went.
 
         Raises:
             StoreError: this process is no worker, and the store, by which it would tell those
                 that are, cannot be used.
         """
+        user_id = kept_id(user_id)
         self.ingest.fold()
         keys = self.picture.keys_of(user_id)  # a guest part may be another worker's
         if self.serves:
@@ -340,7 +341,7 @@ class Live:
         person = self.state.identity()
         if person is None:
             return None
-        return User(clean(person[0]), None if person[1] is None else clean(person[1]))
+        return User(kept_id(person[0]), None if person[1] is None else clean(person[1]))
 
     # -- what the parts ask of each other ------------------------------------------------------
 

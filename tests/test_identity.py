@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,6 +66,53 @@ def test_a_proxy_is_what_it_stands_for_while_the_request_is_there() -> None:
     assert [one["id"] for one in monitor.get_active_users()] == ["ana"]
     app.test_client().get("/", headers={"User-Agent": "another"})
     assert monitor.get_stats()["anonymous_sessions"] == 1
+
+
+LONG = "x" * 200
+
+
+@pytest.mark.parametrize("id", [LONG, "Ünï" * 60, "\ud800 is lone", "10" * 64, 2**700])
+def test_an_id_means_the_same_wherever_it_is_given(id: Any) -> None:
+    monitor, app = who_is(id)
+    monitor.authorize(lambda: True)
+    client = app.test_client()
+    (kept,) = (one["id"] for one in monitor.get_active_users())
+    assert len(kept) <= 128
+    with app.test_request_context():
+        viewer = app.extensions["realtime_monitor"].live.viewer()
+    assert viewer.id == kept
+    if "\ud800" not in (asked := str(id)):  # no URL can say that
+        found = client.get("/monitor/api/v1/user", query_string={"id": asked}).get_json()
+        assert found["user"]["id"] == kept
+        for name in ("users", "sessions", "activities"):
+            items = client.get(f"/monitor/api/v1/{name}", query_string={"user": asked})
+            assert items.get_json()["total"] == 1
+    monitor.forget(id)
+    assert monitor.get_active_users() == monitor.get_activities() == []
+
+
+def test_people_whose_ids_begin_alike_stay_two() -> None:
+    house = House()
+    for number, end in enumerate("ab"):
+        house.visit("/", LONG + end, agent=f"agent {number}")
+    house.monitor.track("done", user=LONG + "a")
+    assert {one["id"][:100] for one in house.monitor.get_active_users()} == {LONG[:100]}
+    house.monitor.forget(LONG + "a")
+    (left,) = house.monitor.get_active_users()
+    house.visit("/", left["id"], agent="agent 1")
+    (same,) = house.monitor.get_active_users()
+    assert (same["id"], same["requests"]) == (left["id"], 2)
+    assert len(house.monitor.get_activities()) == 2
+    house.monitor.forget(left["id"])
+    assert house.monitor.get_activities() == []
+
+
+def test_an_id_that_before_record_gives_is_kept_as_any_other() -> None:
+    house = House()
+    house.monitor.before_record(lambda activity: replace(activity, user=User(LONG)))
+    house.visit("/")
+    house.monitor.forget(LONG)
+    assert house.monitor.get_activities() == []
 
 
 def test_who_it_is_is_asked_once_for_each_request_that_is_recorded() -> None:

@@ -74,9 +74,10 @@ def asked(server: GunicornServer) -> int:
     return int(json.loads(server.ask("/asked")[1])["stream"])
 
 
-def test_a_sign_out_ends_all_streams_of_that_user(serve: Serve) -> None:
+@pytest.mark.parametrize("who", ["ann", "ann" * 60])
+def test_a_sign_out_ends_all_streams_of_that_user(serve: Serve, who: str) -> None:
     server = serve(REAUTHORIZE_INTERVAL="3600")
-    here, there, other = (sign_in(server, name) for name in ("ann", "ann", "bob"))
+    here, there, other = (sign_in(server, name) for name in (who, who, "bob"))
     with (
         Viewer(server, Cookie=here) as one,
         Viewer(server, Cookie=there) as two,
