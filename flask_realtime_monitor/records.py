@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 #: The name of the custom activity that is the last of a session an admin ended.
 ENDED = "session ended"
+#: The kind of a sign-out that is left out of the record: it takes effect, and is seen nowhere.
+UNRECORDED_LOGOUT = "unrecorded logout"
 
 
 class Record(NamedTuple):
@@ -59,9 +61,10 @@ class FeedItem(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """Something a signal will tell: "activity", "started" or "ended".
+    """Something a signal will tell: "activity", "started" or "ended"; or that somebody "left".
 
-    A session is told of with all that its row alone does not say, since both may be gone by then.
+    A session is told of with all that its row alone does not say, since both may be gone by then;
+    who left is the ``person``.
     """
 
     what: str

@@ -224,10 +224,11 @@ class Live:
 
     def _tell(self, notice: Notice) -> None:
         app = self.state.app
+        if notice.what == "left":
+            if notice.person is not None:
+                self.broadcaster.sign_out(notice.person[0])
+            return
         if notice.item is not None:
-            record = notice.item.record
-            if record.kind == "logout" and record.user_id is not None:
-                self.broadcaster.sign_out(record.user_id)
             if signals.activity_recorded.receivers:
                 activity = self.picture.describe_activity(notice.item)
                 signals.activity_recorded.send(app, activity=activity)

@@ -21,7 +21,7 @@ from .config import Settings
 from .histogram import BOUNDS, Histogram
 from .interner import Interner, PathTable
 from .noted import Moves, NotedSessions, erase, rename
-from .records import FeedItem, Notice, Rare, Record
+from .records import UNRECORDED_LOGOUT, FeedItem, Notice, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .sessions import ROW_OVERHEAD
 from .traffic import UNMATCHED, Batch, Traffic
@@ -30,7 +30,6 @@ from .visitors import Visitors
 MAX_PATHS = 32_768
 MAX_ROUTES = 4_096
 MAX_RARE = 20_000
-
 
 _new_item = tuple.__new__  # the class called with its fields would cost twice as much
 
@@ -129,6 +128,10 @@ class Tracker:
              status, duration_ms, error, _, _) = record  # fmt: skip
             number += 1
             if kind != "request":
+                if kind == UNRECORDED_LOGOUT:
+                    number -= 1
+                    self._sign_out(record)
+                    continue
                 key, ordinal = self._add_event(record)
                 if key is None:
                     self.homeless_number = number
@@ -340,6 +343,8 @@ class Tracker:
     def _sign_out(self, record: Record) -> None:
         at_ms = record.at_ms + self.clock.offset_ms
         keys = self.sessions.sign_out(record, record.at_ms, at_ms)
+        if (told := self.sessions.notices) is not None and record.user_id is not None:
+            told.append(Notice("left", None, None, None, None, (record.user_id, record.user_name)))
         if keys and self.notes is not None:
             first = self.sessions.first_key(record.visitor, record.user_id)
             note = {"kind": "out", "visitor": record.visitor, "user": record.user_id}

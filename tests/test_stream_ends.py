@@ -74,8 +74,10 @@ def asked(server: GunicornServer) -> int:
     return int(json.loads(server.ask("/asked")[1])["stream"])
 
 
-@pytest.mark.parametrize("who", ["ann", "ann" * 60])
-def test_a_sign_out_ends_all_streams_of_that_user(serve: Serve, who: str) -> None:
+@pytest.mark.parametrize(
+    ("who", "out"), [("ann", "/out"), ("ann" * 60, "/out"), ("ann", "/out/unrecorded")]
+)
+def test_a_sign_out_ends_all_streams_of_that_user(serve: Serve, who: str, out: str) -> None:
     server = serve(REAUTHORIZE_INTERVAL="3600")
     here, there, other = (sign_in(server, name) for name in (who, who, "bob"))
     with (
@@ -85,7 +87,7 @@ def test_a_sign_out_ends_all_streams_of_that_user(serve: Serve, who: str) -> Non
     ):
         for viewer in (one, two, bob):
             viewer.next("snapshot")
-        server.ask("/out", Cookie=here)
+        server.ask(out, Cookie=here)
         for viewer in (one, two):
             assert viewer.next("bye").data["reason"] == "unauthorized"
         assert bob.next("update")

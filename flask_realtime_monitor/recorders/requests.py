@@ -25,7 +25,7 @@ from werkzeug.wsgi import ClosingIterator
 from ..guard import Guard
 from ..identity import Hooks, Person
 from ..ingest import QUEUE_SIZE, Ingest, Raw
-from ..records import InFlight
+from ..records import UNRECORDED_LOGOUT, InFlight
 from ..traffic import UNMATCHED
 from .entry import Entry, Extras
 
@@ -272,7 +272,9 @@ class RequestRecorder:
         """Hand in what is no request, made by a request."""
         rule = None if request is None else request.url_rule
         if rule is not None and self._is_exempt(rule.endpoint):
-            return
+            if kind != "logout":
+                return
+            kind = UNRECORDED_LOGOUT
         self._ingest.put(
             Raw(
                 kind,
