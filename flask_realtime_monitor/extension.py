@@ -137,7 +137,13 @@ class RealtimeMonitor:
         return hook
 
     def before_record(self, hook: F) -> F:
-        """Set what edits or drops an activity before it is kept; a decorator."""
+        """Set what edits or drops an activity before it is kept; a decorator.
+
+        The hook runs in the background, in order, without the request: it reads the activity only.
+        It returns the activity, one edited by ``dataclasses.replace`` (all but ``kind``, ``at`` and
+        ``duration_ms``), or None, which leaves it out. Where it raises, the activity is left out,
+        too. Either way it counts as excluded, and a sign-out ends its session all the same.
+        """
         self._hooks.before_record = _checked(hook, "before_record", "the Activity or None")
         return hook
 

@@ -14,12 +14,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from . import rows
 from .clock import Clock
 from .config import Settings
+from .edits import Edits, Hook, status_code
 from .errors import MonitorError
 from .guard import Guard
-from .models import Activity, User
 from .privacy import (
     MAX_NAME,
     MAX_TEXT,
@@ -31,8 +30,9 @@ from .privacy import (
     masked,
     pack_ip,
 )
-from .records import Notice, Record
+from .records import UNRECORDED_LOGOUT, Notice, Record
 from .tracker import Tracker
+from .traffic import UNMATCHED
 from .visitors import NotReadyError
 
 K = TypeVar("K")
@@ -104,7 +104,7 @@ class Ingest:
         settings: Settings,
         tracker: Tracker,
         guard: Guard,
-        before_record: Callable[[], Callable[[Activity], Activity | None] | None],
+        before_record: Callable[[], Hook | None],
         wants_notices: Callable[[], bool],
     ) -> None:
         self._settings = settings
@@ -115,6 +115,7 @@ class Ingest:
         self._wants_notices = wants_notices
         self._redactor = Redactor(settings.redact, settings.query_string)
         self._exclusion = Exclusion(settings.exclude)
+        self._edits = Edits(self._clock, self._redactor, guard)
         #: Tells whether the view of an endpoint is never recorded.
         self.is_exempt: Callable[[str], bool] = lambda _: False
         #: Returns the app's rules; a path that fits none may be near one with a secret.
@@ -255,7 +256,7 @@ class Ingest:
         self,
         queue: deque[Raw | None],
         count: int,
-        hook: Callable[[Activity], Activity | None] | None,
+        hook: Hook | None,
     ) -> _Scrubbed:
         """Take some activities out of a queue; return what may be kept of them.
 
@@ -297,7 +298,7 @@ class Ingest:
                     if user_name is not None:
                         user_name = clean(user_name, MAX_NAME)
                 if status not in statuses:
-                    _keep(statuses, status, _code(status))
+                    _keep(statuses, status, status_code(status))
                 # The class called with its fields would cost twice as much.
                 record = _new_record(
                     Record,
@@ -321,19 +322,28 @@ class Ingest:
                         self._redactor.data(data) if data else None,
                     ),
                 )
-                if hook is not None:
-                    shown = self._shown(record, hook)
-                    if shown is None:
-                        excluded += 1
-                        continue
-                    record = shown
-                records.append(record)
+                if hook is None or kind == UNRECORDED_LOGOUT:
+                    records.append(record)
+                elif not self._put_edited(record, hook, records):
+                    excluded += 1
             except Exception as error_of_ours:  # one bad activity must not lose the rest
                 self._guard.failed("scrub", error_of_ours)
                 self.dropped += 1
             except BaseException as interruption:  # the rest stays where it is, for the next
-                return _Scrubbed(records, excluded, interruption)
+                return _Scrubbed(records, excluded + 1, interruption)
         return _Scrubbed(records, excluded)
+
+    def _put_edited(self, record: Record, hook: Hook, records: list[Record]) -> bool:
+        """Add what the hook leaves of an activity; tell whether that is anything to be seen."""
+        edited = None
+        try:
+            edited = self._edits.of(record, hook)
+        finally:  # an exit in the hook is no reason to miss a sign-out either
+            if edited is not None:
+                records.append(edited)
+            elif record.kind == "logout":
+                records.append(record._replace(kind=UNRECORDED_LOGOUT))
+        return edited is not None
 
     def _meet(self, key: int, address: str, agent: str) -> _Who:
         """Work out, and keep for a while, who is behind an address and an agent."""
@@ -347,8 +357,8 @@ class Ingest:
         return who
 
     def _learn(self, endpoint: str | None, rule: str | None) -> _Route:
-        is_hidden = endpoint is not None and (
-            self._exclusion.hides_name(endpoint) or self.is_exempt(endpoint)
+        is_hidden = self._exclusion.hides_name(endpoint or UNMATCHED) or (
+            endpoint is not None and self.is_exempt(endpoint)
         )
         route = _Route(is_hidden, rule is not None and self._redactor.hides_in(rule))
         _keep(self._routes, (endpoint, rule), route)
@@ -369,76 +379,8 @@ class Ingest:
             _keep(self._paths, path, kept)
         return kept
 
-    def _shown(self, record: Record, hook: Callable[[Activity], Activity | None]) -> Record | None:
-        """Let ``before_record`` edit or drop an activity; where it fails, nothing is kept of it."""
-        user = None if record.user_id is None else User(record.user_id, record.user_name)
-        activity = Activity(
-            kind=record.kind,
-            at=self._clock.wall_at(record.at_ms),
-            user=user,
-            ip=rows.ip_text(record.ip),
-            agent=record.agent,
-            method=record.method,
-            endpoint=record.endpoint,
-            path=record.path,
-            title=record.title,
-            status=record.status,
-            duration_ms=record.duration_ms,
-            error=record.error,
-            name=record.name,
-            data=dict(record.data or {}),
-        )
-        try:
-            edited: object = hook(activity)
-        except BaseException as error:  # the app's own hook; what it meant to scrub is not kept
-            self.dropped += 1
-            self._guard.caught("before_record", error)
-            return None
-        if edited is None:
-            return None
-        if not isinstance(edited, Activity):
-            self._guard.failed(
-                "before_record",
-                TypeError(f"returned {type(edited).__name__}; return the Activity or None"),
-            )
-            return None
-        if edited is activity:
-            return record
-        return self._merged(record, edited)
-
-    def _merged(self, record: Record, edited: Activity) -> Record:
-        def text(value: Any, most: int) -> str | None:
-            return None if value is None else clean(value, most)
-
-        ip = record.ip
-        if edited.ip != rows.ip_text(ip):
-            ip = b"" if edited.ip is None else pack_ip(str(edited.ip))
-        user = edited.user
-        return record._replace(
-            user_id=None if user is None or user.id is None else kept_id(user.id),
-            user_name=None if user is None else text(user.name, MAX_NAME),
-            ip=ip,
-            agent=clean(edited.agent or ""),
-            method=text(edited.method, MAX_NAME),
-            endpoint=text(edited.endpoint, MAX_NAME),
-            # Where the path was edited the rule must not bring the old one back.
-            rule=record.rule if edited.path == record.path else None,
-            path=text(edited.path, 256),
-            title=text(edited.title, MAX_NAME),
-            status=_code(str(edited.status)),
-            error=text(edited.error, MAX_NAME),
-            name=text(edited.name, MAX_NAME),
-            data=self._redactor.data(edited.data) or None,
-        )
-
 
 _new_record = tuple.__new__
-
-
-def _code(status: str | None) -> int | None:
-    """Return the number of a status line; an app may send one that has none."""
-    text = (status or "")[:3]
-    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def _keep(cache: dict[K, V], key: K, value: V) -> None:

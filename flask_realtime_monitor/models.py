@@ -24,8 +24,9 @@ class User:
 class Activity:
     """One thing that happened, as ``before_record`` sees it, before anything is kept.
 
-    Edit it with ``dataclasses.replace``. ``ip`` is already masked, ``path`` already redacted;
-    the fields ``at`` (seconds since the epoch) and ``duration_ms`` are facts and best left alone.
+    Edit it with ``dataclasses.replace``. ``ip`` is already masked, ``path`` already redacted.
+    ``user`` may be given as an id alone, and ``data`` as None. ``kind``, ``at`` (seconds since the
+    epoch) and ``duration_ms`` are facts: what is written there is not looked at.
     """
 
     kind: str

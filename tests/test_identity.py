@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +9,12 @@ from flask import Flask, request
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from werkzeug.local import LocalProxy
 
-from flask_realtime_monitor import RealtimeMonitor, User
+from flask_realtime_monitor import Activity, RealtimeMonitor, User, signals
 from flask_realtime_monitor.testing import strict
 from flask_realtime_monitor.visitors import NotReadyError, Visitors
 
 from .support.apps import House
+from .support.waiting import wait_until
 
 
 def who_is(answer: Any) -> tuple[RealtimeMonitor, Flask]:
@@ -247,6 +249,41 @@ def test_the_hook_is_asked_again_where_somebody_takes_over(
     assert [one["id"] for one in monitor.get_active_users()] == ["bob"]
     found = [(act["kind"], act["user"]["id"]) for act in reversed(monitor.get_activities())]
     assert found[2:] == [("request", "bob"), ("login", "bob"), ("logout", "ana")]
+
+
+@pytest.mark.parametrize("by", ["exempt", "dropped", "broken", "exit"])
+def test_a_sign_out_that_is_not_recorded_ends_the_session_all_the_same(
+    shop: tuple[Flask, RealtimeMonitor], by: str
+) -> None:
+    app, monitor = shop
+    strict(app, False)
+    if by == "exempt":
+        monitor.exempt(app.view_functions["sign_out"])
+
+    @monitor.before_record
+    def scrub(activity: Activity) -> Activity | None:
+        if by == "exempt" or activity.kind != "logout":
+            return activity
+        if by == "dropped":
+            return None
+        raise LookupError if by == "broken" else SystemExit
+
+    ended: list[Any] = []
+
+    def hear(_: Flask, session: dict[str, Any]) -> None:
+        ended.append(session["user"])
+
+    client = app.test_client()
+    with signals.session_ended.connected_to(hear, app):
+        for path in ("/", "/in/ana", "/out"):
+            client.get(path)
+        with suppress(SystemExit):
+            monitor.get_stats()
+        wait_until(lambda: ended == [{"id": "ana", "name": None}], "the end to be told")
+    client.get("/")
+    (new,) = monitor.get_active_sessions()
+    assert (new["user"], new["requests"]) == (None, 1)
+    assert "logout" not in {one["kind"] for one in monitor.get_activities()}
 
 
 def test_a_sign_out_of_nobody_is_none(shop: tuple[Flask, RealtimeMonitor]) -> None:

@@ -25,7 +25,7 @@ LAYERS = (
     "sights foresight gathering joining living legacy index shapes replicas signouts viewers",
     "flusher",
     "numbers endings reasons sharing search resumption rendering selection fanout",
-    "picture ingest identity access handover",
+    "picture edits ingest identity access handover",
     "recorders cards metrics",
     "totals",
     "timeline",

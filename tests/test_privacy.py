@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from flask import has_app_context, has_request_context
 from werkzeug.datastructures import ImmutableMultiDict
 
 from flask_realtime_monitor import Activity, User, rows
@@ -168,12 +169,91 @@ def test_before_record_may_take_away_anything() -> None:
     assert listed["status"] == one["status"]
 
 
+def test_where_no_route_matched_has_a_name_for_before_record_and_for_what_is_excluded() -> None:
+    house = House()
+    seen: list[str | None] = []
+
+    @house.monitor.before_record
+    def look(activity: Activity) -> Activity:
+        seen.append(activity.endpoint)
+        return replace(activity, title="seen")
+
+    house.visit("/nowhere")
+    house.visit("/")
+    house.monitor.track("done", user="ana")
+    assert [one["endpoint"] for one in house.monitor.get_activities()] == [
+        *(None, "home", "(unmatched)"),
+    ]
+    assert seen == ["(unmatched)", "home", None]
+    other = House(EXCLUDE=("(unmatched)",))
+    other.visit("/nowhere")
+    other.visit("/")
+    stats = other.monitor.get_stats()
+    assert (stats["requests_total"], stats["excluded"]) == (1, 1)
+
+
 def test_before_record_may_drop_which_counts_as_excluded() -> None:
     house = House()
     house.monitor.before_record(lambda activity: None)
     house.visit("/")
     stats = house.monitor.get_stats()
     assert (stats["excluded"], stats["requests_total"]) == (1, 0)
+
+
+def test_before_record_sees_nothing_of_the_request_that_happens_to_be_there() -> None:
+    house = House()
+    seen: list[bool] = []
+
+    @house.monitor.before_record
+    def look(activity: Activity) -> Activity:
+        seen.append(has_request_context() or has_app_context())
+        return activity
+
+    live = house.app.extensions["realtime_monitor"].live
+    with live._beating, house.app.test_request_context("/of-another"):
+        house.monitor.track("done", user="ana")
+        house.monitor.get_stats()
+        assert has_request_context()
+    assert seen == [False]
+
+
+@pytest.mark.parametrize(
+    ("edit", "field", "kept"),
+    [
+        ({"user": "9"}, "user", {"id": "9", "name": None}),
+        ({"user": 9}, "user", {"id": "9", "name": None}),
+        ({"data": None}, "data", {}),
+        ({"data": {"password": "hunter2"}}, "data", {"password": "<password>"}),
+        ({"kind": "logout"}, "kind", "custom"),
+        ({"duration_ms": 7.0}, "duration_ms", None),
+    ],
+)
+def test_what_before_record_obviously_means_is_kept(
+    edit: dict[str, Any], field: str, kept: Any
+) -> None:
+    house = House()
+    house.monitor.before_record(lambda activity: replace(activity, **edit))
+    house.monitor.track("done", user="ana", a=1)
+    assert house.monitor.get_activities()[0][field] == kept
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ({"user": {"id": "9"}}, "whose user is dict; give it a User, an id or None"),
+        ({"data": ["a"]}, "whose data is list; give it a dict or None"),
+    ],
+)
+def test_what_before_record_cannot_mean_is_told_and_nothing_of_it_kept(
+    edit: dict[str, Any], says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House()
+    strict(house.app, False)
+    house.monitor.before_record(lambda activity: replace(activity, **edit))
+    house.visit("/")
+    assert (house.monitor.get_stats()["excluded"], house.monitor.get_activities()) == (1, [])
+    assert "before_record: TypeError" in caplog.text
+    assert says in caplog.text
 
 
 @pytest.mark.parametrize("answer", ["text", 7, "raise"])
@@ -189,6 +269,8 @@ def test_what_before_record_meant_to_scrub_is_never_kept_when_it_fails(answer: A
 
     assert house.visit("/item/secret") == 200
     assert house.monitor.get_activities() == []
+    stats = house.monitor.get_stats()
+    assert (stats["excluded"], stats["dropped"]["activities"]) == (1, 0)
     assert house.get("health").json["status"] == "degraded"
 
 

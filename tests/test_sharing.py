@@ -314,7 +314,7 @@ def test_a_hook_of_the_app_may_read_the_picture(tmp_path: Path) -> None:
     assert elsewhere(monitor.get_stats)["requests_total"] == 3
 
 
-@pytest.mark.parametrize("what", ["forget", "sign out"])
+@pytest.mark.parametrize("what", ["forget", "sign out", "sign out unrecorded"])
 def test_what_a_worker_does_first_of_all_is_told_to_the_others(tmp_path: Path, what: str) -> None:
     tmp_path.chmod(0o700)
     (app, one), (fresh, other) = (create_app(f"sqlite:///{tmp_path}/monitor") for _ in range(2))
@@ -324,6 +324,8 @@ def test_what_a_worker_does_first_of_all_is_told_to_the_others(tmp_path: Path, w
     if what == "forget":
         other.forget("ana")
     else:
+        if what == "sign out unrecorded":
+            other.before_record(lambda _: None)
         fresh.test_client().get("/out", headers=ana)
     wait_until(lambda: one.get_stats()["active_users"] == 0, "she is gone")
     assert one.get_active_users() == other.get_active_users() == []

@@ -127,7 +127,7 @@ def test_the_loop_outlives_whatever_the_app_s_code_raises_in_it(
             wait_until(lambda number=number: told.count("hook") == number, "the loop to fold")
         wait_until(lambda: told.count("receiver") == 2, "both to be told")
     stats = house.monitor.get_stats()
-    assert (stats["requests_total"], stats["dropped"]["activities"]) == (2, 1)
+    assert (stats["requests_total"], stats["excluded"], stats["dropped"]["activities"]) == (2, 1, 0)
 
 
 def test_an_exit_in_before_record_ends_the_reading_call_and_loses_nothing_else(
@@ -147,6 +147,7 @@ def test_an_exit_in_before_record_ends_the_reading_call_and_loses_nothing_else(
             house.visit(f"/item/{number}")
         with pytest.raises(SystemExit):
             house.monitor.get_stats()
+        assert house.monitor.get_stats()["excluded"] == 1
         paths = [one["path"] for one in house.monitor.get_activities()]
     assert paths == ["/item/3", "/item/1"]
 
