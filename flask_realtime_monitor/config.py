@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -318,16 +319,23 @@ def load(config: Mapping[str, Any]) -> Settings:
         try:
             values[setting.name] = setting.metadata["check"](value)
         except _Wrong as wrong:
-            is_secret = key.endswith("TOKEN") or "@" in str(value)  # a URL's password
-            shown = "***" if is_secret else repr(value)[:80]
             raise ConfigError(
-                f"{key} is {shown}; write {wrong} (default {setting.default!r}: "
+                f"{key} is {_shown(key, value)}; write {wrong} (default {setting.default!r}: "
                 f"{setting.metadata['meaning']})"
             ) from None
     if "active_window" not in values and "session_timeout" in values:
         # Who only shortens the session means the window to fit, not to be told off.
         values["active_window"] = min(300.0, values["session_timeout"])
     return Settings(**values)
+
+
+def _shown(key: str, value: Any) -> str:
+    """Return a value as a message may show it: of a URL neither password nor options."""
+    if key.endswith("TOKEN") or "@" in str(value):
+        return "***"
+    if isinstance(value, str) and "://" in value:
+        value = re.split("[?#]", value, maxsplit=1)[0]
+    return repr(value)[:80]
 
 
 def _unknown(key: str, known: list[str]) -> str:

@@ -79,6 +79,22 @@ def test_a_wrong_token_is_not_shown() -> None:
     assert "token_urlsafe(32)" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redi://host/0?password=hunter2", "'redi://host/0'"),
+        ("redi://host#hunter2", "'redi://host'"),
+        ("redi://me:hunter2@host", "***"),
+        ("redi://me:hunt?er2@host", "***"),
+    ],
+)
+def test_of_a_wrong_url_neither_password_nor_options_are_shown(url: str, shown: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        monitored(STORE=url)
+    assert f"REALTIME_MONITOR_STORE is {shown}; write" in str(raised.value)
+    assert "hunt" not in str(raised.value)
+
+
 def test_an_unknown_key_names_the_nearest_known_one() -> None:
     with pytest.raises(ConfigError, match="did you mean REALTIME_MONITOR_SESSION_TIMEOUT"):
         monitored(SESION_TIMEOUT=60)
