@@ -153,8 +153,9 @@ class Filter:
             return True
         if status is None:
             return False
-        text = str(status)
-        return text == self.status or (self.status.endswith("xx") and text[0] == self.status[0])
+        if self.status.endswith("xx"):
+            return status // 100 == int(self.status[0])
+        return str(status) == self.status
 
 
 EVERYTHING = Filter()

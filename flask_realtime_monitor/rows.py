@@ -53,6 +53,7 @@ NO_DURATION = float("nan")
 LARGEST_MS = 65_504.0  # the largest half float
 NO_PATH = 0xFFFF  # the path is the route itself
 STATUS = 0x03FF
+FAILED = range(500, 600)  # the statuses that are errors
 RARE = 0x4000
 OTHER_KIND = 0x8000
 

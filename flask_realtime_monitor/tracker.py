@@ -159,7 +159,7 @@ class Tracker:
                 is_error = error is not None
                 if status is not None:
                     code |= status & rows.STATUS
-                    is_error = is_error or status >= 500
+                    is_error = is_error or status in rows.FAILED
                 # -- one more activity in front
                 if title is not None or error is not None:
                     code |= rows.RARE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from flask import Flask, Response, request
 from werkzeug.routing import BaseConverter, Map
 
 from flask_realtime_monitor import RealtimeMonitor
+from flask_realtime_monitor.cli.console import Cell
+from flask_realtime_monitor.cli.screen import activity_row
 from flask_realtime_monitor.stores import StoreError
 from flask_realtime_monitor.testing import strict
 
@@ -137,6 +140,41 @@ def test_a_path_made_to_be_compared_for_ever_is_not() -> None:
     app.add_url_rule("/a/<token>/<b>/<c>/<d>/end", "a", lambda **_: "")
     app.test_client().get("/", environ_overrides={"PATH_INFO": "/a/" + "x/" * 4000 + "\n"})
     assert monitor.get_activities()[0]["path"] == "/a/<token>/…"
+
+
+@pytest.mark.parametrize(("status", "errors"), [(499, 0), (500, 1), (599, 1), (600, 0), (999, 0)])
+def test_a_5xx_answer_is_an_error_and_no_other(status: int, errors: int) -> None:
+    app, monitor = monitored()
+    app.add_url_rule("/", "home", lambda: Response("home", status))
+    client = app.test_client()
+    client.get("/")
+    (session,) = monitor.get_active_sessions()
+    (endpoint,) = client.get("/monitor/api/v1/endpoints").get_json()["items"]
+    assert monitor.get_stats()["errors_total"] == session["errors"] == endpoint["errors"] == errors
+    (activity,) = monitor.get_activities()
+    assert activity["status"] == status
+    assert (Cell(str(status), "bad") in activity_row(activity)) is bool(errors)
+    found = client.get("/monitor/api/v1/activities?status=5xx").get_json()
+    assert found["total"] == errors
+
+
+def test_a_status_that_is_none_is_in_no_class() -> None:
+    app, monitor = monitored()
+    monitor.before_record(lambda activity: replace(activity, status=50))
+    client = app.test_client()
+    client.get("/")
+    assert monitor.get_activities()[0]["status"] == 50
+    assert client.get("/monitor/api/v1/activities?status=5xx").get_json()["total"] == 0
+
+
+def test_what_a_new_visitor_s_teardown_tracks_is_of_the_session() -> None:
+    app, monitor = monitored()
+    app.add_url_rule("/", "home", lambda: "home")
+    app.teardown_request(lambda _: monitor.track("torn down"))
+    app.test_client().get("/")
+    custom, request = monitor.get_activities()
+    assert (custom["name"], request["kind"]) == ("torn down", "request")
+    assert custom["session"] == request["session"] is not None
 
 
 def test_stats_and_worker_agree_on_what_was_dropped() -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import wording
+from ..rows import FAILED
 from .console import Cell, bold, columns, is_terminal, line, number, table
 
 Json = dict[str, Any]
@@ -104,7 +105,7 @@ def activity_row(one: Json) -> list[str | Cell]:
     """Return a row of the feed."""
     what = one["method"] if one["kind"] == "request" else one["name"] or one["kind"]
     status = "" if one["status"] is None else str(one["status"])
-    failed = one["error"] is not None or (one["status"] or 0) >= 500
+    failed = one["error"] is not None or one["status"] in FAILED
     page = _place(one) + (f" ({one['error']})" if one["error"] else "")
     if one["kind"] == "custom" and one["data"]:
         told = (f"{name}={wording.datum(value)}" for name, value in one["data"].items())
