@@ -250,9 +250,9 @@ class RequestRecorder:
     def track(self, entry: Entry, name: Any, user: Person | None, data: dict[str, Any]) -> None:
         """Record a custom activity of the request at hand, at its end, when its user is known.
 
-        What a streamed body tracks while it is sent is recorded at once.
+        What is tracked while a streamed body is sent, or after the end, is recorded at once.
         """
-        if entry not in self._open or entry.request is not None:
+        if entry not in self._open or (entry.request is not None and entry.is_streamed):
             request = flask.request._get_current_object()  # type: ignore[attr-defined]
             self._put_event("custom", request.environ, request, user or entry.user, name, data)
         elif len(entry.extras.events) < _MOST_EVENTS:
