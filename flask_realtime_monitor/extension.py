@@ -160,6 +160,7 @@ class RealtimeMonitor:
         """Leave a view out: its requests are only counted as excluded; a decorator.
 
         For a function or a class-based view, which is then left out with all that inherit from it.
+        Who signs out in it is signed out all the same: the session ends.
         """
         if not callable(view):
             raise ConfigError("exempt is a decorator for a view function or a view class")
