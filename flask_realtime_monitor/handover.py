@@ -12,7 +12,7 @@ from typing import Any
 from . import beats
 from .identity import Person
 from .ingest import Raw
-from .privacy import MAX_NAME, clean
+from .privacy import MAX_NAME, clean, kept_id
 from .stores import Store, StoreError
 
 Json = dict[str, Any]
@@ -38,7 +38,8 @@ def give(store: Store, raw: Raw) -> None:
         raise StoreError(f"no worker that reports to {store.shown_url} is alive")
     whose = None
     if raw.user is not None:
-        whose = [None if one is None else clean(one, MAX_NAME) for one in raw.user]
+        id, name = raw.user
+        whose = [kept_id(id), None if name is None else clean(name, MAX_NAME)]
     done = {"at_s": raw.at_s, "whose": whose, "name": raw.name, "data": raw.data}
     store.tell(beats.encode({"kind": KIND, "to": max(living)[1], **done}))
 
