@@ -47,6 +47,21 @@ def test_every_route_refuses_a_stranger_alike_whatever_the_method(is_open: bool 
     assert len({(kind, headers) for kind, _, _, headers in seen}) <= 2
 
 
+def test_what_is_an_api_route_is_said_behind_the_prefix() -> None:
+    house = House(is_open=False, URL_PREFIX="/api/monitor")
+    found = {
+        path: answer(house, "/api/monitor" + path) for path in ("/", "/stream", "/api/v1/stats")
+    }
+    kinds = {
+        path: headers["Content-Type"].partition(";")[0] for path, (_, headers, _) in found.items()
+    }
+    assert kinds == {
+        "/": "text/plain",
+        "/stream": "text/plain",
+        "/api/v1/stats": "application/json",
+    }
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", [one for one in METHODS if one not in ("GET", "HEAD")])
 def test_for_a_viewer_other_methods_are_not_allowed(path: str, method: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from flask import Response, request, url_for
 
+from ..state import current_state
+
 HEADERS_KEY = "flask_realtime_monitor.headers"
 
 _ALWAYS = {
@@ -46,7 +48,8 @@ def nothing(**_: str) -> Response:
 
 def is_api() -> bool:
     """Tell whether the request at hand is for an API route."""
-    return "/api/" in request.path
+    prefix = current_state().state.settings.url_prefix  # which may have an /api/ itself
+    return "/api/" in request.path.removeprefix(prefix)
 
 
 def url_of(route: str, **arguments: Any) -> str:
