@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial, update_wrapper
 from inspect import iscoroutinefunction, ismethod
@@ -30,10 +31,12 @@ from .recorders import connect_logins
 from .shapes import copied
 from .sharing import store_for
 from .state import ENTRY_KEY, EXTENSION, Hooks, Live, State
-from .web import NAME, blueprint
+from .web import NAME, blueprint, rules
 from .web.answers import with_own_headers
 from .web.forgery import exempt
 from .web.html import compiled
+
+logger = logging.getLogger("flask_realtime_monitor")
 
 BeforeRecord = Callable[[Activity], Activity | None]
 EndSession = Callable[[dict[str, Any]], Any]
@@ -312,28 +315,18 @@ def _add_commands(app: Flask) -> None:
 
 def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..., Iterable[bytes]]:
     """Return the app's WSGI callable, followed from its first moment to its last byte."""
-    hooks, guard = state.hooks, state.guard
-    prefix = state.settings.url_prefix.encode().decode("latin-1")  # as PEP 3333 has it
-    below = prefix + "/"
-    maybe_ours = (prefix, "//")  # Werkzeug takes several leading slashes for one
-    lives = state.lives
+    hooks, guard, lives = state.hooks, state.guard, state.lives
 
     def monitored(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path.startswith(maybe_ours) and ("/" + path.lstrip("/") + "/").startswith(below):
-            if hooks.enabled:
-                guard.wrap(_exclude)(state)
-            guard.wrap(exempt)(state.app, NAME)
-            return inner(environ, with_own_headers(environ, start_response))
         if not hooks.enabled:
-            return inner(environ, start_response)
+            return inner(environ, with_own_headers(environ, start_response))
         try:
-            live = lives.get(getpid()) or state.live
+            live = lives.get(getpid()) or _first(state)
             requests = live.requests
             entry = requests.begin(environ, start_response)
         except BaseException as error:  # whatever fails here, the request goes on without us
             guard.caught("begin", error)
-            return inner(environ, start_response)
+            return inner(environ, with_own_headers(environ, start_response))
         try:
             body = inner(environ, entry.start_response)
         except BaseException as error:
@@ -349,9 +342,22 @@ def _wrapped(inner: Callable[..., Iterable[bytes]], state: State) -> Callable[..
     return monitored
 
 
-def _exclude(state: State) -> None:
-    state.live.ingest.put_excluded()
-    state.live.sharing.begin()  # a worker that only shows the picture is one of it, too
+def _first(state: State) -> Live:
+    """Return the parts of this process at its first request, when all of the app's rules are there.
+
+    What follows init_app cannot be refused any more.
+    """
+    live, prefix = state.live, state.settings.url_prefix
+    found = rules.of_the_app(state.app, prefix, f"{NAME}.")
+    if found:
+        logger.warning(
+            "the app has rules of its own under REALTIME_MONITOR_URL_PREFIX (%r): %s; where such a "
+            "path is the monitor's too, only one of the two answers; set another prefix, such as "
+            "'/realtime'",
+            prefix,
+            ", ".join(f"{rule.rule} ({rule.endpoint})" for rule in found),
+        )
+    return live
 
 
 def _track(state: State, name: Any, user: Any, data: Json) -> None:
@@ -379,9 +385,8 @@ def _checked(hook: Any, name: str, answer: str) -> Any:
 
 
 def _check_prefix(app: Flask, prefix: str) -> None:
-    for rule in app.url_map.iter_rules():
-        if rule.rule == prefix or rule.rule.startswith(prefix + "/"):
-            raise ConfigError(
-                f"REALTIME_MONITOR_URL_PREFIX is {prefix!r}, but the app has a rule of its own "
-                f"there ({rule.rule}); set another prefix, such as '/realtime'"
-            )
+    for rule in rules.of_the_app(app, prefix, f"{NAME}."):
+        raise ConfigError(
+            f"REALTIME_MONITOR_URL_PREFIX is {prefix!r}, but the app has a rule of its own "
+            f"there ({rule.rule}); set another prefix, such as '/realtime'"
+        )

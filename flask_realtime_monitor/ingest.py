@@ -114,7 +114,7 @@ class Ingest:
         self._before_record = before_record
         self._wants_notices = wants_notices
         self._redactor = Redactor(settings.redact, settings.query_string)
-        self._exclusion = Exclusion(settings.exclude)
+        self._exclusion = Exclusion(settings.exclude, settings.url_prefix)
         self._edits = Edits(self._clock, self._redactor, guard)
         #: Tells whether the view of an endpoint is never recorded.
         self.is_exempt: Callable[[str], bool] = lambda _: False
@@ -167,7 +167,7 @@ class Ingest:
         found = self._who.get(hash((environ.get("REMOTE_ADDR"), agent)))
         if found.is_hidden if found else name and self._exclusion.hides_name(from_wire(name)):
             return True
-        return path not in self._paths and self._exclusion.hides_path(from_wire(path))
+        return path not in self._paths and self._exclusion.hides_path(from_wire(path), rule)
 
     def plain(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return custom data as it may be kept."""
@@ -370,7 +370,7 @@ class Ingest:
         One that hides nothing is remembered for the next time.
         """
         text = from_wire(path)
-        if self._exclusion.hides_path(text):
+        if self._exclusion.hides_path(text, rule):
             return None
         if rule is None:
             self._redactor.learn(self.rules)

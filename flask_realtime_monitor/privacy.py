@@ -245,18 +245,25 @@ def _like(rule: str) -> re.Pattern[str]:
 
 
 class Exclusion:
-    """Decides what is not recorded: patterns of endpoints, paths (``/...``) or agents."""
+    """Decides what is not recorded: patterns of endpoints, paths (``/...``) or agents.
 
-    def __init__(self, patterns: Iterable[str]) -> None:
+    Args:
+        prefix: of our own pages. What fits no route there is none of the app's pages either.
+    """
+
+    def __init__(self, patterns: Iterable[str], prefix: str) -> None:
         items = tuple(patterns)
         paths = [fnmatch.translate(item) for item in items if item.startswith("/")]
         self._path = re.compile("|".join(paths)).match if paths else None
         self._names = Names(item for item in items if not item.startswith("/"))
+        self._below = prefix + "/"
 
     def hides_name(self, name: str) -> bool:
         """Tell whether an endpoint or an agent is to be left out."""
         return name in self._names
 
-    def hides_path(self, path: str) -> bool:
-        """Tell whether a path is to be left out."""
+    def hides_path(self, path: str, rule: str | None) -> bool:
+        """Tell whether a path is to be left out, which fits a rule or, where it is None, none."""
+        if rule is None and f"/{path.lstrip('/')}/".startswith(self._below):
+            return True
         return bool(self._path and self._path(path))

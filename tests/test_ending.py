@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask, request
 from flask_wtf import CSRFProtect
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from flask_realtime_monitor import ConfigError, RealtimeMonitor, User, signals
 from flask_realtime_monitor.stores import StoreError
@@ -484,9 +485,12 @@ def test_without_the_store_there_is_no_token_and_no_end(place: Place) -> None:
 # -- beside Flask-WTF --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("below", ["", "/app"])
 @pytest.mark.parametrize("order", ["before", "after", "after a request"])
-def test_csrf_protect_neither_stops_us_nor_is_weakened(order: str) -> None:
+def test_csrf_protect_neither_stops_us_nor_is_weakened(order: str, below: str) -> None:
     app = Flask("protected")
+    if below:  # by a middleware within ours
+        app.wsgi_app = DispatcherMiddleware(None, {below: app.wsgi_app})  # type: ignore
     app.secret_key = "of the tests"
     csrf = CSRFProtect(app) if order == "before" else CSRFProtect()
     monitor = RealtimeMonitor(app, authorize=lambda: "act", on_end_session=lambda _: None)
@@ -502,19 +506,19 @@ def test_csrf_protect_neither_stops_us_nor_is_weakened(order: str) -> None:
         return "home"
 
     client = app.test_client()
-    client.get("/", headers={"User-Agent": "somebody"})
+    client.get(f"{below}/", headers={"User-Agent": "somebody"})
     (session,) = monitor.get_active_sessions()
     if order == "after a request":
-        assert client.post("/buy").status_code == 400
-    page = client.get("/monitor/").text
+        assert client.post(f"{below}/buy").status_code == 400
+    page = client.get(f"{below}/monitor/").text
     token = re.findall(r'data-token="(\w+)"', page)[0]
     answer = client.post(
-        f"/monitor/api/v1/sessions/{session['id']}/end",
+        f"{below}/monitor/api/v1/sessions/{session['id']}/end",
         headers={**HERE, "X-Monitor-Token": token},
     )
     assert (answer.status_code, set(answer.json or ())) == (200, {"ended_at"})
-    assert client.post("/buy").status_code == 400
-    assert client.post("/monitor/", headers=HERE).status_code == 405
+    assert client.post(f"{below}/buy").status_code == 400
+    assert client.post(f"{below}/monitor/", headers=HERE).status_code == 405
 
 
 def test_another_extension_of_that_name_is_left_alone(place: Place) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from flask import Flask, request, url_for
+from flask import Flask, Response, request, url_for
+from flask.cli import routes_command
 from flask.views import MethodView
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -78,6 +80,96 @@ def test_our_pages_are_ours_wherever_a_middleware_has_moved_the_app() -> None:
         assert found.headers["Referrer-Policy"] == "no-referrer"
     assert endpoints(monitor) == ["home"]
     assert monitor.get_stats()["excluded"] == 3
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_our_headers_stand_while_recording_is_off_wherever_a_middleware_has_moved_us(
+    copies: bool,
+) -> None:
+    app = bare()
+    inner: Wsgi = app.wsgi_app
+
+    def moved(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ = dict(environ) if copies else environ
+        environ.update(PATH_INFO=environ["PATH_INFO"].removeprefix("/app"), SCRIPT_NAME="/app")
+        return inner(environ, start_response)
+
+    app.wsgi_app = moved  # type: ignore[method-assign]
+    monitor = monitored(app)
+    monitor.enabled = False
+
+    @app.after_request
+    def opened(response: Response) -> Response:
+        response.headers.update({"Access-Control-Allow-Origin": "*", "Cache-Control": "public"})
+        return response
+
+    client = app.test_client()
+    assert client.get("/app/").headers["Cache-Control"] == "public"
+    for path in ("/", "/api/v1/stats", "/nothing"):
+        headers = client.get("/app/monitor" + path).headers
+        assert headers.getlist("Cache-Control") == ["no-store"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "Access-Control-Allow-Origin" not in headers
+    assert "Content-Security-Policy" in client.get("/app/monitor/").headers
+    assert monitor.get_stats()["excluded"] == 0
+
+
+def test_our_headers_stand_where_a_hook_of_the_app_answers_in_our_place() -> None:
+    app = bare()
+    monitored(app)
+    app.before_request(lambda: "not now")
+    found = app.test_client().get("/monitor/api/v1/stats")
+    assert (found.text, found.headers["Cache-Control"]) == ("not now", "no-store")
+
+
+def test_routes_of_the_app_under_our_prefix_are_the_app_s(caplog: pytest.LogCaptureFixture) -> None:
+    app = Flask("late")
+    monitor = monitored(app)
+
+    @app.get("/monitor/report")
+    def report() -> Response:
+        return Response("report", headers={"Cache-Control": "max-age=60"})
+
+    app.add_url_rule("/monitor/", "own", lambda: "own")
+    app.add_url_rule("/monitored", "near", lambda: "near")
+    client = app.test_client()
+    found = client.get("/monitor/report")
+    assert (found.text, found.headers.getlist("Cache-Control")) == ("report", ["max-age=60"])
+    assert "Referrer-Policy" not in found.headers
+    assert client.get("/monitor/nothing").headers["Cache-Control"] == "no-store"
+    assert endpoints(monitor) == ["report"]
+    assert monitor.get_stats()["excluded"] == 1
+    (said,) = (one for one in caplog.messages if "URL_PREFIX" in one)
+    assert "/monitor/report (report), /monitor/ (own)" in said
+    assert "near" not in said
+
+
+def test_routes_of_the_app_at_another_subdomain_are_the_app_s(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = Flask("subdomains", subdomain_matching=True)
+    app.config["SERVER_NAME"] = "example.com"
+    app.add_url_rule("/monitor/", "early", lambda: "early", subdomain="early")
+    monitor = monitored(app)
+    app.add_url_rule("/monitor/<x>", "late", lambda x: x, subdomain="late")
+    client = app.test_client()
+    for name, path in (("early", ""), ("late", "stream")):
+        found = client.get(f"/monitor/{path}", base_url=f"http://{name}.example.com")
+        assert (found.status_code, found.headers.get("Cache-Control")) == (200, None)
+    assert endpoints(monitor) == ["late", "early"]
+    assert "URL_PREFIX" not in caplog.text
+
+
+def test_an_app_that_lists_its_rules_finds_names_of_methods_in_ours() -> None:
+    app = bare()
+    monitored(app)
+    listed = {rule.rule: sorted(rule.methods or ()) for rule in app.url_map.iter_rules()}
+    assert listed["/monitor/"] == listed["/monitor/<path:_>"] == ["GET", "HEAD"]
+    assert listed["/monitor/api/v1/sessions/<session_id>/end"] == ["POST"]
+    reading = [r.rule for r in app.url_map.iter_rules() if r.methods and "GET" in r.methods]
+    assert "/monitor/stream" in reading
+    said = app.test_cli_runner().invoke(routes_command).output
+    assert re.search(r"realtime_monitor\.stats +GET +/monitor/api/v1/stats", said)
 
 
 def test_a_middleware_may_be_a_generator() -> None:

@@ -126,6 +126,13 @@ class RequestRecorder:
         # Flask may not have seen the request yet: a middleware can be a generator itself.
         return _Body(body, entry, self.end)
 
+    def leave_out(self, entry: Entry) -> None:
+        """A request that has come to our own pages: it is counted as excluded, and forgotten."""
+        if self._open.pop(entry, _MISSING) is None:
+            entry.is_streamed = False  # so that nothing is put around its body
+            entry.environ = _NOTHING
+            self._ingest.put_excluded()
+
     def _follow_file(self, entry: Entry, body: Any) -> None:
         """Follow a file without hiding it from the server, which may send it by sendfile."""
         close = getattr(body, "close", None)

@@ -13,8 +13,10 @@ from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 
 from ..access import WALL, Verdict
-from ..state import ENTRY_KEY, current_state
-from . import answers, api, assets, ending, pages, stream, wall
+from ..recorders import Entry
+from ..state import ENTRY_KEY, Live, current_state
+from . import answers, api, assets, ending, pages, rules, stream, wall
+from .forgery import exempt
 
 NAME = "realtime_monitor"
 _View = Callable[..., Response]
@@ -43,44 +45,33 @@ ROUTES: tuple[tuple[str, str, _View], ...] = (
     ("/<path:_>", "nothing", answers.nothing),
 )
 _NOTHING = f"{NAME}.nothing"
+_READING = ("GET", "HEAD")
 _WALL = frozenset(f"{NAME}.{name}" for path, name, _ in ROUTES if path.startswith("/wall/"))
 
 
 def blueprint(url_prefix: str) -> Blueprint:
     """Return the blueprint, to be registered on one app."""
     made = Blueprint(NAME, __package__)
+    made.url_value_preprocessor(_recognise)
     made.before_request(_gate)
     made.url_defaults(_this_host)
 
     def add_rules(setup: BlueprintSetupState) -> None:
         app = cast(Flask, setup.app)  # an App of Flask's is a Flask, typed more loosely
+
+        def add(path: str, endpoint: str, view: _View, **options: Any) -> None:
+            methods = ("POST",) if view is ending.end_session else _READING
+            rules.add(app, url_prefix + path, endpoint, _answering(view), methods, **options)
+
         for path, name, view in ROUTES:
-            _add_rule(app, url_prefix + path, f"{NAME}.{name}", _answering(view))
-        _add_rule(app, url_prefix, f"{NAME}.home", _answering(pages.home))
+            add(path, f"{NAME}.{name}", view)
+        add("", f"{NAME}.home", pages.home)
         # A websocket's handshake fits no other rule; that it fails would tell that we are here.
         for path in ("", "/", "/<path:_>"):
-            _add_rule(app, url_prefix + path, _NOTHING, _answering(answers.nothing), websocket=True)
+            add(path, _NOTHING, answers.nothing, websocket=True)
 
     made.record_once(add_rules)
     return made
-
-
-def _add_rule(app: Flask, path: str, endpoint: str, view: _View, **options: Any) -> None:
-    """Add a rule for every method there is; ``add_url_rule`` would allow GET alone."""
-    map_ = app.url_map
-    if map_.host_matching:
-        options["host"] = "<_host>"
-    rule = app.url_rule_class(
-        path,
-        endpoint=endpoint,
-        methods=None,
-        strict_slashes=False,
-        merge_slashes=False,
-        **options,
-    )
-    rule.provide_automatic_options = False  # type: ignore[attr-defined]
-    map_.add(rule)
-    app.view_functions[endpoint] = view
 
 
 def _this_host(_: str, values: dict[str, Any]) -> None:
@@ -89,13 +80,31 @@ def _this_host(_: str, values: dict[str, Any]) -> None:
         values.setdefault("_host", request.host.lower())
 
 
+def _recognise(_: str | None, __: dict[str, Any] | None) -> None:
+    """Make a request of ours one that is not recorded, with headers that are ours.
+
+    Flask calls this before the app's own ``before_request`` hooks, one of which may answer. That it
+    is ours can be seen here alone: a path may be another within the app's middlewares, and the app
+    may have routes of its own under our prefix.
+    """
+    environ, state = request.environ, current_state().state
+    entry = environ.get(ENTRY_KEY)
+    if entry is not None and entry.recorder is state.live.requests:
+        del environ[ENTRY_KEY]
+        state.guard.wrap(_leave_out)(state.live, entry)
+        entry.respond = answers.with_own_headers(environ, entry.respond)
+    answers.claim(environ)
+    state.guard.wrap(exempt)(state.app, NAME)
+
+
+def _leave_out(live: Live, entry: Entry) -> None:
+    live.requests.leave_out(entry)
+    live.sharing.begin()  # a worker that only shows the picture is one of it, too
+
+
 def _gate() -> Response | None:
     """Refuse whoever may not watch."""
     state, _ = current_state()
-    entry = request.environ.get(ENTRY_KEY)
-    if entry is not None:
-        # A middleware has moved us elsewhere: only here one can see that this is a page of ours.
-        entry.respond = answers.with_own_headers(request.environ, entry.respond)
     if request.environ.get("wsgi.multiprocess"):
         state.is_one_of_many = True
     if request.endpoint == f"{NAME}.metrics" and state.access.opens_metrics(
@@ -136,7 +145,7 @@ def _answering(view: _View) -> _View:
     """
 
     def answer(_host: str | None = None, **arguments: Any) -> Response:
-        methods: tuple[str, ...] = ("GET", "HEAD")
+        methods: tuple[str, ...] = _READING
         if view is ending.end_session:
             if ending.is_open():
                 methods = ("POST",)

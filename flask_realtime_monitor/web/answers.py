@@ -63,19 +63,25 @@ def set_headers(**headers: str | None) -> None:
     own.update({name.replace("_", "-"): value for name, value in headers.items()})
 
 
+def claim(environ: dict[str, Any]) -> None:
+    """Note that a request is ours, which its ``start_response`` asks for."""
+    environ.setdefault(HEADERS_KEY, {}).update(_ALWAYS)
+
+
 def with_own_headers(
     environ: dict[str, Any], start_response: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Return a ``start_response`` that has the last word on our own pages' headers.
+    """Return a ``start_response`` that has the last word on the headers of what is ours.
 
     The app's after_request hooks run after ours; an app-wide CORS header, say, would open what
-    the gate guards to every site its viewer visits.
+    the gate guards to every site its viewer visits. Of any other answer it changes nothing.
     """
     # Made here, since a middleware may hand a copy of the environ on.
-    chosen = environ.setdefault(HEADERS_KEY, {})
+    own: dict[str, str | None] = environ.setdefault(HEADERS_KEY, {})
 
     def respond(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-        own = {**_ALWAYS, **chosen}
+        if not own:
+            return start_response(status, headers, *rest)
         ours = {name.lower() for name in own}
         kept = [
             (name, value)

@@ -32,7 +32,7 @@ def exempt(app: Flask, blueprint: str) -> None:
     """Tell Flask-WTF's CSRFProtect, where the app has it, that we look after ourselves.
 
     Its token is the app's, and our page has its own. The rest of the app is protected as before.
-    Called with each request of ours, since CSRFProtect may be set up after us.
+    Called with each request of ours, too, since CSRFProtect may be set up after us.
     """
     csrf = app.extensions.get("csrf")
     if csrf is None:
