@@ -283,7 +283,8 @@ def _connect(app: Flask, state: State) -> None:
         try:
             request = current_request()
             entry = request.environ.get(ENTRY_KEY)
-            if entry is not None:
+            # Another app's, if it has called this one as a middleware of its own.
+            if entry is not None and entry.recorder.app is app:
                 entry.recorder.look(entry, request, response)
         except BaseException as error:  # the app must not see it
             guard.caught("look", error)

@@ -172,6 +172,49 @@ def test_an_app_that_lists_its_rules_finds_names_of_methods_in_ours() -> None:
     assert re.search(r"realtime_monitor\.stats +GET +/monitor/api/v1/stats", said)
 
 
+@pytest.mark.parametrize("is_on", [True, False])
+def test_an_inner_app_s_pages_and_visitors_are_not_the_outer_one_s(is_on: bool) -> None:
+    outer, inner = bare("outer"), bare("inner")
+    asked: list[str] = []
+    inner_one = monitored(inner)
+    outer.wsgi_app = DispatcherMiddleware(outer.wsgi_app, {"/in": inner})  # type: ignore[method-assign]
+    outer_one = monitored(outer)
+    outer_one.identify(lambda: asked.append(request.path))
+    flying: list[Any] = []
+    inner.add_url_rule("/fly", "fly", lambda: flying.append(outer_one.get_stats()) or "flown")
+    inner_one.enabled = is_on
+    client = Client(outer)
+    for path in ("/in/", "/in/fly", "/in/monitor/", "/in/nothing"):
+        client.get(path)
+    assert (endpoints(outer_one), asked) == ([], [])
+    assert [one["in_flight"] for one in flying] == [0]
+    assert outer_one.get_stats()["excluded"] == 0
+    assert endpoints(inner_one) == (["(unmatched)", "fly", "inner"] if is_on else [])
+    headers = client.get("/in/monitor/").headers
+    assert headers.getlist("Cache-Control") == ["no-store"]
+
+
+def test_an_inner_app_without_a_monitor_is_not_in_flight_either() -> None:
+    outer, inner = bare("outer"), bare("inner")
+    outer.wsgi_app = DispatcherMiddleware(outer.wsgi_app, {"/in": inner})  # type: ignore[method-assign]
+    monitor = monitored(outer)
+    seen: list[int] = []
+
+    def fly() -> str:
+        seen.append(monitor.get_stats()["in_flight"])
+        return "flown"
+
+    def lost(_: Exception) -> str:
+        return fly()
+
+    inner.add_url_rule("/fly", "fly", fly)
+    inner.register_error_handler(404, lost)
+    for path in ("/in/fly", "/in/nothing"):
+        Client(outer).get(path)
+    assert seen == [0, 0]
+    assert endpoints(monitor) == []
+
+
 def test_a_middleware_may_be_a_generator() -> None:
     app = bare()
     inner: Wsgi = app.wsgi_app

@@ -69,7 +69,7 @@ class RequestRecorder:
         spent: Callable[[float], None],
         worker_id: str,
     ) -> None:
-        self._app = app
+        self.app = app
         self._key = key
         self._ingest = ingest
         self._queue = ingest.queue
@@ -170,7 +170,7 @@ class RequestRecorder:
         """The request's last moment: of use only where ``request_finished`` did not come."""
         request = flask.request._get_current_object()  # type: ignore[attr-defined]
         # Another app may have answered, called by a middleware of ours with our environ.
-        if request.environ.get(self._key) is entry and flask.current_app == self._app:
+        if request.environ.get(self._key) is entry and flask.current_app == self.app:
             entry.request = request
             if self._hooks.identify is None or self._is_wanted(entry, request):
                 entry.user = self._identify()
@@ -194,7 +194,8 @@ class RequestRecorder:
         if not flask.has_request_context():
             return None
         entry = flask.request.environ.get(self._key)
-        return entry if isinstance(entry, Entry) else None
+        # Another app's, if it has called this one as a middleware of its own.
+        return entry if isinstance(entry, Entry) and entry.recorder is self else None
 
     # -- activities ----------------------------------------------------------------------------
 
@@ -301,14 +302,14 @@ class RequestRecorder:
         )
 
     def _is_exempt(self, endpoint: str) -> bool:
-        view = self._app.view_functions.get(endpoint)
+        view = self.app.view_functions.get(endpoint)
         return any(
             getattr(one, "_realtime_monitor_exempt", False)
             for one in (view, getattr(view, "view_class", None))
         )
 
     def _rules(self) -> list[str]:
-        return [rule.rule for rule in self._app.url_map.iter_rules()]
+        return [rule.rule for rule in self.app.url_map.iter_rules()]
 
     # -- in flight -----------------------------------------------------------------------------
 
@@ -325,9 +326,13 @@ class RequestRecorder:
         environ = entry.environ
         if not environ:
             return None  # it has ended while we looked
-        request = entry.request or environ.get("werkzeug.request")
+        request: Any = entry.request or environ.get("werkzeug.request", _MISSING)
+        if request is None:  # an app has done with it (Flask leaves that), and it was not ours
+            return None
         if not hasattr(request, "url_rule"):
             request = None  # a middleware's, which knows nothing of Flask's routes
+        elif getattr(request, "json_module", None) is not self.app.json:
+            return None  # another app's, called by a middleware with our environ
         route = None if request is None else request.url_rule
         endpoint, rule = (None, None) if route is None else (route.endpoint, route.rule)
         agent = environ.get("HTTP_USER_AGENT", "")
