@@ -106,6 +106,9 @@ def _url_prefix(value: Any) -> str:
         raise _Wrong('a path that begins with "/" and names a place of its own, such as "/monitor"')
     if any(c in value for c in "<>?#") or "//" in value or not value.isprintable():
         raise _Wrong('a plain path without "<", ">", "?", "#" or "//", such as "/monitor"')
+    if re.search("%[0-9A-Fa-f]{2}", value):
+        # By then a server has decoded the path, so that nothing would ever be found there.
+        raise _Wrong('the path as it reads, without escapes such as "%20", like "/my monitor"')
     return value.rstrip("/")
 
 

@@ -15,6 +15,7 @@ WRONG = [
     ("URL_PREFIX", "monitor", 'begins with "/"'),
     ("URL_PREFIX", "/", "names a place of its own"),
     ("URL_PREFIX", "/a/<b>", "plain path"),
+    ("URL_PREFIX", "/a%2Fb", "without escapes"),
     ("STORE", "postgres://localhost", "memory:"),
     ("STORE", "sqlite:///relative.db", "sqlite:////path"),
     ("STORE", "redis://", "redis://host"),

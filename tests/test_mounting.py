@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask import Flask, Response, request, url_for
@@ -291,11 +292,11 @@ def test_what_the_app_adds_to_its_urls_is_not_added_to_ours() -> None:
     assert 'data-api="/monitor/api/v1"' in client.get("/monitor/").text
 
 
-@pytest.mark.parametrize("prefix", ["/überwacht", "/a b", "/admin/live/", "/monitor.v1"])
+@pytest.mark.parametrize("prefix", ["/überwacht", "/a b", "/100%", "/admin/live/", "/monitor.v1"])
 def test_any_prefix_is_known_for_ours(prefix: str) -> None:
     app = bare()
     monitor = monitored(app, URL_PREFIX=prefix)
-    found = app.test_client().get(prefix.rstrip("/") + "/")
+    found = app.test_client().get(quote(prefix.rstrip("/")) + "/")
     assert (found.status_code, found.headers["Cache-Control"]) == (200, "no-store")
     assert endpoints(monitor) == []
     assert monitor.get_stats()["excluded"] == 1
