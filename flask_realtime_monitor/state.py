@@ -27,6 +27,7 @@ from .privacy import MAX_NAME, clean, kept_id
 from .recorders import LoginRecorder, RequestRecorder
 from .records import ENDED, Notice
 from .sessions import MAX_AGENTS
+from .shapes import copied
 from .sharing import Sharing, store_for
 from .stores import StoreError, numbered
 from .surroundings import Surroundings
@@ -230,12 +231,13 @@ class Live:
             return
         if notice.item is not None:
             if signals.activity_recorded.receivers:
-                activity = self.picture.describe_activity(notice.item)
+                # Copies, since what they are made of is kept, and shown to many.
+                activity = copied(self.picture.describe_activity(notice.item))
                 signals.activity_recorded.send(app, activity=activity)
             return
         signal = signals.session_started if notice.what == "started" else signals.session_ended
         if signal.receivers:
-            signal.send(app, session=self.picture.describe(notice))
+            signal.send(app, session=copied(self.picture.describe(notice)))
 
     def _tell_viewer(self, what: str, viewer: Viewer) -> None:
         if what == "connected":

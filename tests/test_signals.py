@@ -58,6 +58,25 @@ def test_what_happens_is_told_in_order_by_the_app(
     assert heard[2][2]["activity"]["path"] == "/item/2"
 
 
+def test_a_receiver_that_changes_what_it_is_told_changes_nothing(house: House) -> None:
+    def first(_: Flask, activity: dict[str, Any]) -> None:
+        activity["data"].clear()
+
+    def second(_: Flask, session: dict[str, Any]) -> None:
+        session["agent"]["browser"] = session["user"]["name"] = "nonsense"
+
+    with (
+        signals.activity_recorded.connected_to(first, house.app),
+        signals.session_started.connected_to(second, house.app),
+    ):
+        house.monitor.track("paid", user="ana", amount=12)
+        house.visit("/", "bob", agent="Mozilla/5.0 Firefox/140.0")
+        beat(house)
+    house.visit("/", "eve", agent="Mozilla/5.0 Firefox/140.0")
+    assert house.monitor.get_activities()[2]["data"] == {"amount": 12}
+    assert "nonsense" not in house.get("sessions").text
+
+
 def test_the_end_of_a_session_is_told(
     house: House, heard: list[tuple[str, Any, dict[str, Any]]]
 ) -> None:
