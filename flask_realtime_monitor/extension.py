@@ -42,6 +42,7 @@ BeforeRecord = Callable[[Activity], Activity | None]
 EndSession = Callable[[dict[str, Any]], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 Json = dict[str, Any]
+_UNNAMED: Any = object()
 
 
 class RealtimeMonitor:
@@ -199,14 +200,24 @@ class RealtimeMonitor:
 
     # -- recording by hand ---------------------------------------------------------------------
 
-    def track(self, name: str, *, user: User | str | int | None = None, **data: Any) -> None:
+    def track(
+        self, name: str = _UNNAMED, /, *, user: User | str | int | None = None, **data: Any
+    ) -> None:
         """Record a custom activity of the current visitor, or of ``user``.
 
         Args:
-            name: what happened, such as "report exported".
+            name: what happened, such as "report exported". Written as ``name=...`` it is this, too,
+                unless another stands before it: then it is one of the data.
             user: whose activity it is; outside a request nobody is known otherwise.
             data: a few plain values; those with a secret's name are never kept.
+
+        Raises:
+            TypeError: there is no name.
         """
+        if name is _UNNAMED:
+            if "name" not in data:
+                raise TypeError("track() takes the name of what happened; none was given")
+            name = data.pop("name")
         state = self._state()
         if self._hooks.enabled and state.settings.enabled:
             state.guard.wrap(_track)(state, name, user, data)

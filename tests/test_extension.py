@@ -172,6 +172,17 @@ def test_outside_a_request_something_is_tracked_of_a_user() -> None:
     assert house.monitor.get_activities()[0]["user"] == {"id": "7", "name": None}
 
 
+def test_what_is_tracked_may_have_data_of_any_name() -> None:
+    house = House()
+    house.monitor.track("added", name="Sencha", self="tea")
+    house.monitor.track(name="paid", amount=12)
+    paid, added = house.monitor.get_activities()
+    assert (added["name"], added["data"]) == ("added", {"name": "Sencha", "self": "tea"})
+    assert (paid["name"], paid["data"]) == ("paid", {"amount": 12})
+    with pytest.raises(TypeError, match="none was given"):
+        house.monitor.track(amount=12)
+
+
 def test_nothing_of_ours_raises_in_the_app_s_own_code() -> None:
     house = House()
     strict(house.app, False)
