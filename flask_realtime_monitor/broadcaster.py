@@ -16,15 +16,16 @@ from math import inf
 from weakref import ref
 
 from . import sse
+from .capacity import Capacity
 from .channels import SIGHTS, Channel, channels
 from .config import Settings
 from .credentials import Credential, Credentials
-from .fanout import LOOK_S, SLICE_S, Fanout, Pace, most_descriptors
+from .fanout import LOOK_S, SLICE_S, Fanout, Pace
 from .guard import Guard
 from .packet import Packet
 from .picture import Picture
 from .viewers import DetachedViewer, HeldViewer, Viewer
-from .worker import Worker, is_told_to_stop, server_worker, uwsgi_threads
+from .worker import Worker, is_told_to_stop, server_worker
 
 _HOUSEKEEPING_S = 1.0  # between two looks at gates, renewals and stuck connections
 _LONGEST_TICK_S = 5.0
@@ -63,6 +64,7 @@ class Broadcaster:
         self._leaving: dict[Viewer, None] = {}  # were told bye, and are to be closed
         self._channels = channels(picture, worker.id, settings.resync_interval)
         self._wake = threading.Event()
+        self._capacity = Capacity(settings.max_viewers)
         self._fanout = Fanout(self._left, self._wake.set, is_told_to_stop)
         self.credentials = Credentials(
             settings.reauthorize_interval, self._refused, self._guard.failed
@@ -83,18 +85,9 @@ class Broadcaster:
         """Whether this worker goes, and takes no viewers any more."""
         return self._is_stopping or is_told_to_stop()
 
-    def limit(self, is_detached: bool = True) -> int:
-        """Return how many streams this worker takes, all together.
-
-        Args:
-            is_detached: whether they need a descriptor only, or a connection or thread of the
-                server's, too.
-        """
-        most = self._settings.max_viewers
-        if not most:
-            return derived_limit(is_detached)
-        # Whatever was set, the app is to be left descriptors to be asked by.
-        return min(most, max(1, most_descriptors() * 3 // 4))
+    def limit(self, is_detached: bool | None = None) -> int:
+        """Return how many streams this worker takes, all together; see ``Capacity.limit``."""
+        return self._capacity.limit(is_detached)
 
     # -- viewers -------------------------------------------------------------------------------
 
@@ -105,6 +98,7 @@ class Broadcaster:
         taken = self.viewers + len(self._arriving)
         if self.is_ending or taken >= self.limit(is_detached):
             return False
+        self._capacity.take(is_detached)
         self._arriving[viewer] = time.monotonic()
         self.credentials.admit(viewer.pass_.credential)
         return True
@@ -418,21 +412,3 @@ def _at_exit(find: ref[Broadcaster], pid: int) -> None:
     broadcaster = find()
     if broadcaster is not None and os.getpid() == pid:
         broadcaster.stop(is_last=True)
-
-
-def derived_limit(is_detached: bool) -> int:
-    """Return how many streams leave the server enough for the app.
-
-    Detached ones half of the descriptor limit. Others half of a gevent worker's connections, a
-    quarter of a threaded worker's threads, at least 1; 100 where the server does not tell.
-    """
-    if is_detached:
-        return max(1, most_descriptors() // 2)
-    worker = server_worker()
-    config = getattr(worker, "cfg", None)
-    if config is None:
-        threads = uwsgi_threads()
-        return 100 if threads is None else max(1, threads // 4)
-    if "gevent" in type(worker).__module__:
-        return max(1, int(config.worker_connections) // 2)
-    return max(1, int(config.threads) // 4)

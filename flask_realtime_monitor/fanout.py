@@ -317,10 +317,14 @@ def prepare(connection: Any) -> None:
 
 
 def most_descriptors() -> int:
-    """Return how many descriptors this process may have; raises its soft limit to the hard one."""
+    """Return how many descriptors this process may have: ``raise_descriptors`` makes them so."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return _MOST_DESCRIPTORS if limit == resource.RLIM_INFINITY else min(limit, _MOST_DESCRIPTORS)
+
+
+def raise_descriptors() -> None:
+    """Raise the process's soft limit of descriptors to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return _MOST_DESCRIPTORS if limit == resource.RLIM_INFINITY else min(limit, _MOST_DESCRIPTORS)

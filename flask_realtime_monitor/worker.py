@@ -158,6 +158,14 @@ def serving() -> dict[str, Any]:
     }
 
 
+def hands_connections_over() -> bool:
+    """Tell whether streams keep none of the server's connections here, as far as that is known."""
+    found = server_worker()
+    cfg = getattr(found, "cfg", None)
+    is_gevent = cfg is not None and "gevent" in type(found).__module__
+    return is_gevent and not _holds_streams(found, cfg)
+
+
 def _holds_streams(worker: Any, cfg: Any) -> bool:
     """Tell whether a gevent worker's streams keep a connection (web/connection.py)."""
     is_plain = not cfg.is_ssl and getattr(cfg, "protocol", "http") == "http"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from math import inf
@@ -15,7 +16,8 @@ from flask import Flask
 from flask_realtime_monitor import RealtimeMonitor
 from flask_realtime_monitor import broadcaster as module
 from flask_realtime_monitor.broadcaster import Broadcaster
-from flask_realtime_monitor.fanout import Pace
+from flask_realtime_monitor.capacity import derived_limit
+from flask_realtime_monitor.fanout import Pace, most_descriptors
 from flask_realtime_monitor.models import User
 from flask_realtime_monitor.viewers import DetachedViewer, HeldViewer, Pass
 
@@ -248,3 +250,24 @@ def test_after_a_tick_that_the_app_held_up_the_next_is_not_at_once(
     monkeypatch.setattr(channel, "tick", held_up)
     channel.viewers[HeldViewer(pass_of(broadcaster, "ann"), 0)] = None
     assert broadcaster._round(now_s) >= 1003.0 + broadcaster.interval_s / 2
+
+
+def test_a_limit_that_is_only_read_leaves_the_process_as_it_is(broadcaster: Broadcaster) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lower = hard // 2
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lower, hard))
+    try:
+        assert derived_limit(is_detached=True) == most_descriptors() // 2
+        assert broadcaster.limit() > 0
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == lower
+        assert broadcaster.admit(DetachedViewer(pass_of(broadcaster, "ann"), 0))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_limit_is_that_of_the_way_the_last_stream_came(broadcaster: Broadcaster) -> None:
+    assert broadcaster.limit() == 100  # of a server that does not tell
+    for kind, is_detached in ((DetachedViewer, True), (HeldViewer, False)):
+        assert broadcaster.admit(kind(pass_of(broadcaster, "ann"), 0))
+        assert broadcaster.limit() == derived_limit(is_detached)

@@ -29,7 +29,7 @@ LAYERS = (
     "recorders cards metrics",
     "totals",
     "timeline",
-    "channels",
+    "channels capacity",
     "broadcaster",
     "state",
     "web cli gates",

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flask_realtime_monitor.broadcaster import derived_limit
+from flask_realtime_monitor.capacity import derived_limit
 from flask_realtime_monitor.web import connection
 from flask_realtime_monitor.web.connection import Way
 
@@ -62,13 +62,21 @@ def tls(certificate: tuple[Path, Path]) -> Iterator[TlsServer]:
     made.close()
 
 
+def places(server: Client) -> dict[str, Any]:
+    """Return what the worker says of its limit of viewers."""
+    limits: list[dict[str, Any]] = server.json("health", **ADMIN)["limits"]
+    return next(one for one in limits if one["name"] == "viewers")
+
+
 @pytest.mark.server
 def test_with_tls_in_the_worker_streams_are_held(tls: TlsServer) -> None:
     """The worker's own socket encrypts, so it cannot be taken; half its connections may watch."""
+    assert places(tls) == {"name": "viewers", "used": 0, "limit": 3}
     watching = [Viewer(tls, **ADMIN) for _ in range(3)]
     try:
         for viewer in watching:
             viewer.next("snapshot")
+        assert places(tls) == {"name": "viewers", "used": 3, "limit": 3}
         refused = Viewer(tls, **ADMIN)
         assert refused.answer.status == 503
         refused.close()
@@ -197,6 +205,7 @@ def test_flasks_own_server_holds_streams() -> None:
     command = (sys.executable, "-m", "flask", "--app", "tests.apps.streaming:app", "run")
     server = Served(*command, "--port", "{port}")
     try:
+        assert places(server)["limit"] == 100
         watch_a_while(server)
         assert "no stream here" not in server.log()
     finally:
