@@ -17,7 +17,7 @@ from weakref import ref
 
 from . import sse
 from .capacity import Capacity
-from .channels import SIGHTS, Channel, channels
+from .channels import HEARTBEAT, SIGHTS, Channel, channels
 from .config import Settings
 from .credentials import Credential, Credentials
 from .fanout import LOOK_S, SLICE_S, Fanout, Pace
@@ -27,7 +27,7 @@ from .picture import Picture
 from .viewers import DetachedViewer, HeldViewer, Viewer
 from .worker import Worker, is_told_to_stop, server_worker
 
-_HOUSEKEEPING_S = 1.0  # between two looks at gates, renewals and stuck connections
+_HOUSEKEEPING_S = 1.0  # between two looks at gates, renewals and stuck connections, at most
 _LONGEST_TICK_S = 5.0
 _RETRY_MS = (1000, 3500)
 _RESTART_MS = (200, 2700)
@@ -72,6 +72,7 @@ class Broadcaster:
         self._publisher: threading.Thread | None = None
         self._renew_s = inf
         self._is_stopping = self._ends_at_exit = False
+        self._housekeeping_s = min(_HOUSEKEEPING_S, settings.reauthorize_interval)
         self.interval_s = settings.update_interval
         self.events_dropped = 0
 
@@ -319,7 +320,7 @@ class Broadcaster:
         next_s = time.monotonic() + self.interval_s
         pid = os.getpid()
         while True:
-            self._wait(next_s)
+            self._wait(min(next_s, self._quiet_until_s()))
             if os.getpid() != pid:  # gevent's greenlets go on in a fork, and its descriptors
                 self._fanout.abandon()
                 return
@@ -338,12 +339,12 @@ class Broadcaster:
                 self._guard.failed("publish", error)
                 next_s = time.monotonic() + self.interval_s
 
-    def _wait(self, next_s: float) -> None:
-        """Wait for the next tick, or until there is something to see to in the connections."""
+    def _wait(self, until_s: float) -> None:
+        """Wait for something that is due, or to be seen to in the connections."""
         # Where connections are ours, somebody looks out for a stop, and wakes us.
         is_watched = len(self._fanout) and not self._fanout.has_stuck
-        most_s = _HOUSEKEEPING_S if is_watched else LOOK_S
-        self._wake.wait(min(most_s, max(0.0, next_s - time.monotonic())))
+        most_s = self._housekeeping_s if is_watched else LOOK_S
+        self._wake.wait(min(most_s, max(0.0, until_s - time.monotonic())))
         self._wake.clear()
 
     def _round(self, next_s: float) -> float:
@@ -352,6 +353,7 @@ class Broadcaster:
         self.credentials.turn(now_s)
         self._fanout.drop_stuck(now_s)
         if now_s < next_s:
+            self._reassure(now_s)
             return next_s
         began_s = time.thread_time()
         due: list[tuple[Channel, bool, list[Viewer], Packet | None]] = []
@@ -372,6 +374,17 @@ class Broadcaster:
         )
         # From now, not from when it began: the app may have held it up for seconds.
         return max(next_s + self.interval_s, time.monotonic() + self.interval_s / 2)
+
+    def _quiet_until_s(self) -> float:
+        heartbeat_s = self._settings.heartbeat_interval
+        return min(one.quiet_until_s(heartbeat_s) for one in self._channels.values())
+
+    def _reassure(self, now_s: float) -> None:
+        """Send the heartbeats that are due between two ticks, which may be a minute apart."""
+        for channel in self._channels.values():
+            if now_s >= channel.quiet_until_s(self._settings.heartbeat_interval):
+                channel.sent_s = now_s
+                self._worker.spend(self._send(channel, list(channel.viewers), HEARTBEAT, False))
 
     def _renew(self, now_s: float) -> None:
         """Ask the browsers of old streams to come back with today's cookies."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from . import sse
 from .packet import Packet
 from .picture import Picture
@@ -50,6 +52,10 @@ class Channel:
                 self.fall_behind(viewer)
         return frame
 
+    def quiet_until_s(self, heartbeat_s: float) -> float:
+        """Return when all who watch are to hear something, if only that the line holds."""
+        return self.sent_s + heartbeat_s if self.viewers else inf
+
     def addressed(
         self, frame: Packet | None, now_s: float, heartbeat_s: float
     ) -> tuple[list[Viewer], Packet | None]:
@@ -60,7 +66,7 @@ class Channel:
         elif frame is not None:
             packet = frame
             packet.after, self._last_frame = self._last_frame, packet.form(0)
-        elif now_s - self.sent_s >= heartbeat_s:
+        elif now_s >= self.quiet_until_s(heartbeat_s):
             packet = HEARTBEAT
         else:
             return list(self.behind), None

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_realtime_monitor import RealtimeMonitor
+from flask_realtime_monitor import RealtimeMonitor, sse
 from flask_realtime_monitor import broadcaster as module
 from flask_realtime_monitor.broadcaster import Broadcaster
 from flask_realtime_monitor.capacity import derived_limit
@@ -250,6 +250,39 @@ def test_after_a_tick_that_the_app_held_up_the_next_is_not_at_once(
     monkeypatch.setattr(channel, "tick", held_up)
     channel.viewers[HeldViewer(pass_of(broadcaster, "ann"), 0)] = None
     assert broadcaster._round(now_s) >= 1003.0 + broadcaster.interval_s / 2
+
+
+def test_heartbeats_do_not_wait_for_the_next_tick(
+    broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    clocks = {"thread_time": time.thread_time, "perf_counter": time.perf_counter}
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s, **clocks))
+    channel = broadcaster._channel_of("reveal")
+    viewer = HeldViewer(pass_of(broadcaster, "ann"), 0)
+    assert broadcaster._quiet_until_s() == inf
+    channel.viewers[viewer], channel.sent_s = None, now_s
+    heard = []
+    for _ in range(30):
+        assert broadcaster._round(1060.0) == 1060.0
+        heard.append(sse.HEARTBEAT in viewer._waiting)
+        viewer._waiting.clear()
+        now_s += 1
+    assert [at for at, is_heard in enumerate(heard) if is_heard] == [10, 20]
+    assert broadcaster._quiet_until_s() == 1030.0
+
+
+@pytest.mark.parametrize("interval_s", [0.2, 10.0])
+def test_gates_are_asked_as_often_as_it_says(interval_s: float) -> None:
+    app = Flask("gates")
+    app.config["REALTIME_MONITOR_REAUTHORIZE_INTERVAL"] = interval_s
+    RealtimeMonitor(app, authorize=lambda: True)
+    broadcaster: Broadcaster = app.extensions["realtime_monitor"].live.broadcaster
+    broadcaster._fanout._viewers[0] = DetachedViewer(pass_of(broadcaster, "ann"), 0)
+    waits: list[float] = []
+    broadcaster._wake = SimpleNamespace(wait=waits.append, clear=list)  # type: ignore[assignment]
+    broadcaster._wait(inf)
+    assert waits == [min(1.0, interval_s)]
 
 
 def test_a_limit_that_is_only_read_leaves_the_process_as_it_is(broadcaster: Broadcaster) -> None:

@@ -145,6 +145,13 @@ def test_nothing_changed_is_only_a_heartbeat(server: GunicornServer) -> None:
         assert not any(event.data.get("activities") for event in found)
 
 
+def test_heartbeats_come_however_seldom_there_is_news(own: Own) -> None:
+    server = own(UPDATE_INTERVAL=60, HEARTBEAT_INTERVAL=1)
+    with Viewer(server, **streaming.ADMIN) as viewer:
+        viewer.next("snapshot")
+        viewer.until_comments(3)
+
+
 def test_ids_begin_with_one_epoch_and_grow(server: GunicornServer) -> None:
     with Viewer(server, **ADMIN) as viewer:
         ids = [viewer.next("snapshot").id]
