@@ -30,6 +30,7 @@ from .worker import Worker, is_told_to_stop, server_worker
 _HOUSEKEEPING_S = 1.0  # between two looks at gates, renewals and stuck connections, at most
 _LONGEST_TICK_S = 5.0
 _RETRY_MS = (1000, 3500)
+_SPREAD_MS = 2500  # of those who come again and again
 _RESTART_MS = (200, 2700)
 _MOST_FAREWELLS = 32
 _BATCH = 16  # told the same farewell, in one go
@@ -212,7 +213,8 @@ class Broadcaster:
         with self._lock:
             if not channel.viewers or channel.timeline.is_forgetting:
                 channel.tick()
-            retry_ms = max(1000, int(self._settings.update_interval * 1000))
+            least_ms = max(1000, int(self._settings.update_interval * 1000))
+            retry_ms = least_ms + random.randint(0, _SPREAD_MS)
             bye = self._bye("limit", retry_ms)
             return sse.retry(retry_ms) + channel.timeline.snapshot(role).form(0) + bye.form(0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import threading
 import time
@@ -304,3 +305,11 @@ def test_the_limit_is_that_of_the_way_the_last_stream_came(broadcaster: Broadcas
     for kind, is_detached in ((DetachedViewer, True), (HeldViewer, False)):
         assert broadcaster.admit(kind(pass_of(broadcaster, "ann"), 0))
         assert broadcaster.limit() == derived_limit(is_detached)
+
+
+def test_who_gets_one_answer_is_not_to_come_again_with_all_others(broadcaster: Broadcaster) -> None:
+    answers = [broadcaster.once("reveal") for _ in range(50)]
+    waits = [[int(ms) for ms in re.findall(rb"^retry: (\d+)$", one, re.M)] for one in answers]
+    assert all(first == last for first, last in waits)
+    assert all(1000 <= first <= 3500 for first, _ in waits)
+    assert len({first for first, _ in waits}) > 10

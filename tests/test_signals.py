@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -99,6 +100,25 @@ def test_who_opens_the_page_is_told(
     assert (name, sent["user"], sent["role"]) == (
         *("viewer_connected", {"id": "boss", "name": None}, "reveal"),
     )
+
+
+def test_where_there_is_no_stream_who_opens_one_is_told_and_logged_once(
+    house: House, heard: list[tuple[str, Any, dict[str, Any]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask(query: str = "", **more: str) -> Any:
+        return house.client.get(f"/monitor/stream{query}", headers={"X-User": "boss", **more})
+
+    first = ask()
+    assert '"reason":"limit"' in first.text
+    (id,) = re.findall(r"^id: (.*)$", first.text, re.MULTILINE)
+    for again in (ask(**{"Last-Event-ID": id}), ask(f"?last_event_id={id}"), ask("?after=limit")):
+        assert '"reason":"limit"' in again.text
+    house.client.head("/monitor/stream")
+    assert names(heard) == ["viewer_connected"]
+    assert heard[0][2] == {"user": {"id": "boss", "name": None}, "role": "reveal"}
+    assert caplog.messages.count("user 'boss' opened the stream (reveal)") == 1
+    ask()
+    assert names(heard) == ["viewer_connected"] * 2
 
 
 def test_who_opens_the_page_is_logged_unless_the_app_wants_less(

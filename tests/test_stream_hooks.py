@@ -54,12 +54,14 @@ def test_where_a_middleware_keeps_the_stream_back_there_is_one_answer(
 ) -> None:
     """Nothing is written to a connection that has not been told what comes."""
     server = serve(kind)
-    for more in ({}, {"Accept_Encoding": "gzip"})[: 1 if kind == "changed" else 2]:
+    ways = ({}, {"Accept_Encoding": "gzip"})[: 1 if kind == "changed" else 2]
+    for more in ways:
         with Viewer(server, **ADMIN, **more) as viewer:
             assert viewer.answer.status == 200
             assert is_bounded(viewer.rest())
     assert viewers(server) == 0
     assert server.log().count("no stream here: a middleware") == 1
+    assert server.log().count("opened the stream") == len(ways)
 
 
 @pytest.mark.parametrize("kind", ["closed", "renamed"])

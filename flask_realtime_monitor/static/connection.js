@@ -132,7 +132,9 @@ export class Connection {
     this._bye = null; // the last event of a stream that the server ends
     let fault = null;
     try {
-      await read(this._urls.stream, parser, signal, () => this._heard());
+      // Coming back is no opening of the stream, of which the app keeps a log.
+      const back = this.why === "bounded" ? "?after=limit" : "";
+      await read(this._urls.stream + back, parser, signal, () => this._heard());
     } catch (error) {
       fault = error;
     }

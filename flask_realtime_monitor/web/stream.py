@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
 from io import BytesIO
 from random import randint
@@ -16,6 +17,7 @@ from werkzeug.wsgi import ClosingIterator
 from .. import sse, worker
 from ..access import WALL
 from ..broadcaster import Broadcaster
+from ..models import User
 from ..packet import CHUNKED, GZIP, Packet
 from ..state import ENTRY_KEY, Live, current_state
 from ..viewers import DetachedViewer, HeldViewer, Pass, Viewer
@@ -36,21 +38,34 @@ def stream() -> Response:
     if request.method == "HEAD":
         return _events(())
     worker.meet_server(sys._getframe())
+    role = g.realtime_monitor_role
+    user = None if role == WALL else live.viewer()
+    last_event_id = request.headers.get("Last-Event-ID") or request.args.get("last_event_id", "")
+    # Who comes back after such an answer says so: EventSource by the id, our page by the reason.
+    is_first = not last_event_id and request.args.get("after") != "limit"
+    whole = partial(_whole, live, role, user, is_first)
     way = connection.way(request.environ)
     if way is Way.BOUNDED:
-        return _events((live.broadcaster.once(g.realtime_monitor_role),))
+        return _events((whole(),))
     carrier = connection.servers_answer(sys._getframe())
     if way is Way.DETACHED and carrier is None:
         way = Way.HELD
-    viewer = _viewer(state.app, live, way)
+    viewer = _viewer(state.app, live, role, user, way)
     if not live.broadcaster.admit(viewer):
         if live.broadcaster.is_ending:
             # Any status but 200 would end an EventSource for good, and another worker takes over.
             return _events((live.broadcaster.farewell(),))
         after_s = str(randint(*_RETRY_AFTER_S))
         return error(503, "all places for viewers are taken; try again", {"Retry-After": after_s})
-    last_event_id = request.headers.get("Last-Event-ID") or request.args.get("last_event_id", "")
-    return _streamed(_Body(live.broadcaster, viewer, last_event_id, request.environ, carrier))
+    body = _Body(live.broadcaster, viewer, last_event_id, request.environ, carrier, whole)
+    return _streamed(body)
+
+
+def _whole(live: Live, role: str, user: User | None, is_first: bool) -> bytes:
+    """Return the one answer that there is in place of a stream."""
+    if is_first:
+        live.viewer_opened("stream", user, role)
+    return live.broadcaster.once(role)
 
 
 def _events(body: Iterable[bytes]) -> Response:
@@ -80,11 +95,10 @@ def _streamed(body: _Body) -> Response:
     return answer
 
 
-def _viewer(app: Flask, live: Live, way: Way) -> Viewer:
+def _viewer(app: Flask, live: Live, role: str, user: User | None, way: Way) -> Viewer:
     gate = _Gate(app)
-    role = g.realtime_monitor_role
     credential = live.broadcaster.credentials.shared(gate.key(request.environ, role), gate)
-    pass_ = Pass(role, None if role == WALL else live.viewer(), credential)
+    pass_ = Pass(role, user, credential)
     form = GZIP if request.accept_encodings["gzip"] else 0
     if way is Way.DETACHED:
         return DetachedViewer(pass_, form | connection.form(request.environ))
@@ -96,6 +110,7 @@ class _Body:
 
     Args:
         carrier: gunicorn's own answer to the request, None on other servers.
+        whole: returns what there is instead, where it cannot be a stream.
     """
 
     def __init__(
@@ -105,12 +120,14 @@ class _Body:
         last_event_id: str,
         environ: dict[str, Any],
         carrier: Any,
+        whole: Callable[[], bytes],
     ) -> None:
         self._broadcaster = broadcaster
         self._viewer = viewer
         self._last_event_id = last_event_id
         self._environ = environ
         self._carrier = carrier
+        self._whole = whole
         self._is_ours = False
 
     @property
@@ -124,8 +141,7 @@ class _Body:
         yield viewer.opening(self._broadcaster.opening())
         if not connection.is_under_way(self._carrier, viewer.form):
             self._broadcaster.leave(viewer)
-            whole = Packet(self._broadcaster.once(viewer.pass_.role), is_last=True)
-            yield whole.form(viewer.form & ~CHUNKED)
+            yield Packet(self._whole(), is_last=True).form(viewer.form & ~CHUNKED)
         elif isinstance(viewer, DetachedViewer):
             viewer.fd = connection.detach(self._environ)
             self._broadcaster.join(viewer, self._last_event_id)

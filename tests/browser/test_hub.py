@@ -13,24 +13,29 @@ from .conftest import Site, Watch, module_of
 
 @pytest.fixture
 def connecting(site: Site, watch: Watch) -> Callable[..., Any]:
-    """Runs a connection against answers made up for it; returns its states and waits."""
+    """Runs a connection against answers made up for it; returns its states and waits.
+
+    One that is hurried asks for the stream whenever it may, and tells by what URL.
+    """
     page = watch(site)
     module = module_of(page, "connection.js")
 
-    def run(answers: list[Any], rounds: int = 99) -> Any:
+    def run(answers: list[Any], rounds: int = 99, is_hurried: bool = False) -> Any:
         return page.evaluate(
-            """async ([module, answers, rounds]) => {
+            """async ([module, answers, rounds, isHurried]) => {
                 const { Connection } = await import(module);
                 const { fetch } = window;
                 const told = { states: [], waits: [], polls: 0 };
+                if (isHurried) told.asked = [];
                 let connection = null;
                 const respond = ({ status = 200, headers = {}, body = "" }) => new Response(
                     body, { status, headers: { "Content-Type": "text/event-stream", ...headers } });
                 window.fetch = async (url) => {
-                    if (url !== "stream") {
+                    if (!url.startsWith("stream")) {
                         told.polls += 1;
                         return new Response('{"as_of": 1, "items": []}');
                     }
+                    told.asked?.push(url);
                     if (!answers.length) connection._set("ended", "over");
                     const answer = answers.shift() ?? { status: 403 };
                     if (answer.status === 0) throw new TypeError("cut");
@@ -42,13 +47,14 @@ def connecting(site: Site, watch: Watch) -> Callable[..., Any]:
                 });
                 connection._pause = async () => {
                     told.waits.push(connection._nextMs);
+                    if (isHurried) connection.now();
                     if (told.waits.length === rounds) connection._set("ended", "over");
                 };
                 await connection.run();
                 window.fetch = fetch;
                 return told;
             }""",
-            [module, answers, rounds],
+            [module, answers, rounds, is_hurried],
         )
 
     return run
@@ -105,6 +111,13 @@ def test_a_bounded_answer_is_no_stream_and_not_asked_for_again_at_once(
     assert told["states"] == [["live", ""], ["polling", "bounded"], ["ended", "over"]]
     assert told["polls"] == 14  # its own snapshot was the first
     assert told["waits"] == [10_000] * 3
+
+
+def test_who_comes_back_after_a_bounded_answer_says_so(connecting: Callable[..., Any]) -> None:
+    snapshot = 'id: e-1.1\nevent: snapshot\ndata: {"as_of": 1}\n\n'
+    bye = 'event: bye\ndata: {"reason": "limit", "retry_ms": 1000}\n\n'
+    told = connecting([{"body": snapshot + bye}] * 2, rounds=2, is_hurried=True)
+    assert told["asked"] == ["stream", "stream?after=limit"]
 
 
 @pytest.mark.parametrize(("status", "why"), [(401, "refused"), (403, "refused"), (404, "missing")])
