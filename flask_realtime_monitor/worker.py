@@ -148,14 +148,19 @@ def serving() -> dict[str, Any]:
     cfg = getattr(found, "cfg", None)
     if cfg is None:
         return {}
-    monkey = sys.modules.get("gevent.monkey")
     return {
         "class": type(found).__name__,
         "connections": int(cfg.worker_connections),
         "threads": int(cfg.threads),
         "holds_streams": _holds_streams(found, cfg),
-        "is_patched": bool(monkey and monkey.is_module_patched("threading")),
+        "is_patched": is_patched(),
     }
+
+
+def is_patched() -> bool:
+    """Tell whether what waits here lets other greenlets of gevent's work."""
+    monkey = sys.modules.get("gevent.monkey")
+    return bool(monkey and monkey.is_module_patched("threading"))
 
 
 def hands_connections_over() -> bool:

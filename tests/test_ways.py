@@ -158,11 +158,16 @@ def pool() -> Served:
     return Served(sys.executable, "-m", "tests.apps.pooled", "{port}")
 
 
+def unpatched() -> Served:
+    return Served(sys.executable, "-m", "tests.apps.greenlets", "{port}", "no")
+
+
 REASONS: dict[Callable[[], Any], str] = {
     sync: "this server answers one request at a time",
     gthread: "each stream would take one of the gthread worker's few threads",
     waitress: "each stream would take one of waitress's few threads",
     named_waitress: "each stream would take one of waitress's few threads",
+    unpatched: "gevent has not patched this process (monkey.patch_all)",
     pool: "each stream would take one of this server's few threads",
 }
 
@@ -208,6 +213,17 @@ def test_flasks_own_server_holds_streams() -> None:
         assert places(server)["limit"] == 100
         watch_a_while(server)
         assert "no stream here" not in server.log()
+    finally:
+        server.close()
+
+
+@pytest.mark.server
+def test_gevents_own_server_holds_streams() -> None:
+    """It has a greenlet for each connection, though it says that it has no threads."""
+    server = Served(sys.executable, "-m", "tests.apps.greenlets", "{port}", "yes")
+    try:
+        watch_a_while(server)
+        assert places(server)["limit"] == 100
     finally:
         server.close()
 

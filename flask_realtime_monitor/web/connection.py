@@ -21,7 +21,7 @@ from typing import Any
 
 from ..fanout import prepare
 from ..packet import CHUNKED, GZIP
-from ..worker import server_worker
+from ..worker import is_patched, server_worker
 
 logger = logging.getLogger("flask_realtime_monitor")
 
@@ -118,10 +118,8 @@ def _is_detachable(environ: dict[str, Any]) -> bool:
 
 def _why_bounded(environ: dict[str, Any]) -> str:
     """Return why a stream would block the app; empty where it would not."""
-    if "gunicorn.http2.send_trailers" in environ:
-        return "gunicorn answers the requests of one HTTP/2 connection one after the other"
-    if not environ.get("wsgi.multithread"):
-        return "this server answers one request at a time"
+    if reason := _why_one_by_one(environ):
+        return reason
     # Not by SERVER_SOFTWARE: waitress puts there what its setting ``ident`` says.
     if getattr(environ.get("wsgi.file_wrapper"), "__module__", "") == "waitress.buffers":
         return "each stream would take one of waitress's few threads"
@@ -130,6 +128,16 @@ def _why_bounded(environ: dict[str, Any]) -> str:
     if "mod_wsgi.version" in environ or _is_in_pool(sys._getframe()):
         return "each stream would take one of this server's few threads"
     return ""
+
+
+def _why_one_by_one(environ: dict[str, Any]) -> str:
+    """Return why a request would wait for a stream's end; empty where it would not."""
+    if "gunicorn.http2.send_trailers" in environ:
+        return "gunicorn answers the requests of one HTTP/2 connection one after the other"
+    # gevent's own server says that it has no threads, which is true: it has greenlets.
+    if type(environ.get("wsgi.input")).__module__ == "gevent.pywsgi":
+        return "" if is_patched() else "gevent has not patched this process (monkey.patch_all)"
+    return "" if environ.get("wsgi.multithread") else "this server answers one request at a time"
 
 
 def _is_in_pool(frame: FrameType | None) -> bool:
