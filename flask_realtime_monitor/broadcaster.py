@@ -19,7 +19,7 @@ from . import sse
 from .capacity import Capacity
 from .channels import HEARTBEAT, SIGHTS, Channel, channels
 from .config import Settings
-from .credentials import Credential, Credentials
+from .credentials import Credential, Credentials, SignOuts
 from .fanout import LOOK_S, SLICE_S, Fanout, Pace
 from .guard import Guard
 from .packet import Packet
@@ -63,6 +63,7 @@ class Broadcaster:
         self._arriving: dict[Viewer, float] = {}  # have a place, since when (monotonic)
         self._joining: dict[Viewer, None] = {}  # were told of, and are being taken in
         self._leaving: dict[Viewer, None] = {}  # were told bye, and are to be closed
+        self._sign_outs = SignOuts()
         self._channels = channels(picture, worker.id, settings.resync_interval)
         self._wake = threading.Event()
         self._capacity = Capacity(settings.max_viewers)
@@ -93,8 +94,13 @@ class Broadcaster:
 
     # -- viewers -------------------------------------------------------------------------------
 
-    def admit(self, viewer: Viewer) -> bool:
-        """Keep a place for a viewer who is about to come; False where there is none."""
+    def admit(self, viewer: Viewer, since_s: float = inf) -> bool:
+        """Keep a place for a viewer who is about to come; False where there is none.
+
+        Args:
+            since_s: when the viewer's request began (monotonic): who has signed out meanwhile is
+                to be told so.
+        """
         is_detached = isinstance(viewer, DetachedViewer)
         self._free_lost()
         taken = self.viewers + len(self._arriving)
@@ -103,6 +109,9 @@ class Broadcaster:
         self._capacity.take(is_detached)
         self._arriving[viewer] = time.monotonic()
         self.credentials.admit(viewer.pass_.credential)
+        user = viewer.pass_.user
+        if user is not None and self._sign_outs.was_since(user.id, since_s):
+            viewer.pass_.credential.ended_by = "unauthorized"
         return True
 
     def _free_lost(self) -> None:
@@ -224,6 +233,7 @@ class Broadcaster:
 
     def sign_out(self, user_id: str) -> None:
         """End the streams of a user who has signed out anywhere."""
+        self._sign_outs.note(user_id)
         for viewer in list(self._arriving):
             if viewer.pass_.user is not None and viewer.pass_.user.id == user_id:
                 viewer.pass_.credential.ended_by = "unauthorized"

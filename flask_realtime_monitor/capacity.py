@@ -29,12 +29,16 @@ class Capacity:
             is_detached: whether they need a descriptor only, or a connection or thread of the
                 server's, too; None for as the last was, or will be by what is known of the server.
         """
-        if self._max_viewers:
-            # Whatever was set, the app is to be left descriptors to be asked by.
-            return min(self._max_viewers, max(1, most_descriptors() * 3 // 4))
         if is_detached is None:
             is_detached = self._is_detached
-        return derived_limit(hands_connections_over() if is_detached is None else is_detached)
+        if is_detached is None:
+            is_detached = hands_connections_over()
+        if not self._max_viewers:
+            return derived_limit(is_detached)
+        room, _ = _room(is_detached)
+        # Whatever was set, the app is to be left some of what it is asked by.
+        most = most_descriptors() if room is None else min(room, most_descriptors())
+        return min(self._max_viewers, max(1, most * 3 // 4))
 
 
 def derived_limit(is_detached: bool) -> int:
@@ -43,13 +47,21 @@ def derived_limit(is_detached: bool) -> int:
     Detached ones half of the descriptor limit. Others half of a gevent worker's connections, a
     quarter of a threaded worker's threads, at least 1; 100 where the server does not tell.
     """
+    room, part = _room(is_detached)
+    return 100 if room is None else max(1, room // part)
+
+
+def _room(is_detached: bool) -> tuple[int | None, int]:
+    """Return how many streams would take all there is, and which part of that they may take.
+
+    None where the server does not tell.
+    """
     if is_detached:
-        return max(1, most_descriptors() // 2)
+        return most_descriptors(), 2
     worker = server_worker()
     config = getattr(worker, "cfg", None)
     if config is None:
-        threads = uwsgi_threads()
-        return 100 if threads is None else max(1, threads // 4)
+        return uwsgi_threads(), 4
     if "gevent" in type(worker).__module__:
-        return max(1, int(config.worker_connections) // 2)
-    return max(1, int(config.threads) // 4)
+        return int(config.worker_connections), 2
+    return int(config.threads), 4

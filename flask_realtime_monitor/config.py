@@ -236,7 +236,8 @@ class Settings:
     max_viewers: int = _setting(
         0,
         _number(1, 100_000, zero="derived from the worker's descriptors", whole=True),
-        "streams per worker, all together; never more than three quarters of its descriptors",
+        "streams per worker, all together; never more than three quarters of what they take: "
+        "descriptors, or connections",
     )
     stream_max_age: float = _setting(
         300.0,

@@ -9,11 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
+from math import inf
 
 _DEADLINE_S = 5.0
 _PATIENCE_S = 0.5
 _MOST_ASKERS = 32
 _REFUSED = "unauthorized"
+_MOST_SIGN_OUTS = 2_000
 
 
 class Credential:
@@ -146,3 +148,22 @@ class Credentials:
         if self._known.get(credential.key) is credential:
             del self._known[credential.key]
         self._refused(credential)
+
+
+class SignOuts:
+    """Who has signed out lately: what a request showed that began before that is worth nothing."""
+
+    def __init__(self) -> None:
+        self._at_s: dict[str, float] = {}  # user id -> when (monotonic)
+
+    def note(self, user_id: str) -> None:
+        """A user signs out."""
+        self._at_s.pop(user_id, None)
+        self._at_s[user_id] = time.monotonic()
+        if len(self._at_s) > _MOST_SIGN_OUTS:
+            for oldest in list(self._at_s)[: _MOST_SIGN_OUTS // 2]:
+                self._at_s.pop(oldest, None)
+
+    def was_since(self, user_id: str, since_s: float) -> bool:
+        """Tell whether a user has signed out since a moment (monotonic)."""
+        return self._at_s.get(user_id, -inf) >= since_s

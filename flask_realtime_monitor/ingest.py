@@ -131,6 +131,8 @@ class Ingest:
         self._folding = threading.RLock()  # it knows who holds it
         self._folder: int | None = None
         self.notices: deque[Notice] = deque(maxlen=_NOTICES)
+        #: Called with the id of a user who has signed out.
+        self.left: Callable[[str], None] = lambda _: None
         self.dropped = 0
 
     def put(self, raw: Raw) -> None:
@@ -247,6 +249,8 @@ class Ingest:
         if found.records:
             notices = self._tracker.fold(found.records, notice=self._wants_notices())
             self.notices.extend(notices)
+            while self._tracker.left:
+                self.left(self._tracker.left.popleft())
         if found.excluded:
             self._tracker.exclude(found.excluded)
         if found.interruption is not None:

@@ -61,10 +61,9 @@ class FeedItem(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """Something a signal will tell: "activity", "started" or "ended"; or that somebody "left".
+    """Something a signal will tell: "activity", "started" or "ended".
 
-    A session is told of with all that its row alone does not say, since both may be gone by then;
-    who left is the ``person``.
+    A session is told of with all that its row alone does not say, since both may be gone by then.
     """
 
     what: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
+from weakref import ref
 
 from flask import Flask, current_app
 
@@ -24,10 +26,10 @@ from .ingest import Ingest, Raw
 from .models import Activity, User
 from .picture import Picture
 from .privacy import MAX_NAME, clean, kept_id
+from .receivers import Receivers
 from .recorders import LoginRecorder, RequestRecorder
-from .records import ENDED, Notice
+from .records import ENDED
 from .sessions import MAX_AGENTS
-from .shapes import copied
 from .sharing import Sharing, store_for
 from .stores import StoreError, numbered
 from .surroundings import Surroundings
@@ -179,6 +181,8 @@ class Live:
         self.broadcaster = Broadcaster(
             settings, self.picture, self.worker, guard, self._tell_viewer
         )
+        self.ingest.left = self.broadcaster.sign_out
+        self.receivers = Receivers(state.app, self.ingest.notices, self.picture, guard)
         self.tokens = Tokens(lambda: self.sharing.store.secret(), clock.now_at)  # noqa: PLW0108
         #: Sessions for whose end the app's hook runs now, each with who has begun it.
         self.being_ended: dict[str, object] = {}
@@ -187,6 +191,8 @@ class Live:
     def start(self) -> None:
         """Begin the background loop."""
         worker.start_loop(self.beat, "realtime-monitor")
+        # The broadcaster's own comes later, and so is called before it.
+        atexit.register(_at_exit, ref(self), os.getpid())
 
     def beat(self) -> None:
         """What is done ten times a second, off the request path."""
@@ -211,53 +217,20 @@ class Live:
         self.ingest.notices.extend(notices)
         self.worker.turn()
         self.picture.rest()
-        self._send_signals()
-
-    def _send_signals(self) -> None:
-        """Tell the app's receivers what has happened, in order; what one raises is noted."""
-        notices = self.ingest.notices
-        while notices:
-            notice = notices.popleft()
-            try:
-                self._tell(notice)
-            except BaseException as error:  # a receiver of the app's
-                self.state.guard.caught("signal receiver", error)
-
-    def _tell(self, notice: Notice) -> None:
-        app = self.state.app
-        if notice.what == "left":
-            if notice.person is not None:
-                self.broadcaster.sign_out(notice.person[0])
-            return
-        if notice.item is not None:
-            if signals.activity_recorded.receivers:
-                # Copies, since what they are made of is kept, and shown to many.
-                activity = copied(self.picture.describe_activity(notice.item))
-                signals.activity_recorded.send(app, activity=activity)
-            return
-        signal = signals.session_started if notice.what == "started" else signals.session_ended
-        if signal.receivers:
-            signal.send(app, session=copied(self.picture.describe(notice)))
+        self.receivers.tell()
 
     def _tell_viewer(self, what: str, viewer: Viewer) -> None:
         if what == "connected":
             self.viewer_opened("stream", viewer.pass_.user, viewer.pass_.role)
         else:
-            self._send_viewer(signals.viewer_disconnected, viewer.pass_.user, viewer.pass_.role)
+            self.receivers.viewer_left(viewer.pass_.user, viewer.pass_.role)
 
     def viewer_opened(self, what: str, user: User | None, role: str) -> None:
         """Tell who has opened a page or a stream, and log whoever sees names there."""
         if role in REVEALING:
             name = "somebody unknown" if user is None else f"user {user.id!r}"
             self.state.logger.info("%s opened the %s (%s)", name, what, role)
-        self._send_viewer(signals.viewer_connected, user, role)
-
-    def _send_viewer(self, signal: Any, user: User | None, role: str) -> None:
-        try:
-            shown = None if user is None else {"id": user.id, "name": user.name}
-            signal.send(self.state.app, user=shown, role=role)
-        except BaseException as error:  # a receiver of the app's
-            self.state.guard.caught("signal receiver", error)
+        self.receivers.viewer_opened(user, role)
 
     # -- calls of the extension ----------------------------------------------------------------
 
@@ -426,6 +399,12 @@ class Live:
                 waiting=len(self.ingest.queue) if self.ingest.waits else 0,
             )
         )
+
+
+def _at_exit(find: ref[Live], pid: int) -> None:
+    live = find()
+    if live is not None and os.getpid() == pid:
+        live.receivers.tell_last()
 
 
 class _Current(NamedTuple):

@@ -84,6 +84,7 @@ class Tracker:
         #: Who was erased since the others were last told, in order with the rows.
         self.erased: list[str] = []
         self.ended_notices: list[Notice] = []
+        self.left: deque[str] = deque(maxlen=1_000)  # users who signed out, not yet taken
 
     # -- recording ---------------------------------------------------------------------------
 
@@ -343,8 +344,7 @@ class Tracker:
     def _sign_out(self, record: Record) -> None:
         at_ms = record.at_ms + self.clock.offset_ms
         keys = self.sessions.sign_out(record, record.at_ms, at_ms)
-        if (told := self.sessions.notices) is not None and record.user_id is not None:
-            told.append(Notice("left", None, None, None, None, (record.user_id, record.user_name)))
+        self.left += () if record.user_id is None else (record.user_id,)
         if keys and self.notes is not None:
             first = self.sessions.first_key(record.visitor, record.user_id)
             note = {"kind": "out", "visitor": record.visitor, "user": record.user_id}

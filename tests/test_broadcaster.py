@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_realtime_monitor import RealtimeMonitor, sse
+from flask_realtime_monitor import RealtimeMonitor, capacity, sse
 from flask_realtime_monitor import broadcaster as module
 from flask_realtime_monitor.broadcaster import Broadcaster
-from flask_realtime_monitor.capacity import derived_limit
+from flask_realtime_monitor.capacity import Capacity, derived_limit
 from flask_realtime_monitor.fanout import Pace, most_descriptors
 from flask_realtime_monitor.models import User
 from flask_realtime_monitor.viewers import DetachedViewer, HeldViewer, Pass
@@ -298,6 +298,33 @@ def test_a_limit_that_is_only_read_leaves_the_process_as_it_is(broadcaster: Broa
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_whatever_is_set_the_app_keeps_some_of_what_streams_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    like = {"__module__": "gunicorn.workers.ggevent"}
+    cfg = SimpleNamespace(worker_connections=100, threads=1)
+    server = type("Server", (), {**like, "cfg": cfg})()
+    monkeypatch.setattr(capacity, "server_worker", lambda: server)
+    for most, held in ((5_000, 75), (60, 60), (0, 50)):
+        assert Capacity(most).limit(is_detached=False) == held
+    assert Capacity(10**6).limit(is_detached=True) == most_descriptors() * 3 // 4
+
+
+def test_who_signed_out_on_the_way_is_told_so(broadcaster: Broadcaster) -> None:
+    since_s = time.monotonic()
+    broadcaster.sign_out("ann")
+    ways = {"ann": since_s, "bob": since_s, "ann again": time.monotonic()}
+    for name, began_s in ways.items():
+        viewer = HeldViewer(
+            pass_of(broadcaster, name)._replace(user=User(name.partition(" ")[0])), 0
+        )
+        assert broadcaster.admit(viewer, began_s)
+        broadcaster.join(viewer, "")
+        viewer.end()
+        assert ('"unauthorized"' in said(viewer)) == (name == "ann")
+        broadcaster.leave(viewer)
 
 
 def test_the_limit_is_that_of_the_way_the_last_stream_came(broadcaster: Broadcaster) -> None:

@@ -85,9 +85,7 @@ def test_whatever_is_cut_short_the_next_request_is_recorded(
         house.monitor.get_stats()
 
     for number in count(1, 3 if is_shared else 1):
-        interruption = Interruption(number, KINDS[number % len(KINDS)]())
-        # Flask's own contexts stay pushed: not for the tests that follow.
-        if not copy_context().run(interruption.run, request_and_reading):
+        if not Interruption(number, KINDS[number % len(KINDS)]()).run(request_and_reading):
             break
         elsewhere(lambda: house.visit("/item/next", user="bob"))
         before = elsewhere(house.monitor.get_stats)

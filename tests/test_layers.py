@@ -26,7 +26,7 @@ LAYERS = (
     "flusher",
     "numbers endings reasons sharing search resumption rendering selection fanout",
     "picture edits ingest identity access handover",
-    "recorders cards metrics",
+    "recorders cards metrics receivers",
     "totals",
     "timeline",
     "channels capacity",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ from flask import Flask
 
 from flask_realtime_monitor import Activity, RealtimeMonitor, signals
 from flask_realtime_monitor.testing import strict
+from flask_realtime_monitor.viewers import HeldViewer, Pass
 
 from .support.apps import House
-from .support.waiting import wait_until
+from .support.waiting import DEADLINE_S, wait_until
 
 NAMES = ("activity_recorded", "session_started", "session_ended", "viewer_connected")
 
@@ -119,6 +121,42 @@ def test_where_there_is_no_stream_who_opens_one_is_told_and_logged_once(
     assert caplog.messages.count("user 'boss' opened the stream (reveal)") == 1
     ask()
     assert names(heard) == ["viewer_connected"] * 2
+
+
+def test_a_receiver_that_waits_keeps_nobody_who_publishes_or_ends_waiting(house: House) -> None:
+    go_on = Event()
+    told: list[str] = []
+
+    def wait(_: Any, role: str, **__: Any) -> None:
+        go_on.wait(DEADLINE_S)
+        told.append(role)
+
+    live = house.app.extensions["realtime_monitor"].live
+    credential = live.broadcaster.credentials.shared(b"ann", lambda _: None)
+    with signals.viewer_disconnected.connected_to(wait, house.app):
+        for _ in range(2):
+            viewer = HeldViewer(Pass("view", None, credential), 0)
+            assert live.broadcaster.admit(viewer)
+            live.broadcaster.join(viewer, "")
+            live.broadcaster.leave(viewer)
+        live.receivers.tell_last()
+        assert told == []
+        go_on.set()
+        wait_until(lambda: told == ["view", "view"], "both are told of")
+
+
+def test_a_sign_out_ends_streams_before_the_app_is_told_of_anything(house: House) -> None:
+    order: list[str] = []
+    live = house.app.extensions["realtime_monitor"].live
+    live.ingest.left = lambda user_id: order.append(f"{user_id} is sent away")
+    with signals.activity_recorded.connected_to(
+        lambda _, activity: order.append(activity["kind"]), house.app
+    ):
+        house.visit("/item/1", "ana")
+        live.tracker.left.append("ana")  # as a sign-out does
+        beat(house)
+        wait_until(lambda: len(order) == 2, "both have been told")
+    assert order == ["ana is sent away", "request"]
 
 
 def test_who_opens_the_page_is_logged_unless_the_app_wants_less(

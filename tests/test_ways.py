@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -265,6 +266,17 @@ class OtherSocket:
 
 def pretending(name: str, module: str, **more: Any) -> object:
     return type(name, (), {"__module__": module, **more})()
+
+
+def test_the_kernel_bounds_a_connection_that_the_server_keeps() -> None:
+    ours, theirs = socket.create_server(("127.0.0.1", 0)), socket.socket()
+    with ours, theirs:
+        theirs.connect(ours.getsockname())
+        connection.bound({})  # a server that shows none
+        connection.bound({"gunicorn.socket": theirs})
+        options = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert theirs.getsockopt(*options) == 15_000
+        assert theirs.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 131_072
 
 
 @pytest.mark.parametrize(

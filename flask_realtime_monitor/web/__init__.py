@@ -6,6 +6,7 @@ answer 405, 404 or a slash redirect by itself: a stranger learns nothing from th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -89,7 +90,9 @@ def _recognise(_: str | None, __: dict[str, Any] | None) -> None:
     """
     environ, state = request.environ, current_state().state
     entry = environ.get(ENTRY_KEY)
+    g.realtime_monitor_since_s = time.monotonic()
     if entry is not None and entry.recorder is state.live.requests:
+        g.realtime_monitor_since_s = entry.started_s
         del environ[ENTRY_KEY]
         state.guard.wrap(_leave_out)(state.live, entry)
         entry.respond = answers.with_own_headers(environ, entry.respond)

@@ -89,6 +89,15 @@ def detach(environ: dict[str, Any]) -> int:
     return fd
 
 
+def bound(environ: dict[str, Any]) -> None:
+    """Bound what the kernel keeps for a connection that the server writes to, where it is known.
+
+    Nobody else notices there that a viewer takes nothing any more, or has vanished.
+    """
+    if _SOCKET in environ:
+        prepare(environ[_SOCKET])
+
+
 class _Dead:
     """What is left for the server: writing to it says that the client has gone."""
 

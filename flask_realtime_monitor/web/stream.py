@@ -51,7 +51,7 @@ def stream() -> Response:
     if way is Way.DETACHED and carrier is None:
         way = Way.HELD
     viewer = _viewer(state.app, live, role, user, way)
-    if not live.broadcaster.admit(viewer):
+    if not live.broadcaster.admit(viewer, g.realtime_monitor_since_s):
         if live.broadcaster.is_ending:
             # Any status but 200 would end an EventSource for good, and another worker takes over.
             return _events((live.broadcaster.farewell(),))
@@ -147,6 +147,7 @@ class _Body:
             self._broadcaster.join(viewer, self._last_event_id)
             self._is_ours = True
         elif isinstance(viewer, HeldViewer):
+            connection.bound(self._environ)
             self._broadcaster.join(viewer, self._last_event_id)
             yield from viewer.frames()
 
