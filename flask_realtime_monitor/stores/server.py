@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -29,6 +30,10 @@ _PORT = 6379
 _ENTRIES = _VALUES = 64
 _MOST_MOVES = 3
 _MOST_RACES = 10
+#: The clients of Redis and Valkey; the first that is installed serves.
+_CLIENTS = ("redis", "valkey")
+#: What a node says of keys that are another's: their slot, whose host may be empty, and a port.
+_MOVED = re.compile(r"MOVED \d+ (\S*):(\d+)")
 
 #: What begins an error's text or is its class, and what to say of it. The first that fits counts:
 #: a refused password is also a failed connection.
@@ -53,6 +58,7 @@ _REASONS = (
     ("MasterDown", "is a cluster that is not complete"),
     ("TRYAGAIN", "is a cluster that is moving our keys"),
     ("TryAgain", "is a cluster that is moving our keys"),
+    ("ASK ", "is a cluster that is moving our keys"),
     ("Ask", "is a cluster that is moving our keys"),
     ("Timeout", f"did not answer within {TIMEOUT_S:g} s"),
     ("MaxConnections", "takes no more connections"),
@@ -260,9 +266,10 @@ class Server:
             try:
                 found = work(way)
             except self._errors as error:
-                if type(error).__name__ != "MovedError":
+                node = _moved_to(error)
+                if node is None:
                     raise self._wrong(way, error) from error
-                self._move(way, error)
+                self._move(way, *node)
                 continue
             now_s = time.monotonic()
             if self._trouble is not None and self.answered_s is None:
@@ -272,7 +279,7 @@ class Server:
         raise StoreError(f"{self.shown_url} is a cluster that is moving our keys")
 
     def _wrong(self, way: _Way, error: Exception) -> StoreError:
-        kind, text = type(error).__name__, str(error)
+        kind, text = type(error).__name__, _said(error)
         if "CERTIFICATE_VERIFY_FAILED" in text:
             kind = "Certificate"  # the clients tell it as a failed connection
         reason = next(
@@ -301,10 +308,10 @@ class Server:
         way.connection.disconnect()
         way.client.connection_pool.disconnect(inuse_connections=False)
 
-    def _move(self, way: _Way, error: Any) -> None:
+    def _move(self, way: _Way, host: str, port: int) -> None:
         """Go to the node that has our keys, and learn of the others."""
         here = self._node
-        node = (error.host or here[0], int(error.port))
+        node = (host or here[0], port)
         known = [*self._nodes, node]
         try:
             slots = way.client.execute_command("CLUSTER", "SLOTS")
@@ -370,13 +377,28 @@ class Server:
         }, nodes
 
 
+def _said(error: Exception) -> str:
+    """Return what the server said: in a transaction the client puts its own words before it."""
+    return str(error).rpartition("caused error: ")[2]
+
+
+def _moved_to(error: Exception) -> tuple[str, int] | None:
+    """Return the host, empty for that of the node that says so, and the port of who has our keys.
+
+    Newer redis-py has a class of errors for it, without the first word; valkey-py the text alone.
+    """
+    word = "MOVED " if type(error).__name__ == "MovedError" else ""
+    found = _MOVED.fullmatch(word + _said(error).removeprefix(word))
+    return found and (_text(found[1].strip("[]")), int(found[2]))
+
+
 def _text(value: Any) -> str:
     text = value.decode() if isinstance(value, bytes) else value or ""
     return "" if text == "?" else str(text)
 
 
 def _driver(url: str) -> Any:
-    for name in ("redis", "valkey"):
+    for name in _CLIENTS:
         try:
             return import_module(name)
         except ImportError:

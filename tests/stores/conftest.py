@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from flask_realtime_monitor.stores import Store, open_store
 from flask_realtime_monitor.stores.redis import RedisStore
 from flask_realtime_monitor.stores.sqlite import SQLiteStore
-from tests.support.valkey import ValkeyCluster, ValkeyServer, binary, old_binary
+from tests.support.valkey import ValkeyCluster, ValkeyServer, binary, missing, old_binary
 
 #: Opens one more worker's store of the same picture.
 Open = Callable[..., Store]
@@ -52,6 +53,26 @@ def cluster() -> Iterator[ValkeyCluster]:
 
 
 @pytest.fixture
+def by_client(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets stores be opened with one of the two clients, also where the other is installed."""
+
+    def choose(name: str) -> None:
+        if find_spec(name) is None:
+            missing(f"no client: pip install {name}")
+        monkeypatch.setattr("flask_realtime_monitor.stores.server._CLIENTS", (name,))
+
+    return choose
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def each_client(request: pytest.FixtureRequest, by_client: Callable[[str], None]) -> str:
+    """Runs a test with each of the two clients."""
+    name: str = request.param
+    by_client(name)
+    return name
+
+
+@pytest.fixture
 def left() -> Iterator[Callable[[Any], Any]]:
     """Closes at the end of the test what it is handed."""
     stores: list[Store] = []
@@ -67,6 +88,9 @@ def left() -> Iterator[Callable[[Any], Any]]:
 
 def _opener(name: str, request: pytest.FixtureRequest, folder: Path) -> Open:
     folder.chmod(0o700)
+    name, _, client = name.partition(" by ")
+    if client:
+        request.getfixturevalue("by_client")(client)
     if name == "auto":
         url = f"sqlite:///{folder}/app-1-1.sqlite"
         return lambda worker, **rest: SQLiteStore(
@@ -86,9 +110,11 @@ def _opener(name: str, request: pytest.FixtureRequest, folder: Path) -> Open:
 SHARED = [
     pytest.param("auto"),
     pytest.param("sqlite"),
-    pytest.param("valkey", marks=pytest.mark.server),
+    pytest.param("valkey by redis", marks=pytest.mark.server),
+    pytest.param("valkey by valkey", marks=pytest.mark.server),
     pytest.param("old redis", marks=pytest.mark.server),
-    pytest.param("cluster", marks=pytest.mark.server),
+    pytest.param("cluster by redis", marks=pytest.mark.server),
+    pytest.param("cluster by valkey", marks=pytest.mark.server),
 ]
 
 

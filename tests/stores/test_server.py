@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import re
+import secrets
 import shutil
 import socketserver
 import ssl
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -25,7 +26,7 @@ import redis
 from flask_realtime_monitor.errors import ConfigError
 from flask_realtime_monitor.stores import TAIL, Flush, Gap, Store, StoreError, open_store, wire
 from flask_realtime_monitor.stores.redis import RedisStore
-from flask_realtime_monitor.stores.server import Server
+from flask_realtime_monitor.stores.server import Server, _moved_to
 from tests.support.relay import Relay
 from tests.support.valkey import ValkeyCluster, ValkeyServer, missing
 from tests.support.waiting import DEADLINE_S, wait_until
@@ -552,13 +553,9 @@ def test_every_scheme_reaches_the_server(valkey_url: str, left: Left, scheme: st
     assert store.shown_url.startswith(f"{scheme}://")
 
 
-def test_the_other_client_serves_too(
-    valkey_url: str, left: Left, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import valkey
-
-    monkeypatch.setattr("flask_realtime_monitor.stores.server._driver", lambda url: valkey)
-    store = left(open_store(valkey_url, worker="w1", prefix="other client"))
+@pytest.mark.usefixtures("each_client")
+def test_either_client_serves(valkey_url: str, left: Left) -> None:
+    store = left(open_store(valkey_url, worker="w1", prefix=secrets.token_hex(4)))
     store.flush(frame())
     assert store.retire("w1", lambda beat, retired, taken: b"1")
     assert store.load().entries[0].data == b"x"
@@ -588,40 +585,104 @@ def test_an_option_that_the_client_does_not_know_is_a_wrong_setting() -> None:
     assert "secret" not in str(wrong.value)
 
 
+Answers = Callable[..., str]
+
+
+@pytest.fixture
+def own_answers() -> Iterator[Answers]:
+    """Starts a server that answers each command the same, and returns its URL.
+
+    Args:
+        answer: with ``%d`` for its port.
+        slots: what it says of a cluster's slots; nothing: it hangs up.
+    """
+    nodes = []
+
+    def start(answer: bytes, slots: bytes = b"") -> str:
+        class Node(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                while line := self.rfile.readline():
+                    words = []
+                    for _ in range(int(line[1:])):
+                        size = int(self.rfile.readline()[1:])
+                        words.append(self.rfile.read(size + 2)[:-2].upper())
+                    if words[0] == b"CLUSTER":
+                        self.wfile.write(slots)
+                        if not slots:
+                            return
+                    elif words[0] in (b"CLIENT", b"SELECT"):
+                        self.wfile.write(b"+OK\r\n")
+                    else:
+                        port = self.server.server_address[1]
+                        self.wfile.write(answer.replace(b"%d", b"%d" % port))
+
+        node = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Node)
+        node.daemon_threads = True
+        nodes.append(node)
+        threading.Thread(target=node.serve_forever, daemon=True).start()
+        return f"redis://127.0.0.1:{node.server_address[1]}"
+
+    yield start
+    for node in nodes:
+        node.shutdown()
+        node.server_close()
+
+
+@pytest.mark.usefixtures("each_client")
 @pytest.mark.parametrize("slots", [b"-NOPERM not you\r\n", b""])
 def test_a_node_that_only_says_where_the_slot_went_is_no_error_of_the_client_s(
-    slots: bytes, left: Left
+    slots: bytes, left: Left, own_answers: Answers
 ) -> None:
     """It refuses to tell of all nodes, or hangs up when it is asked."""
+    store = left(open_store(own_answers(b"-MOVED 1 127.0.0.1:%d\r\n", slots), worker="w1"))
+    with pytest.raises(StoreError, match=r"moving our keys|cannot be reached"):
+        store.flush(frame())
 
-    class Node(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            while line := self.rfile.readline():
-                words = []
-                for _ in range(int(line[1:])):
-                    size = int(self.rfile.readline()[1:])
-                    words.append(self.rfile.read(size + 2)[:-2].upper())
-                if words[0] == b"CLUSTER":
-                    self.wfile.write(slots)
-                    if not slots:
-                        return
-                else:
-                    moved = b"-MOVED 1 127.0.0.1:%d\r\n" % self.server.server_address[1]
-                    self.wfile.write(b"+OK\r\n" if words[0] in (b"CLIENT", b"SELECT") else moved)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Node) as node:
-        node.daemon_threads = True
-        threading.Thread(target=node.serve_forever, daemon=True).start()
-        store = left(open_store(f"redis://127.0.0.1:{node.server_address[1]}", worker="w1"))
-        with pytest.raises(StoreError, match=r"moving our keys|cannot be reached"):
-            store.flush(frame())
-        node.shutdown()
+@pytest.mark.parametrize(
+    ("error", "node"),
+    [
+        (redis.ResponseError("MOVED 8747 127.0.0.1:7001"), ("127.0.0.1", 7001)),
+        (redis.ResponseError("MOVED 8747 :7001"), ("", 7001)),
+        (redis.ResponseError("MOVED 8747 ?:7001"), ("", 7001)),
+        (redis.ResponseError("MOVED 8747 2001:db8::1:7001"), ("2001:db8::1", 7001)),
+        (redis.ResponseError("MOVED 8747 [2001:db8::1]:7001"), ("2001:db8::1", 7001)),
+        (
+            redis.ResponseError("Command # 1 (X) of pipeline caused error: MOVED 1 a.test:7001"),
+            ("a.test", 7001),
+        ),
+        (redis.ResponseError("ERR MOVED 8747 127.0.0.1:7001"), None),
+        (redis.ResponseError("MOVED 8747"), None),
+        (redis.ResponseError("ASK 8747 127.0.0.1:7001"), None),
+    ],
+)
+def test_where_a_slot_has_gone_is_read_from_the_text(
+    error: Exception, node: tuple[str, int] | None
+) -> None:
+    assert _moved_to(error) == node
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("ASK 8747 127.0.0.1:7001", "is moving our keys"),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", "is moving our keys"),
+        ("CLUSTERDOWN Hash slot not served", "is not complete"),
+    ],
+)
+@pytest.mark.usefixtures("each_client")
+def test_what_is_wrong_with_a_cluster_is_said(
+    text: str, reason: str, left: Left, own_answers: Answers
+) -> None:
+    store = left(open_store(own_answers(f"-{text}\r\n".encode()), worker="w1"))
+    with pytest.raises(StoreError, match=reason):
+        store.flush(frame())
 
 
 def test_a_cluster_is_followed_when_the_slot_moves_and_when_nodes_go(
-    cluster: ValkeyCluster, left: Left
+    cluster: ValkeyCluster, left: Left, each_client: str
 ) -> None:
-    prefixes = [f"p{number}" for number in range(40)]
+    prefixes = [f"{each_client}{number}" for number in range(40)]
     for prefix in prefixes[:6]:
         store = left(open_store(cluster.nodes[1].url, worker="w1", prefix=prefix))
         store.flush(frame())
