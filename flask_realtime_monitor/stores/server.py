@@ -351,9 +351,7 @@ class Server:
         user, at, hosts = netloc.rpartition("@")
         first, *others = hosts.split(",")
         try:
-            options = import_module(f"{self._driver.__name__}.connection").parse_url(
-                f"{scheme}://{user}{at}{first}{slash}{path}"
-            )
+            options = _options_of(self._driver, f"{scheme}://{user}{at}{first}{slash}{path}")
             nodes = [(options.get("host", "localhost"), options.get("port", _PORT))]
             for other in others:
                 host, _, port = other.partition(":")
@@ -375,6 +373,15 @@ class Server:
             "protocol": 2,
             "decode_responses": False,
         }, nodes
+
+
+def _options_of(driver: Any, url: str) -> dict[str, Any]:
+    """Return the options in a URL, which every client hands to the pool that it makes of one.
+
+    What reads them is in another place from version to version; valkey-py before 6.2 hides it.
+    """
+    found: dict[str, Any] = driver.ConnectionPool.from_url.__func__(dict, url)
+    return found
 
 
 def _said(error: Exception) -> str:
