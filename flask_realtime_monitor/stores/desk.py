@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from _queue import Empty, SimpleQueue  # queue's own waits for greenlets once gevent has patched
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
@@ -70,9 +71,14 @@ class _Job(Generic[T]):
 
     With a ``Future`` handing over costs over half as much again, and a reading call that finds
     nothing new is little more than this.
+
+    Attributes:
+        is_done_elsewhere: whether another thread of the system does it than waits. One that gevent
+            lends out never wakes from a patched lock that the app's own lets go (gevent before
+            26.5), so it waits as if nothing was patched.
     """
 
-    __slots__ = ("_ends", "_error", "_found", "_work", "is_wanted")
+    __slots__ = ("_ends", "_error", "_found", "_told", "_work", "is_done_elsewhere", "is_wanted")
 
     def __init__(self, work: Callable[[], T]) -> None:
         #: Whether somebody still waits.
@@ -80,6 +86,8 @@ class _Job(Generic[T]):
         self._work = work
         self._found: T | None = None
         self._error: Exception | None = None
+        self.is_done_elsewhere = False
+        self._told: SimpleQueue[None] = SimpleQueue()  # filled when it is done
         self._ends = threading.Lock()  # held until it is done
         self._ends.acquire()
 
@@ -93,11 +101,20 @@ class _Job(Generic[T]):
             self._error = StoreError("the store's thread was ended")
             raise
         finally:
-            self._ends.release()
+            if self.is_done_elsewhere:
+                self._told.put(None)
+            else:
+                self._ends.release()
 
     def await_end(self, patience_s: float) -> bool:
         """Wait until it is done; False when that takes too long."""
-        return self._ends.acquire(timeout=patience_s)
+        if not self.is_done_elsewhere:
+            return self._ends.acquire(timeout=patience_s)
+        try:
+            self._told.get(timeout=patience_s)
+        except Empty:
+            return False
+        return True
 
     def result(self) -> T:
         """Return what came of it, or raise that, once."""
@@ -118,6 +135,8 @@ class _Clerk:
         self._lock = threading.Lock()  # of whether it works; held for no job
         self._is_working = False
         self._bell = threading.Event()
+        #: Of the thread of the system that it is, or is a greenlet of.
+        self._native_id: int | None = None
         self.ident: int | None = None
         #: When the job at hand began (monotonic).
         self.began_s: float | None = None
@@ -125,17 +144,19 @@ class _Clerk:
     def take(self, job: _Job[Any]) -> bool:
         """Queue a job; False where no thread can be had: the interpreter is about to end."""
         with self._lock:
-            self._jobs.append(job)
             if not self._is_working:
+                thread = threading.Thread(
+                    target=self._work, name="realtime-monitor-store", daemon=True
+                )
                 self._is_working = True
                 try:
-                    threading.Thread(
-                        target=self._work, name="realtime-monitor-store", daemon=True
-                    ).start()
+                    thread.start()
                 except RuntimeError:
                     self._is_working = False
-                    self._jobs.pop()
                     return False
+                self._native_id = thread.native_id
+            job.is_done_elsewhere = self._native_id != threading.get_native_id()
+            self._jobs.append(job)
         self._bell.set()
         return True
 
