@@ -264,11 +264,8 @@ class Flusher:
         self._tracker.put_back_notes(due)
 
     def _encoded_beat(self) -> bytes:
-        tracker = self._tracker
         beat = self._beat()
-        with tracker.lock:
-            summary = tracker.traffic.summary(tracker.clock.now_ms())
-        totals = beats.totals_of(summary, beat["item"].get("dropped") or {})
+        totals = beats.totals_of(self._tracker.summary(), beat["item"].get("dropped") or {})
         return beats.encode({**beat, "totals": totals, "whole": self._whole_in})
 
     # -- rounds of the buckets -----------------------------------------------------------------

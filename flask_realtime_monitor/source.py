@@ -7,7 +7,6 @@ from typing import Protocol
 
 from .records import FeedItem, Rare
 from .tracker import Tracker
-from .traffic import Summary
 
 Person = tuple[str, str | None]  # id, name
 
@@ -76,6 +75,7 @@ class OwnSource:
         self.path = tracker.paths.path
         self.rare = tracker.rare
         self.feed = tracker.feed
+        self.summary = tracker.summary
 
     @property
     def named(self) -> int:
@@ -86,7 +86,3 @@ class OwnSource:
     def offset_ms(self) -> int:
         """What is added to a row's time to get ms since the epoch."""
         return self._tracker.clock.offset_ms
-
-    def summary(self) -> Summary:
-        """Return this worker's counters."""
-        return self._tracker.traffic.summary(self._tracker.clock.now_ms())

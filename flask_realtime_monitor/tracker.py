@@ -24,7 +24,7 @@ from .noted import Moves, NotedSessions, erase, rename
 from .records import UNRECORDED_LOGOUT, FeedItem, Notice, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .sessions import ROW_OVERHEAD
-from .traffic import UNMATCHED, Batch, Traffic
+from .traffic import UNMATCHED, Batch, Summary, Traffic
 from .visitors import Visitors
 
 MAX_PATHS = 32_768
@@ -52,7 +52,8 @@ class Tracker:
 
     def __init__(self, settings: Settings, clock: Clock, visitors: Visitors | None = None) -> None:
         self.clock = clock
-        #: Held, nothing changes; nothing within may switch.
+        #: Held, nothing changes. Whoever takes it may hold others, as the picture's; nothing within
+        #: takes one or may switch.
         self.lock = threading.Lock()
         #: How long it was waited for to record something.
         self.lock_wait_us = Histogram()
@@ -420,6 +421,11 @@ class Tracker:
             self.sessions.changed = {}
             self._forgotten = False
             return changes
+
+    def summary(self) -> Summary:
+        """Return this worker's counters."""
+        with self.lock:
+            return self.traffic.summary(self.clock.now_ms())
 
     @property
     def rare_count(self) -> int:

@@ -36,6 +36,12 @@ class Minute:
         self.users.pack()
         self.sessions.pack()
 
+    def copied(self, before: Minute | None) -> Minute:
+        """Return a copy with the same crowds: the one made before, where nothing has changed."""
+        if before and before.requests == self.requests and before.errors == self.errors:
+            return before
+        return Minute(self.at, self.requests, self.errors, self.users, self.sessions)
+
 
 @dataclass(slots=True)
 class EndpointTraffic:
@@ -46,10 +52,21 @@ class EndpointTraffic:
     latency: dict[int, int] = field(default_factory=dict)
     timed: int = 0
 
+    def copied(self, before: EndpointTraffic | None) -> EndpointTraffic:
+        """Return a copy: the one made before, where nothing has changed since."""
+        # With no request more, there can only be fewer that count for the latency.
+        if before and before.requests == self.requests and before.timed == self.timed:
+            return before
+        return EndpointTraffic(self.requests, self.errors, self.latency.copy(), self.timed)
+
 
 @dataclass(slots=True)
 class Summary:
-    """What one worker's counters say now; several can be added up."""
+    """What one worker's counters say now; several can be added up.
+
+    Nothing in it changes any more, but for the crowds of the minutes: to count one is a single step
+    of the interpreter's, whoever comes meanwhile.
+    """
 
     requests: int
     errors: int
@@ -159,8 +176,11 @@ class Traffic:
         self._slots: deque[tuple[int, dict[int, int]]] = deque()  # (slot, {endpoint|bucket: n})
         #: Grows after everything that changes what is counted, but for what is excluded.
         self.moves = 0
-        #: The last summary, by moves, excluded and second; in one, since threads may ask at once.
+        #: The last summary, by moves, excluded and second.
         self._summed: tuple[tuple[int, int, int], Summary | None] = (-1, -1, -1), None
+        #: What is in it: copies, those of what has not changed since the same objects.
+        self._copied: dict[int, EndpointTraffic] = {}
+        self._minutes_copied: dict[int, Minute] = {}
 
     def add(self, batch: Batch) -> None:
         """Count the requests of a batch; all of them ended in one second."""
@@ -237,7 +257,7 @@ class Traffic:
         self._forget_latencies(second // LATENCY_SLOT_S)
 
     def summary(self, now_ms: int) -> Summary:
-        """Return all counters as they are; nothing of it is to be changed.
+        """Return all counters as they are now; nothing of it is to be changed.
 
         The same object for as long as nothing has changed.
         """
@@ -253,17 +273,21 @@ class Traffic:
         return known
 
     def _sum(self, recent_requests: int, recent_errors: int) -> Summary:
-        name = self.names.value
+        name, before, minutes = self.names.value, self._copied, self._minutes_copied
+        self._copied = {
+            number: one.copied(before.get(number)) for number, one in self.endpoints.items()
+        }
+        self._minutes_copied = {one.at: one.copied(minutes.get(one.at)) for one in self.minutes}
         return Summary(
             self.requests,
             self.errors,
             self.excluded,
             recent_requests,
             recent_errors,
-            self.latency,
+            self.latency.copy(),
             self.timed,
-            {name(number): one for number, one in list(self.endpoints.items())},
-            list(self.minutes),
+            {name(number): one for number, one in self._copied.items()},
+            list(self._minutes_copied.values()),
         )
 
     def report(self, batches: list[Batch] | None) -> dict[str, Any]:

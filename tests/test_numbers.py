@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -243,3 +244,43 @@ def spoil(value: Any) -> None:
         for one in value:
             spoil(one)
         value.clear()
+
+
+def test_what_a_summary_tells_stays_while_more_is_recorded_and_forgotten() -> None:
+    bench = Bench()
+    own = bench.picture._own
+    for step in range(40):
+        bench.visit(step % 5, f"user{step % 3}", endpoint=f"view{step % 4}", status=500)
+        told = own.summary()
+        kept = deepcopy((told.latency, told.endpoints))
+        minutes = [(one.at, one.requests, one.errors) for one in told.minutes]
+        assert own.summary() is told
+        bench.visit(1, endpoint=f"view{step % 4}", status=500, duration_ms=1.5**step)
+        bench.time.pass_(20)
+        bench.tracker.expire()
+        assert (told.latency, told.endpoints) == kept
+        assert [(one.at, one.requests, one.errors) for one in told.minutes] == minutes
+
+
+def test_what_has_not_changed_is_not_copied_again() -> None:
+    bench = Bench()
+    bench.visit(1, endpoint="shop")
+    before = bench.picture._own.summary()
+    bench.visit(1, endpoint="home")
+    after = bench.picture._own.summary()
+    assert after.endpoints["shop"] is before.endpoints["shop"]
+
+
+def test_counters_are_read_while_nobody_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, summary = Bench(), Traffic.summary
+    were_locked: list[bool] = []
+
+    def watched(traffic: Traffic, now_ms: int) -> Summary:
+        were_locked.append(bench.tracker.lock.locked())
+        return summary(traffic, now_ms)
+
+    monkeypatch.setattr(Traffic, "summary", watched)
+    bench.visit(1)
+    bench.picture.stats()
+    bench.picture.endpoints()
+    assert were_locked and all(were_locked)
