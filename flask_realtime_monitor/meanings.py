@@ -6,12 +6,11 @@ from collections.abc import Collection
 from math import inf
 
 from .frames import Head
-from .records import Rare
+from .records import MAX_RARE, Rare
 from .source import Person
 
 UNKNOWN = ("(other)", None)
 NO_PATH = (inf, "")
-_MOST_RARE = 20_000
 
 
 class Meanings:
@@ -69,7 +68,7 @@ class Meanings:
                 self.paths[slot] = (born_ms, str(path))
         for key, ordinal, kind, title, error, name, data in head.get("rare", ()):
             self.rare[key, ordinal] = Rare(kind, title, error, name, data)
-        while len(self.rare) > _MOST_RARE:
+        while len(self.rare) > MAX_RARE:
             del self.rare[next(iter(self.rare))]
 
     def name_users(self, users: list[tuple[int, str | None, str | None]]) -> None:

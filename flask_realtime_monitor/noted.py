@@ -143,6 +143,7 @@ def rename(
     fresh_rare: list[tuple[int, int]] | None,
 ) -> None:
     """Give what a tracker knows of sessions their new keys; the rows have them already."""
+    renamed: dict[tuple[int, int], tuple[int, int]] = {}
     for key, to in moves:
         for at, item in enumerate(feed):
             if item.key == key:
@@ -151,9 +152,20 @@ def rename(
         for old in [pair for pair in table if pair[0] == key]:
             new = to, old[1]
             table[new] = table.pop(old)
-            rare_order.append(new)
-            if fresh_rare is not None:
-                fresh_rare.append(new)
+            renamed[old] = new
+    if not renamed:
+        return
+
+    def name_of(pair: tuple[int, int]) -> tuple[int, int]:
+        while pair in renamed:
+            pair = renamed[pair]
+        return pair
+
+    in_order = [name_of(pair) for pair in rare_order]
+    rare_order.clear()
+    rare_order.extend(in_order)
+    if fresh_rare is not None:  # the others know them by the old names
+        fresh_rare[:] = dict.fromkeys(map(name_of, [*fresh_rare, *renamed]))
 
 
 def erase(

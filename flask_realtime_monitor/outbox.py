@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from . import rows
 from .frames import PACKERS, Head, encode, join
-from .records import FeedItem
+from .records import MAX_RARE, FeedItem
 from .rows import ACT_SIZE, HEAD_SIZE, IP_SIZE_AT
 from .sessions import ALL
-from .tracker import MAX_RARE, Tracker
+from .tracker import Tracker
 from .traffic import Batch
 
 BUCKETS = 256

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 ENDED = "session ended"
 #: The kind of a sign-out that is left out of the record: it takes effect, and is seen nowhere.
 UNRECORDED_LOGOUT = "unrecorded logout"
+#: Of so many activities of a worker what few have is kept, there and at whoever hears of it.
+MAX_RARE = 20_000
 
 
 class Record(NamedTuple):

@@ -28,13 +28,13 @@ from .picture import Picture
 from .privacy import MAX_NAME, clean, kept_id
 from .receivers import Receivers
 from .recorders import LoginRecorder, RequestRecorder
-from .records import ENDED
+from .records import ENDED, MAX_RARE
 from .sessions import MAX_AGENTS
 from .sharing import Sharing, store_for
 from .stores import StoreError, numbered
 from .surroundings import Surroundings
 from .tokens import Tokens
-from .tracker import MAX_PATHS, MAX_RARE, MAX_ROUTES, Tracker
+from .tracker import MAX_PATHS, MAX_ROUTES, Tracker
 from .traffic import MAX_ENDPOINTS
 from .viewers import Viewer
 from .visitors import Visitors

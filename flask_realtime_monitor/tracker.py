@@ -21,7 +21,7 @@ from .config import Settings
 from .histogram import BOUNDS, Histogram
 from .interner import Interner, PathTable
 from .noted import Moves, NotedSessions, erase, rename
-from .records import UNRECORDED_LOGOUT, FeedItem, Notice, Rare, Record
+from .records import MAX_RARE, UNRECORDED_LOGOUT, FeedItem, Notice, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .sessions import ROW_OVERHEAD
 from .traffic import UNMATCHED, Batch, Summary, Traffic
@@ -29,7 +29,6 @@ from .visitors import Visitors
 
 MAX_PATHS = 32_768
 MAX_ROUTES = 4_096
-MAX_RARE = 20_000
 
 _new_item = tuple.__new__  # the class called with its fields would cost twice as much
 
@@ -282,7 +281,7 @@ class Tracker:
         self._rare_order.append((key, ordinal))
         if self.fresh_rare is not None:
             self.fresh_rare.append((key, ordinal))
-        if len(self._rare_order) > MAX_RARE:
+        while len(self._rare_order) > MAX_RARE:
             oldest = self._rare_order.popleft()
             if self.rare_of[oldest[0] & 0xFF].pop(oldest, None) is not None:
                 self.dropped_activities += 1

@@ -385,3 +385,31 @@ def test_a_time_out_of_the_app_while_it_reads_loses_nothing(
         with pytest.raises(TimeOut):
             bench.sessions()
     assert len(bench.sessions()) == 2
+
+
+def test_the_side_table_keeps_its_bound_however_often_a_session_is_renamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flask_realtime_monitor.tracker.MAX_RARE", 10)
+    bench = Bench()
+    tracker = bench.tracker
+    tracker.fresh_rare = []
+    for _ in range(40):
+        bench.visit(1, "ana", title="Order")
+        key = tracker.sessions.key(1, "ana", None)
+        now_ms = tracker.clock.now_ms() + tracker.clock.offset_ms
+        bench.time.pass_(1)
+        bench.visit(1, "ana", title="Order")  # seen since the sign-out, which another worker saw
+        tracker.take_note(
+            {"kind": "out", "visitor": 1, "user": "ana", "keys": [key, 1], "at_ms": now_ms + 1}
+        )
+        assert tracker.sessions.key(1, "ana", None) != key
+        pairs = [pair for table in tracker.rare_of for pair in table]
+        assert tracker.rare_count <= 10
+        assert sorted(tracker._rare_order) == sorted(pairs)
+        assert set(pairs) <= set(tracker.fresh_rare)
+        assert len(tracker.fresh_rare) <= 80
+    (one,) = bench.sessions()
+    found = bench.picture.session(one["id"])
+    assert found is not None
+    assert [act["title"] for act in found["activities"][:10]] == ["Order"] * 10
