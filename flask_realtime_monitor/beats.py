@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
+from .processes import boot_id, born_at
 from .stores import Beat, Roster
 from .traffic import HISTORY_MINUTES, EndpointTraffic, Summary
 
@@ -189,26 +190,11 @@ def _summary_in(data: bytes | None) -> Summary:
 @cache
 def machine() -> str:
     """Return what processes that can see each other have in common: the boot, the pid namespace."""
+    boot = boot_id()
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read().strip()
-        return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
+        return f"{boot}:{os.readlink('/proc/self/ns/pid')}" if boot else ""
     except OSError:
         return ""
-
-
-def born_at(pid: int) -> int | None:
-    """Return a number that tells a process from a later one with its pid; None: there is none.
-
-    Raises:
-        OSError: it cannot be looked for now; no file can be opened any more, say.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def is_whole(beat: Mapping[str, Any], epoch: str | None) -> bool:

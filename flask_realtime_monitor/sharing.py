@@ -19,6 +19,7 @@ from .flusher import GRACE_S, Flusher
 from .guard import Guard, logger
 from .living import visitors_in
 from .peers import Peers
+from .processes import born_at
 from .records import InFlight
 from .replicas import Replicas
 from .stores import MemoryStore, Store, StoreError, open_store
@@ -108,7 +109,7 @@ class Sharing:
         self._learned_s: float | None = None  # when it last learned of sign-outs
         self._listens_s = 0.0  # when it next does, where it only reads
         self._heard: set[bytes] = set()
-        self._born = beats.born_at(worker.pid)
+        self._born = born_at(worker.pid)
         self._began = threading.Lock()
         self._ends_at_exit = False
         self._epoch = worker.id

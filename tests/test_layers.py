@@ -14,7 +14,7 @@ PACKAGE = Path(flask_realtime_monitor.__file__).parent
 #: Each line may import from the lines above it, and from its own.
 LAYERS = (
     "errors models signals sse packet ring records clock histogram interner rows wheel crowd",
-    "agents wording recency groups departures credentials filters tokens listing",
+    "processes agents wording recency groups departures credentials filters tokens listing",
     "config privacy guard people traffic visitors",
     "sessions",
     "noted",

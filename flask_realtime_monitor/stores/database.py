@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, TypeVar
 
+from ..processes import boot_id
 from .base import StoreError
 from .file import Busy, Look, StoreFile
-from .place import boot_id, clear_dead
+from .place import clear_dead
 from .walindex import Connection
 
 T = TypeVar("T")

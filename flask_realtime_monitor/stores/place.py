@@ -13,6 +13,7 @@ from contextlib import suppress
 from posix import close
 from typing import NamedTuple
 
+from ..processes import born_at
 from .base import StoreError
 from .file import StoreFile, open_folder
 
@@ -113,17 +114,17 @@ def gunicorn_master() -> Master | None:
         worker = getattr(signal.getsignal(getattr(signal, name)), "__self__", None)
         if worker is not None and hasattr(worker, "cfg") and hasattr(worker, "ppid"):
             pid = worker.ppid if isinstance(worker.ppid, int) else os.getppid()
-            return Master(pid, _start(pid) or 0)
+            return Master(pid, born_at(pid) or 0)
     return None
 
 
 def has_elders() -> bool:
     """Tell whether gunicorn has workers that began well before this one."""
     with suppress(OSError):  # no file can be opened any more, say
-        master, own = gunicorn_master(), _start(os.getpid())
+        master, own = gunicorn_master(), born_at(os.getpid())
         if master is not None and own is not None:
             with open(f"/proc/{master.pid}/task/{master.pid}/children") as told:
-                found = [_start(int(pid)) for pid in told.read().split()]
+                found = [born_at(int(pid)) for pid in told.read().split()]
             oldest = min((start for start in found if start is not None), default=own)
             return own - oldest > _ELDER_S * os.sysconf("SC_CLK_TCK")
     return False
@@ -133,7 +134,7 @@ def is_alive(master: Master) -> bool:
     """Whether that very process still runs."""
     if master.start and os.path.exists("/proc/self/stat"):
         with suppress(OSError):  # no file can be opened any more, say
-            return _start(master.pid) == master.start
+            return born_at(master.pid) == master.start
     try:
         os.kill(master.pid, 0)
     except ProcessLookupError:
@@ -141,30 +142,6 @@ def is_alive(master: Master) -> bool:
     except OSError:
         pass  # it is there, and somebody else's
     return True
-
-
-def boot_id() -> str:
-    """Return what is another after each start of the system; empty where it is not told."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as told:
-            return told.read().strip()
-    except OSError:
-        return ""
-
-
-def _start(pid: int) -> int | None:
-    """Return when a process started, in the system's ticks; None if it is none or a zombie.
-
-    Raises:
-        OSError: it cannot be looked for now.
-    """
-    try:
-        with open(f"/proc/{pid}/stat") as told:
-            # The name, in brackets, may hold anything, so count from its end.
-            state, *rest = told.read().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if state in "ZX" else int(rest[18])
 
 
 def _stem(app_name: str) -> str:

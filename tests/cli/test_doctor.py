@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flask_realtime_monitor import beats
+from flask_realtime_monitor.processes import born_at
 from flask_realtime_monitor.stores import open_store
 from flask_realtime_monitor.stores.base import Flush
 from tests.support.apps import House
@@ -29,7 +30,7 @@ def told(tmp_path: Path) -> Told:
 
     def ask(serving: dict[str, Any], viewers: int = 0, most: int = 0) -> tuple[str, str]:
         me = os.getpid()
-        beat = {"host": "web", "boot": beats.machine(), "pid": me, "born": beats.born_at(me)}
+        beat = {"host": "web", "boot": beats.machine(), "pid": me, "born": born_at(me)}
         store = open_store(url, worker="w1")
         data = beats.encode({**beat, "item": {"viewers": viewers}, "serving": serving})
         store.flush(Flush(None, (), data))

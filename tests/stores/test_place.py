@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from flask_realtime_monitor.processes import born_at
 from flask_realtime_monitor.stores import MemoryStore, StoreError, open_store
 from flask_realtime_monitor.stores import place as place_module
 from flask_realtime_monitor.stores.file import StoreFile
@@ -30,7 +32,7 @@ from tests.support.descriptors import none_left
 from tests.support.gunicorn_server import GunicornServer
 from tests.support.waiting import wait_until
 
-OURS = Master(os.getpid(), place_module._start(os.getpid()) or 0)
+OURS = Master(os.getpid(), born_at(os.getpid()) or 0)
 DEAD = Master(2**22 + 5, 7)
 
 
@@ -127,7 +129,7 @@ def test_a_shell_that_makes_more_apps_or_fewer_finds_the_server(base: Path) -> N
 def test_of_several_masters_a_shell_takes_none_and_names_them(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parent = Master(os.getppid(), place_module._start(os.getppid()) or 0)
+    parent = Master(os.getppid(), born_at(os.getppid()) or 0)
     for master in (OURS, parent):
         file_of(base, "shop", master).touch()
     place = find_place("shop")
@@ -136,6 +138,26 @@ def test_of_several_masters_a_shell_takes_none_and_names_them(
     store = open_store("auto", worker="w1", app_name="shop")
     assert isinstance(store, MemoryStore)
     assert store.reason == place.reason
+
+
+def test_a_process_whose_name_is_no_text_is_looked_for_as_any_other(
+    base: Path, tmp_path: Path
+) -> None:
+    program = os.fsencode(tmp_path) + b"/caf\xc3"
+    os.symlink(shutil.which("sleep") or "", program)
+    with subprocess.Popen([program, "60"]) as named:
+        try:
+            name = Path(f"/proc/{named.pid}/comm")
+            wait_until(lambda: b"\xc3" in name.read_bytes(), "it has its name")
+            born = born_at(named.pid) or 0
+            assert is_alive(Master(named.pid, born))
+            assert not is_alive(Master(named.pid, born - 1))
+            old = file_of(base, "shop", Master(named.pid, born - 1))
+            old.touch()
+            clear_dead(str(folder_in(base)))
+            assert not old.exists()
+        finally:
+            named.kill()
 
 
 def test_files_of_dead_masters_go_unless_somebody_uses_them(base: Path) -> None:
@@ -236,7 +258,7 @@ def test_an_elder_is_a_worker_that_began_well_before_this_one(
     assert not has_elders(), "this process is no worker"
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         ticks = {OURS.pid: OURS.start, other.pid: OURS.start - seconds * os.sysconf("SC_CLK_TCK")}
-        monkeypatch.setattr(place_module, "_start", ticks.get)
+        monkeypatch.setattr(place_module, "born_at", ticks.get)
         monkeypatch.setattr(place_module, "gunicorn_master", lambda: OURS)
         assert has_elders() is is_elder
         other.kill()
