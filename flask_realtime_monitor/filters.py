@@ -28,7 +28,8 @@ class Filter:
     Attributes:
         user: a user's id; ``session``: a session's; ``worker``: a worker's.
         state: "active" or "idle"; ``who``: "users" or "guests".
-        status: "2xx" to "5xx", or a number; of people "5xx" alone, those with errors.
+        status: "2xx" to "5xx", or a number; "5xx" is every error, also one whose answer had another
+            status or none; of people "5xx" alone, those with errors.
         kind: an activity's.
     """
 
@@ -105,7 +106,7 @@ class Filter:
             and _is(self.worker, worker)
             and _is(self.host, host)
             and _is(self.kind, item["kind"])
-            and self._has_status(item["status"])
+            and self._has_status(item)
             and (
                 self.session is None
                 or self.session == item["session"]
@@ -148,14 +149,14 @@ class Filter:
     def _has_errors(self, item: Json) -> bool:
         return self.status is None or item["errors"] > 0
 
-    def _has_status(self, status: int | None) -> bool:
-        if self.status is None:
+    def _has_status(self, item: Json) -> bool:
+        if self.status is None or (self.status == "5xx" and item["error"] is not None):
             return True
-        if status is None:
+        if item["status"] is None:
             return False
         if self.status.endswith("xx"):
-            return status // 100 == int(self.status[0])
-        return str(status) == self.status
+            return bool(item["status"] // 100 == int(self.status[0]))
+        return str(item["status"]) == self.status
 
 
 EVERYTHING = Filter()

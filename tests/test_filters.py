@@ -136,6 +136,21 @@ def test_activities_are_those_whose_values_they_show() -> None:
         assert (page["items"], page["total"]) == (expected[:2], len(expected)), values
 
 
+def test_activities_of_5xx_are_all_that_failed_whatever_was_sent() -> None:
+    crowd = crowd_of(3)
+    crowd.visit(5, status=200, error="BrokenStream", path="/stream")
+    crowd.visit(5, status=None, error="Oops", path="/none")
+    crowd.visit(5, status=None, path="/unsent")
+    feed = crowd.picture.activities(1000)["items"]
+    found = crowd.picture.activities(1000, only=Filter(status="5xx"))["items"]
+    assert found == [one for one in feed if one["error"] is not None or one["status"] == 500]
+    assert [one["path"] for one in found[:2]] == ["/none", "/stream"]
+    # A class or a number that was sent is still what was sent.
+    assert "/stream" in [
+        one["path"] for one in crowd.picture.activities(1000, only=Filter(status="200"))["items"]
+    ]
+
+
 def test_an_activity_has_the_browser_and_the_state_of_its_session() -> None:
     crowd = crowd_of(2)
     sessions = {one["id"]: one for one in crowd.picture.sessions(1000)["items"]}

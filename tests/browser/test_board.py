@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
 from playwright.sync_api import expect
 
+from flask_realtime_monitor.filters import Filter
 from tests.support.waiting import wait_until
 
 from .conftest import Site, Watch, is_live, module_of
@@ -443,6 +444,32 @@ def test_what_a_kind_takes_in(site: Site, watch: Watch) -> None:
         module_of(page, "matching.js"),
     )
     assert found == [[2, 3], [0, 1], [4, 5], [0, 1, 2, 3]]
+
+
+def test_the_page_and_the_api_mean_the_same_by_a_status(site: Site, watch: Watch) -> None:
+    base = {"kind": "request", "user": None, "endpoint": "x", "path": "/x", "session": None}
+    ends = [(200, None), (200, "Oops"), (404, None), (500, None), (503, "Oops"), (None, None)]
+    items = [
+        {**base, "at": 0, "status": status, "error": error}
+        for status, error in [*ends, (None, "Oops")]
+    ]
+    wanted = ["2xx", "4xx", "5xx", "200", "500"]
+    page = watch(site)
+    by_page = page.evaluate(
+        """async ([module, items, wanted]) => {
+            const { activityMatches } = await import(module);
+            return wanted.map((status) => {
+                const view = { minutes: 30, get: () => "", filters: () => [["status", status]] };
+                return items.map((one) => activityMatches(one, null, view, "", 0));
+            });
+        }""",
+        [module_of(page, "matching.js"), items, wanted],
+    )
+    by_api = [
+        [Filter(status=status).has_activity(one, "worker", "host", None) for one in items]
+        for status in wanted
+    ]
+    assert by_page == by_api
 
 
 def test_what_a_search_of_the_feed_takes_in(site: Site, watch: Watch) -> None:
