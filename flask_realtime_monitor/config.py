@@ -157,15 +157,15 @@ def _prefix(value: Any) -> str | None:
     raise _Wrong("None or a text of 1 to 100 printable characters")
 
 
-def _token(least: int) -> Check:
-    def check(value: Any) -> str | None:
-        if value is None:
-            return None
-        if not isinstance(value, str) or len(value) < least:
-            raise _Wrong(f"None or a text of at least {least} characters")
-        return value
-
-    return check
+def _metrics_token(value: Any) -> str | None:
+    if value is None:
+        return None
+    is_whole = isinstance(value, str) and value.isprintable() and len(value) >= 16
+    if is_whole and value == value.strip():  # else what is sent never equals it
+        return str(value)
+    raise _Wrong(
+        "None or a text of at least 16 characters, without a line break and with no space around it"
+    )
 
 
 def _wall_token(value: Any) -> str | None:
@@ -224,8 +224,9 @@ class Settings:
     update_interval: float = _setting(
         1.0, _number(0.1, 60), "s between two stream updates; stretched only by a tick's own work"
     )
+    # Twice the longest, and a reader's look at it, are less than how long a worker may say nothing.
     flush_interval: float = _setting(
-        0.25, _number(0.05, 5), "s between two writes to a shared store"
+        0.25, _number(0.05, 2), "s between two writes to a shared store"
     )
     heartbeat_interval: float = _setting(10.0, _number(1, 300), "s; a comment on an idle stream")
     resync_interval: float = _setting(
@@ -266,7 +267,7 @@ class Settings:
         "names of view arguments and custom data shown as <name>, never as their value",
     )
     metrics_token: str | None = _setting(
-        None, _token(16), "bearer token that opens /metrics alone, also where no gate is set"
+        None, _metrics_token, "bearer token that opens /metrics alone, also where no gate is set"
     )
     wall_token: str | None = _setting(
         None,

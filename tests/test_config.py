@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_realtime_monitor import ConfigError, RealtimeMonitor
+from flask_realtime_monitor import ConfigError, RealtimeMonitor, beats
 from flask_realtime_monitor.config import Settings, load
 
 WRONG = [
@@ -21,7 +21,8 @@ WRONG = [
     ("STORE", "redis://", "redis://host"),
     ("STORE", None, "memory:"),
     ("STORE_PREFIX", "", "printable"),
-    ("FLUSH_INTERVAL", 0, "from 0.05 to 5"),
+    ("FLUSH_INTERVAL", 0, "from 0.05 to 2"),
+    ("FLUSH_INTERVAL", 2.1, "from 0.05 to 2"),
     ("SESSION_TIMEOUT", "1800", "a number from 1 to 86400"),
     ("SESSION_TIMEOUT", 0, "a number from 1"),
     ("SESSION_TIMEOUT", True, "a number"),
@@ -41,6 +42,16 @@ WRONG = [
     ("QUERY_STRING", "q", "a tuple of names"),
     ("REDACT", None, "a tuple of patterns"),
     ("METRICS_TOKEN", "short", "at least 16 characters"),
+    ("METRICS_TOKEN", " " * 20, "no space around it"),
+    ("METRICS_TOKEN", "read-from-a-file-with-its-end\n", "without a line break"),
+    ("METRICS_TOKEN", " a-token-of-enough-length", "no space around it"),
+    ("STORE", "redis://h/notadb", "redis://host:port/0"),
+    ("STORE", "redis://h/0/1", "redis://host:port/0"),
+    ("STORE", "redis://[::1", "redis://host:port/0"),
+    ("STORE", "redis://[zz]:1", "redis://host:port/0"),
+    ("STORE", "redis+cluster://h:1,[::1", "redis://host:port/0"),
+    ("STORE", "rediss://h?ssl_cert_reqs=zzz", "required, optional or none"),
+    ("STORE", "valkeys://h?ssl_cert_reqs=zzz", "required, optional or none"),
     ("WALL_TOKEN", "twenty-three-characters", "at least 24 characters"),
     ("WALL_TOKEN", "a/wall/is-one/part-of-a-path", "at least 24 characters"),
     ("WALL_TOKEN", 7, "None or a text"),
@@ -96,6 +107,23 @@ def test_of_a_wrong_url_neither_password_nor_options_are_shown(url: str, shown: 
     assert "hunt" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redi://host?password=hunter2",
+        "redis+sentinel://host?password=hunter2",
+        "redis://:hunter2/@host:port",
+        "redis://:hunter2?@host/x",
+        "redis://:hunter2@host/x?password=hunter2",
+        "rediss://:hunter2@host?ssl_cert_reqs=hunter2",
+    ],
+)
+def test_the_password_of_a_wrong_store_is_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        monitored(STORE=url)
+    assert "hunter2" not in str(raised.value)
+
+
 def test_an_unknown_key_names_the_nearest_known_one() -> None:
     with pytest.raises(ConfigError, match="did you mean REALTIME_MONITOR_SESSION_TIMEOUT"):
         monitored(SESION_TIMEOUT=60)
@@ -127,6 +155,12 @@ def test_a_shorter_session_brings_a_window_that_fits() -> None:
 
 def test_a_prefix_loses_its_last_slash() -> None:
     assert load({"REALTIME_MONITOR_URL_PREFIX": "/who/"}).url_prefix == "/who"
+
+
+def test_a_worker_that_writes_as_seldom_as_may_be_set_is_not_silent() -> None:
+    assert load({"REALTIME_MONITOR_FLUSH_INTERVAL": 2}).flush_interval * 2 < beats.SILENT_S
+    with pytest.raises(ConfigError, match="to 2 "):
+        load({"REALTIME_MONITOR_FLUSH_INTERVAL": beats.SILENT_S / 2})
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..config import STORE_SCHEMES
 from ..errors import ConfigError
 from .base import (
     KEEP_S,
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 _SIBLINGS = range(1, 10)
-_SERVERS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+cluster", "valkey+cluster")
 
 
 def open_store(
@@ -67,14 +67,14 @@ def open_store(
         from .sqlite import SQLiteStore
 
         return SQLiteStore(url, worker=worker, keep_s=keep_s)
-    if scheme in _SERVERS:
+    if scheme in STORE_SCHEMES:
         from .redis import RedisStore
 
         prefix = prefix or f"realtime-monitor:{app_name}"
         return RedisStore(url, worker=worker, keep_s=keep_s, prefix=prefix)
     raise ConfigError(
         f"REALTIME_MONITOR_STORE: unknown store {scheme[:20]!r}; known: auto, memory, sqlite, "
-        f"{', '.join(_SERVERS)}"
+        f"{', '.join(STORE_SCHEMES)}"
     )
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..errors import ConfigError
 from . import wire
@@ -90,9 +90,8 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self._driver = _driver(url)
-        found = urlsplit(url)
         #: The address without user, password and options, any of which may be secret.
-        self.shown_url = f"{found.scheme}://{found.netloc.rpartition('@')[2]}{found.path}"
+        self.shown_url = _shown(url)
         self._options, self._nodes = self._read(url)
         self._node = self._nodes[0]
         self._way: _Way | None = None
@@ -105,16 +104,21 @@ class Server:
         self.ends = 0
         #: When it answered for the first time, where it had not at first (monotonic).
         self.met_s: float | None = None
-        try:
-            self._made()
-        except TypeError as error:
-            raise ConfigError(
-                f"REALTIME_MONITOR_STORE: {self.shown_url!r} has an option that the client does "
-                f"not know: {str(error).rpartition(' ')[2]}"
-            ) from None
         errors = self._driver.exceptions
         self._errors: Any = (getattr(errors, "RedisError", None) or errors.ValkeyError, OSError)
         self._lost: Any = (errors.ConnectionError, errors.TimeoutError, OSError)
+        try:
+            self._made()
+        except TypeError as error:
+            raise self._no_option(
+                f"that the client does not know: {str(error).rpartition(' ')[2]}"
+            ) from None
+        except (ValueError, *self._errors):
+            names = ", ".join(parse_qs(url.partition("?")[2]))
+            raise self._no_option(
+                f"whose value the client refuses, of these: {names}; ssl_cert_reqs, for one, is "
+                "required, optional or none"
+            ) from None
 
     def send(self, *commands: Command, ends: int | None = None) -> list[Any]:
         """Send commands in one go and return their answers.
@@ -343,6 +347,9 @@ class Server:
         pool = self._driver.ConnectionPool(connection_class=kind, **options)
         return pool, pool.connection_class(**pool.connection_kwargs)
 
+    def _no_option(self, why: str) -> ConfigError:
+        return ConfigError(f"REALTIME_MONITOR_STORE: {self.shown_url!r} has an option {why}")
+
     def _read(self, url: str) -> tuple[dict[str, Any], list[tuple[str, int]]]:
         """Return the client's options and the nodes named in a URL."""
         scheme, _, rest = url.partition("://")
@@ -352,10 +359,13 @@ class Server:
         first, *others = hosts.split(",")
         try:
             options = _options_of(self._driver, f"{scheme}://{user}{at}{first}{slash}{path}")
+            database = unquote(re.split(r"[?#]", path)[0]).strip("/")
+            if scheme != "unix" and database and not database.isdecimal():
+                raise ValueError("what comes after the host is the number of a database")
             nodes = [(options.get("host", "localhost"), options.get("port", _PORT))]
             for other in others:
-                host, _, port = other.partition(":")
-                nodes.append((host, int(port or _PORT)))
+                node = urlsplit(f"//{other}")
+                nodes.append((node.hostname or "", node.port or _PORT))
         except ValueError as error:
             raise ConfigError(
                 f"REALTIME_MONITOR_STORE: {self.shown_url!r} is no address of a server: "
@@ -373,6 +383,15 @@ class Server:
             "protocol": 2,
             "decode_responses": False,
         }, nodes
+
+
+def _shown(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if place and "@" in rest and "@" not in place:  # a password with such a sign in it
+        return f"{scheme}://..."
+    path = re.split(r"[?#]", rest[len(place) :], maxsplit=1)[0]
+    return f"{scheme}://{place.rpartition('@')[2]}{path}"
 
 
 def _options_of(driver: Any, url: str) -> dict[str, Any]:
