@@ -7,8 +7,9 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
+from string import punctuation
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ..config import Settings
 from .console import Trouble
@@ -88,12 +89,16 @@ class Front:
         try:
             asked = urlsplit(url)
             self._port = asked.port
+            (asked.hostname or "").encode("idna")
         except ValueError as error:
             raise Trouble(f"--url {url!r} is no address: {error}") from None
         if asked.scheme not in ("http", "https") or not asked.hostname:
             raise Trouble(f"--url is {url!r}; write it whole, such as https://shop.example")
+        if quote(asked.path, safe=punctuation) != asked.path:
+            whole = quote(asked.path, safe=punctuation)
+            raise Trouble(f"--url {url!r} has a path that no request can name; write it {whole!r}")
         self._is_secure, self._host = asked.scheme == "https", asked.hostname
-        prefix = settings.url_prefix
+        prefix = quote(settings.url_prefix, safe=punctuation)
         path = asked.path.rstrip("/")
         self._path = path if path.endswith(prefix) else path + prefix
         self._heartbeat_s = settings.heartbeat_interval
@@ -103,6 +108,11 @@ class Front:
             name, colon, value = header.partition(":")
             if not colon or not name.strip() or "\n" in header or "\r" in header:
                 raise Trouble("--header is written 'Name: value', such as 'Cookie: session=...'")
+            if not name.isascii() or not value.isprintable() or max(value, default="") > "\xff":
+                raise Trouble(
+                    f"--header {name.strip()!r} has a character that no header can have; write it "
+                    "as the browser sends it"
+                )
             self._headers[name.strip()] = value.strip()
         self._has_credentials = bool(headers)
 

@@ -259,12 +259,28 @@ def test_the_doctor_misses_a_gate() -> None:
     assert json_of(house, "doctor")["ok"]
 
 
-@pytest.mark.parametrize("url", ["shop.example", "ftp://shop", "http://", "http://x:port"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("shop.example", "ftp://shop", "http://", "http://x:port"),
+        *("http://a..b/", "http://h/täst", "http://h/a b"),
+    ],
+)
 def test_the_doctor_wants_a_whole_address(house: House, url: str) -> None:
     assert "--url" in run(house, "doctor", "--url", url, code=1).stderr
 
 
-@pytest.mark.parametrize("header", ["Cookie", ": x", "A: b\r\nC: d"])
+def test_the_doctor_says_how_a_path_is_written(house: House) -> None:
+    assert "/t%C3%A4st" in run(house, "doctor", "--url", "http://h/täst", code=1).stderr
+
+
+def test_the_doctor_asks_for_a_prefix_of_any_letters() -> None:
+    house = House(URL_PREFIX="/wächter")
+    told = run(house, "doctor", "--url", "http://127.0.0.1:1", code=1).stdout
+    assert "127.0.0.1 cannot be asked" in told
+
+
+@pytest.mark.parametrize("header", ["Cookie", ": x", "A: b\r\nC: d", "A: €", "Ä: b", "A: \x00"])
 def test_the_doctor_wants_a_whole_header(house: House, header: str) -> None:
     words = ("doctor", "--url", "http://127.0.0.1:1", "--header", header)
     assert "--header" in run(house, *words, code=1).stderr
