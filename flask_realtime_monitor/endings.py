@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import shapes
+from . import rows, shapes
 from .index import Index
 from .records import FeedItem, Notice, Record
 from .shapes import Part
-from .source import Person
+from .source import Person, Source
 from .tracker import Tracker
 
 KIND = "end"
@@ -43,6 +43,30 @@ def of(
         shapes.whose(parts),
         index.session_of_visitor(visitor) == key and (guest == key or guest not in index.sessions),
     )
+
+
+def ended_ms(
+    key: int, tracker: Tracker, sources: Sequence[Source], index: Index, timeout_ms: int
+) -> int | None:
+    """Return when a session that is not listed ended (ms since the epoch); None: nobody knows.
+
+    Every worker says the same: the moment that all were told of, else the time-out after what
+    anybody saw of it last. Rows outlive that by a while, also where nobody looked as it came.
+    """
+    own = tracker.sessions.ended(key)
+    if own is not None and own[1]:
+        return own[0] + tracker.clock.offset_ms
+    known = [index.departures.ended_ms(key)]
+    known += [own[0] + tracker.clock.offset_ms] if own is not None else []
+    for source in sources:
+        row = source.rows.get(key)
+        if row is not None:
+            known.append(rows.last_ms_of(row) + source.offset_ms + timeout_ms)
+    found = max((one for one in known if one is not None), default=None)
+    if found is None or found > tracker.clock.now_ms() + tracker.clock.offset_ms:
+        return None
+    index.departures.end(key, found)  # the rows go
+    return found
 
 
 def end(tracker: Tracker, ending: Ending, record: Record | None) -> Json:

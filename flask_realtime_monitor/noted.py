@@ -52,6 +52,9 @@ class NotedSessions(Sessions):
                 ends.append(key)
         for key in ends:
             self._end_among(ends, key, now_ms)
+        for key in keys:
+            if key not in self.rows:  # nor were there, maybe: others saw it
+                self._note_end(key, at_ms, is_told=True)
         self.begin_generation(generation, visitor, self.first_key(visitor, user_id))
         self._touch_visitor(visitor)  # what others told before this was heard is joined by it
         moved = []
@@ -129,7 +132,7 @@ class NotedSessions(Sessions):
         for key, row in parts:
             self._remove(key, row, at_ms)
         for key in ends:
-            self._note_end(key, at_ms)
+            self._note_end(key, at_ms, is_told=True)
         if generation:
             self.begin_generation(generation, visitor, first)
             self._touch_visitor(visitor)

@@ -240,15 +240,13 @@ class Picture:
             return None
         return endings.of(key, parts, self._index, self._tracker.sessions.anonymous_key)
 
+    @_reading
     def ended_at(self, session_id: str) -> float | None:
         """Return when a session ended, while that is remembered."""
-        key = shapes.key_of(session_id)
+        key, timeout_ms = shapes.key_of(session_id), int(self._settings.session_timeout * 1000)
         if key is None:
             return None
-        ended_ms = self._tracker.sessions.ended_ms(key)
-        if ended_ms is not None:
-            return self._clock.wall_at(ended_ms)
-        ended_ms = self._index.departures.ended_ms(key)
+        ended_ms = endings.ended_ms(key, self._tracker, self._sources, self._index, timeout_ms)
         return None if ended_ms is None else ended_ms / 1000
 
     @_reading

@@ -47,7 +47,8 @@ class Sessions:
         self.of_visitor: dict[int, int | tuple[int, ...]] = {}  # keys of its users' rows
         #: The last sign-outs: of a visitor's anyone, and of each user, by first key.
         self.generation: OrderedDict[int, int] = OrderedDict()
-        self._ended: OrderedDict[int, int] = OrderedDict()
+        #: When the last sessions ended, and whether all workers are told of that moment.
+        self._ended: OrderedDict[int, tuple[int, bool]] = OrderedDict()
         self.people = People(visitors.person)
         self.agents: Interner[str] = Interner(MAX_AGENTS, "")
         self.row_bytes = 0
@@ -106,8 +107,11 @@ class Sessions:
         found = [(rows.last_ms_of(self.rows[key]), key) for key in self.people.keys_of(number)]
         return max(found)[1] if found else None
 
-    def ended_ms(self, key: int) -> int | None:
-        """Return when a session ended, while that is remembered."""
+    def ended(self, key: int) -> tuple[int, bool] | None:
+        """Return when a session ended, while that is remembered, and if all were told of it.
+
+        Of one that has timed out a worker knows by itself what it saw last.
+        """
         return self._ended.get(key)
 
     def knows_visitor(self, visitor: int) -> bool:
@@ -295,6 +299,7 @@ class Sessions:
         )
         for key in ended:
             self._end_among(ended, key, now_ms)
+            self._note_end(key, now_ms, is_told=True)
         self.begin_generation(generation, visitor, self.first_key(visitor, record.user_id))
         return ended
 
@@ -356,10 +361,10 @@ class Sessions:
             else:
                 self.of_visitor.pop(head.visitor, None)
             self._touch_visitor(head.visitor)
-        self._note_end(key, now_ms)
+        self._note_end(key, min(now_ms, head.last_ms + self._timeout_ms))
 
-    def _note_end(self, key: int, now_ms: int) -> None:
-        self._ended[key] = now_ms
+    def _note_end(self, key: int, at_ms: int, is_told: bool = False) -> None:
+        self._ended[key] = at_ms, is_told
         self._ended.move_to_end(key)
         if len(self._ended) > _MAX_ENDED:
             self._ended.popitem(last=False)

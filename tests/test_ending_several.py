@@ -12,6 +12,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from flask_realtime_monitor import shapes
+
 from .support.gunicorn_server import GunicornServer
 from .support.several import Mate
 from .support.shop import Shop
@@ -49,6 +51,59 @@ def test_every_worker_ends_its_part_and_says_when() -> None:
         assert [one["user"]["id"] for one in sessions(mate).values()] == ["bob"]
     ends = {mate.picture.ended_at(id) for mate in team.mates}
     assert len(ends) == 1 and None not in ends
+
+
+def ends_of(team: Team, id: str) -> set[float | None]:
+    """Return when each worker says that a session ended."""
+    assert all(mate.picture.session(id) is None for mate in team.mates)
+    return {mate.picture.ended_at(id) for mate in team.mates}
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_every_worker_says_the_same_of_a_session_that_timed_out(is_read: bool) -> None:
+    team = Team(session_timeout=60, active_window=60)
+    team.visit(0, 1, "ana")
+    team.time.pass_(7)
+    team.visit(1, 1, "ana")
+    team.flush()
+    id = whose(team, "ana")
+    last_at = sessions(team.mates[2])[id]["last_seen_at"]
+    if not is_read:
+        for mate in team.mates:
+            mate.picture._index.unload()
+    team.time.pass_(62)
+    team.flush()
+    found = ends_of(team, id)
+    assert [*found] == [pytest.approx(last_at + 60, abs=0.002)]
+    for _ in range(200):  # until the rows are gone
+        team.time.pass_(1)
+        for mate in team.mates:
+            mate.tracker.expire()
+            mate.flusher._last_s -= 1.0  # as if so much time had passed there, too
+        team.flush()
+    assert not any(mate.tracker.sessions.rows for mate in team.mates)
+    assert ends_of(team, id) == found
+
+
+def test_every_worker_says_the_same_after_a_sign_out() -> None:
+    team = Team()
+    team.visit(0, 1, None)
+    team.time.pass_(1)
+    team.visit(1, 1, "ana")
+    team.flush()
+    id = whose(team, "ana")
+    guest = shapes.session_id(1)
+    for mate in team.mates:
+        assert mate.picture.session(guest) is not None
+    team.time.pass_(1)
+    out_at = team.mates[2].tracker.clock.now_at()
+    team.visit(2, 1, "ana", kind="logout")
+    team.mates[2].flush()
+    team.time.pass_(1)
+    team.flush()
+    team.time.pass_(1)
+    for one in (id, guest):
+        assert [*ends_of(team, one)] == [pytest.approx(out_at, abs=0.002)]
 
 
 def test_a_worker_that_never_saw_it_can_end_it_too() -> None:
