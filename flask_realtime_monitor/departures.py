@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Container, Iterable
+from collections.abc import Collection
 
 _MOST = 2_000
 _MOST_ENDED = 1_000
@@ -36,14 +36,6 @@ class Departures:
         if len(self._at_ms) > _MOST:
             _, forgotten_ms = self._at_ms.popitem(last=False)
             self.complete_since_ms = max(self.complete_since_ms, forgotten_ms + 1)
-
-    def compare(
-        self, before: Iterable[int | str], now_ms: int, *shown: Container[int | str]
-    ) -> None:
-        """Note what was shown before and is in none of what is shown now."""
-        for key in before:
-            if not any(key in one for one in shown):
-                self.note(key, now_ms)
 
     def since(self, ms: int) -> list[int | str]:
         """Return what has left since a moment."""

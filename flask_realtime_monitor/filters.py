@@ -71,19 +71,6 @@ class Filter:
         """Return the filter with less to ask for."""
         return replace(self, **dict.fromkeys(names))
 
-    def has_session(self, item: Json) -> bool:
-        """Tell whether a session is asked for."""
-        return (
-            self._has_person(item["user"])
-            and self._has_place(item)
-            and _is(self.host, item["host"])
-            and _is(self.worker, item["worker"])
-            and self.has_agent(item["agent"])
-            and self._has_state(item)
-            and self._has_errors(item)
-            and _is(self.session, item["id"])
-        )
-
     def has_user(self, item: Json) -> bool:
         """Tell whether a user is asked for, ``of_sessions`` left out."""
         return (

@@ -22,8 +22,8 @@ from .frames import FrameError, decode
 from .guard import Guard
 from .legacy import Executor
 from .living import LivingElsewhere
-from .outbox import BUCKETS, COUNTERS, SIGNED_OUT, Outbox
-from .stores import Beat, Flush, Store, StoreError
+from .outbox import COUNTERS, SIGNED_OUT, Outbox
+from .stores import SESSION_BUCKETS, Beat, Flush, Store, StoreError
 from .tracker import Tracker
 
 logger = logging.getLogger("flask_realtime_monitor")
@@ -38,7 +38,7 @@ GRACE_S = 80.0
 _RESEND_BUCKETS = 16  # with each flush, after the store has lost what it had
 #: To begin a snapshot costs as much as some ten rows of it: small buckets wait for each other,
 #: until they have so many rows (of 256 buckets) together, or are so many.
-_WORTH_ROWS = 200 * BUCKETS
+_WORTH_ROWS = 200 * SESSION_BUCKETS
 _MOST_TOGETHER = 4
 _LAST_TRIES = 5
 #: How long (s) after a note was written somebody may not have heard of it: who hung meanwhile.
@@ -92,7 +92,7 @@ class Flusher:
         self._lately: dict[bytes, float] = {}
         # A round of all buckets takes about a minute, however often one flushes.
         self._buckets_due = 0.0
-        self._buckets_per_s = BUCKETS / 64
+        self._buckets_per_s = SESSION_BUCKETS / 64
         self._bucket = 0
         self._round_cursor: int | None = None  # the log's end when this round began
         self._resend_left = 0
@@ -189,7 +189,7 @@ class Flusher:
         # Before the frame, so that this tells of all that is in them.
         buckets = self._next_buckets(elapsed_s)
         snapshots = [(bucket, self.outbox.snapshot(bucket)) for bucket in buckets]
-        if self._are_counters_due or (buckets and buckets[-1] == BUCKETS - 1):
+        if self._are_counters_due or (buckets and buckets[-1] == SESSION_BUCKETS - 1):
             snapshots.append((COUNTERS, self.outbox.counters()))
             snapshots.append((SIGNED_OUT, self.outbox.signed_out()))
         frame = self.outbox.pack()
@@ -202,7 +202,7 @@ class Flusher:
             # notes and buckets are due again. What to do about the error is for _try to say.
             self._tracker.put_back_notes(notes)
             self._buckets_due += len(buckets)
-            self._bucket = (self._bucket - len(buckets)) % BUCKETS
+            self._bucket = (self._bucket - len(buckets)) % SESSION_BUCKETS
             raise
         self._are_counters_due = False
         is_more = self.outbox.written()
@@ -220,7 +220,7 @@ class Flusher:
             self._whole_in = flushed.epoch
         self._epoch = flushed.epoch
         self._tracker.clock.agree(flushed.at)
-        if buckets and buckets[-1] == BUCKETS - 1:
+        if buckets and buckets[-1] == SESSION_BUCKETS - 1:
             self._end_round(flushed.cursor)
         if now_s >= self._next_housekeeping_s:
             self._next_housekeeping_s = now_s + _HOUSEKEEPING_S
@@ -238,7 +238,7 @@ class Flusher:
         # Who begins now learns from these who has signed out: they do not wait.
         self._are_counters_due = True
         self._learned = set()
-        self._resend_left = BUCKETS
+        self._resend_left = SESSION_BUCKETS
         self._round_cursor = None
         self._whole_in = ""
         self._epoch = epoch
@@ -281,9 +281,9 @@ class Flusher:
             if count < _MOST_TOGETHER and count * len(self._tracker.sessions) < _WORTH_ROWS:
                 count = 0
             self._buckets_due -= count
-        count = min(count, BUCKETS - self._bucket)
+        count = min(count, SESSION_BUCKETS - self._bucket)
         found = list(range(self._bucket, self._bucket + count))
-        self._bucket = (self._bucket + count) % BUCKETS
+        self._bucket = (self._bucket + count) % SESSION_BUCKETS
         return found
 
     def _end_round(self, cursor: int) -> None:

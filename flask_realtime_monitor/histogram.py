@@ -24,15 +24,15 @@ def bucket_of(value: float) -> int:
     return bisect_left(BOUNDS, value)
 
 
-def percentile(counts: Mapping[int, int], total: int, share: float) -> float | None:
-    """Return the value below which ``share`` (0 to 1) of the ``total`` values lie, or None."""
-    return percentiles(counts, total, (share,))[0]
-
-
 def percentiles(
     counts: Mapping[int, int], total: int, shares: tuple[float, ...]
 ) -> list[float | None]:
-    """Return several percentiles, shares ascending, in one walk over the buckets."""
+    """Return the values below which some shares of the ``total`` values lie, in one walk.
+
+    Args:
+        counts: bucket -> how many values.
+        shares: from 0 to 1, ascending.
+    """
     found: list[float | None] = []
     if total <= 0:
         return [None] * len(shares)

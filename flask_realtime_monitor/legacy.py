@@ -22,7 +22,7 @@ from .living import LivingElsewhere
 from .peers import Counts
 from .refusals import Refusals
 from .replica import Replica
-from .stores import TAIL, Roster, Store
+from .stores import SESSION_BUCKETS, TAIL, Roster, Store
 from .tracker import Tracker
 
 #: In whose name it is written; a worker's id is eight hexadecimal digits.
@@ -30,7 +30,6 @@ NOBODY = "legacy"
 #: How long (s) after its sessions would have ended a gone worker's rows are passed on, and after
 #: that are kept, whatever the clocks of two hosts say.
 PASS_ON_S, KEEP_S = 60.0, 900.0
-_BUCKETS = 256
 _PERIOD_S = 200.0
 _AT_ONCE = 8
 
@@ -123,7 +122,7 @@ class Executor:
             return
         self._next_look_s = time.monotonic() + _PERIOD_S / 4
         # The last to be written says when.
-        last = _frames(self._store.snapshots_of(_BUCKETS - 1)).get(NOBODY)
+        last = _frames(self._store.snapshots_of(SESSION_BUCKETS - 1)).get(NOBODY)
         at_ms = 0
         with suppress(LookupError, TypeError, ValueError):
             at_ms = 0 if last is None else int(last.head["at"])
@@ -133,7 +132,7 @@ class Executor:
                 for worker, blob in self._store.snapshots_of(TAIL)
                 if worker not in self._living and (tail := _Tail.of(blob)) is not None
             }
-            self._left = list(range(_BUCKETS))
+            self._left = list(range(SESSION_BUCKETS))
 
     def go_on(self) -> None:
         """See to some buckets, if it is time."""
@@ -182,7 +181,7 @@ class Executor:
                     known = counts.get(heir)
                     counts[heir] = own if known is None else own.plus(*known)
         of = sorted(left.union(of).intersection(there))
-        if not (counts or of or before[1] or before[2]) and bucket != _BUCKETS - 1:
+        if not (counts or of or before[1] or before[2]) and bucket != SESSION_BUCKETS - 1:
             return None
         told = [[key, *had] for key, had in counts.items()]
         return encode({"at": now_ms, "o": 0, "of": of, "i": told})

@@ -17,10 +17,10 @@ from .frames import PACKERS, Head, encode, join
 from .records import MAX_RARE, FeedItem
 from .rows import ACT_SIZE, HEAD_SIZE, IP_SIZE_AT
 from .sessions import ALL
+from .stores import SESSION_BUCKETS
 from .tracker import Tracker
 from .traffic import Batch
 
-BUCKETS = 256
 #: The bucket of a worker's counters, beside those of its sessions.
 COUNTERS = 257
 #: And that of who has signed out: by itself, for it is read often, and the counters are large.
@@ -61,7 +61,7 @@ class Outbox:
         self._is_anew = True  # whether the next frame is the first that tells everything
         with tracker.lock:
             sessions = tracker.sessions
-            sessions.buckets = [array("Q") for _ in range(BUCKETS)]
+            sessions.buckets = [array("Q") for _ in range(SESSION_BUCKETS)]
             for key in sessions.rows:
                 sessions.buckets[key & 0xFF].append(key)
             tracker.fresh_rare = []
@@ -192,10 +192,10 @@ class Outbox:
                 "q": self._sequence,
                 "at": tracker.clock.now_ms(),
                 "o": tracker.clock.offset_ms,
-                "a": sessions.agents.each(bucket, BUCKETS),
-                "r": tracker.routes.each(bucket, BUCKETS),
-                "u": people.each(bucket, BUCKETS),
-                "p": [paths.entry(slot) for slot in range(bucket, len(paths), BUCKETS)],
+                "a": sessions.agents.each(bucket, SESSION_BUCKETS),
+                "r": tracker.routes.each(bucket, SESSION_BUCKETS),
+                "u": people.each(bucket, SESSION_BUCKETS),
+                "p": [paths.entry(slot) for slot in range(bucket, len(paths), SESSION_BUCKETS)],
                 "rare": self._rare(tracker.rare_of[bucket]),
             }
         return encode({**head, **self._about}, packed)

@@ -40,12 +40,9 @@ class Replicas(Peers):
         clock: this worker's.
         store: where the others write.
         worker_id: this worker's, whose own entries are passed over.
-        host: this worker's.
     """
 
-    def __init__(
-        self, settings: Settings, clock: Clock, store: Store, worker_id: str, host: str
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Clock, store: Store, worker_id: str) -> None:
         self._settings = settings
         self._clock = clock
         self._sizes = settings.session_history_size, settings.history_size

@@ -1,6 +1,6 @@
 """Finds the sessions that hold a text, or exact values, without rendering those that do not.
 
-A session matches where its rendered item would (``shapes.matching``, ``Filter.has_session``). What
+A session matches where its rendered item would (``shapes.matching``, or as a ``Filter`` asks). What
 many sessions share, such as an agent or a path, is looked at once; an address and an id only where
 the text could be a part of one.
 """

@@ -115,7 +115,7 @@ class Sharing:
         self._epoch = worker.id
         self._replicas: Replicas | None = None
         if store.is_shared:
-            self._replicas = Replicas(settings, self._clock, store, worker.id, worker.host)
+            self._replicas = Replicas(settings, self._clock, store, worker.id)
             if not store.is_guest:
                 tracker.notes = []
         self.peers: Peers = self._replicas or Peers()
@@ -171,6 +171,8 @@ class Sharing:
             found.append(f"{workers} not report: {', '.join(silent[:5])}")
         if self._replicas is not None and self._replicas.refused:
             found.append(f"{self._replicas.refused} frames of other workers made no sense")
+        if self.store.dropped:
+            found.append(f"{self.store.dropped} rows of the store made no sense")
         return found
 
     def salt(self, day: int) -> bytes:

@@ -69,7 +69,6 @@ def test_sessions_are_those_whose_items_show_the_values(seed: int, wanted: dict[
     picture = crowd_of(seed).picture
     only, items = Filter(**wanted), picture.sessions(1000)["items"]
     expected = [one for one in items if has(one, wanted)]
-    assert [one for one in items if only.has_session(one)] == expected
     page = picture.sessions(3, only=only)
     assert (page["items"], page["total"]) == (expected[:3], len(expected))
 

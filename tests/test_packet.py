@@ -122,5 +122,3 @@ def test_departures_know_how_far_back_they_are_complete() -> None:
     for number in range(5000):
         departures.note(number + 10, 5000 + number)
     assert departures.complete_since_ms > 5000
-    departures.compare([1, 2, "bob"], 20_000, {1: 0}, {"ann": 0})
-    assert departures.since(20_000) == [2, "bob"]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from flask_realtime_monitor import rows
 from flask_realtime_monitor.frames import Frame, FrameError, decode, encode
-from flask_realtime_monitor.outbox import BUCKETS, COUNTERS, Outbox
+from flask_realtime_monitor.outbox import COUNTERS, Outbox
 from flask_realtime_monitor.replica import Replica, Taken
+from flask_realtime_monitor.stores import SESSION_BUCKETS
 
 from .support.records import Bench
 
@@ -39,7 +40,9 @@ class Pair:
 
     def snapshots(self) -> list[tuple[int, Frame]]:
         """Return all buckets."""
-        found = [(bucket, decode(self.outbox.snapshot(bucket))) for bucket in range(BUCKETS)]
+        found = [
+            (bucket, decode(self.outbox.snapshot(bucket))) for bucket in range(SESSION_BUCKETS)
+        ]
         return [*found, (COUNTERS, decode(self.outbox.counters()))]
 
     def replica(self) -> Replica:
@@ -313,7 +316,7 @@ def test_a_feed_that_the_log_has_filled_is_that_of_all_rows(
             log.append(pair.frame())
         elif then == "snapshot":
             buckets.update(one for one in pair.snapshots() if random.random() < 0.5)
-            if random.random() < 0.5 and len(buckets) > BUCKETS // 2:
+            if random.random() < 0.5 and len(buckets) > SESSION_BUCKETS // 2:
                 buckets.update(pair.snapshots())
                 log.clear()
             log.append(pair.frame())  # what is written with snapshots tells of all in them

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from flask_realtime_monitor import beats, legacy, outbox, rendering, signouts
 from flask_realtime_monitor.flusher import GRACE_S
 from flask_realtime_monitor.frames import encode
-from flask_realtime_monitor.outbox import BUCKETS, SIGNED_OUT, Outbox
-from flask_realtime_monitor.stores import Beat, Entry, Flush, Flushed, StoreError
+from flask_realtime_monitor.outbox import SIGNED_OUT, Outbox
+from flask_realtime_monitor.stores import SESSION_BUCKETS, Beat, Entry, Flush, Flushed, StoreError
 
 from .support.several import Mate, Post, Team
 from .support.waiting import elsewhere
@@ -601,17 +601,17 @@ def test_small_buckets_wait_for_each_other_and_a_round_still_has_all(
     flush = mate.store.flush
 
     def note(one: Flush) -> Flushed:
-        written.append([bucket for bucket, _ in one.snapshots if bucket < BUCKETS])
+        written.append([bucket for bucket, _ in one.snapshots if bucket < SESSION_BUCKETS])
         return flush(one)
 
     monkeypatch.setattr(mate.store, "flush", note)
-    for _ in range(BUCKETS):
+    for _ in range(SESSION_BUCKETS):
         mate.flusher._last_s -= 0.25  # as if so much time had passed
         mate.flush()
-    assert {bucket for some in written for bucket in some} == set(range(BUCKETS))
+    assert {bucket for some in written for bucket in some} == set(range(SESSION_BUCKETS))
     most = max(map(len, written))
     assert together <= most <= together + 1
-    assert len([some for some in written if some]) <= BUCKETS // together
+    assert len([some for some in written if some]) <= SESSION_BUCKETS // together
 
 
 def test_while_the_store_is_away_nothing_is_packed_for_it(

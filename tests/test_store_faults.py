@@ -208,6 +208,22 @@ def test_no_request_asks_a_frozen_server_for_the_salt_of_a_new_day(
     live.sharing.store.leave()
 
 
+def test_rows_that_make_no_sense_are_said(own_valkey: Own) -> None:
+    valkey = own_valkey()
+    house = House(STORE=valkey.url)
+    house.app.test_client().get("/")
+    assert house.monitor.get_stats()["requests_total"] == 1
+    live = house.app.extensions[EXTENSION].live
+    assert not [one for one in live.picture.health()["problems"] if "no sense" in one]
+    (beats,) = valkey.ask("KEYS", "*:beats")
+    valkey.ask("HSET", beats, "short", b"x")
+    wait_until(
+        lambda: [one for one in live.picture.health()["problems"] if "no sense" in one],
+        "it is said",
+    )
+    live.sharing.store.leave()
+
+
 def test_a_server_far_away_makes_no_request_wait(
     serve: Serve, lines_to: Connect, own_valkey: Own
 ) -> None:

@@ -6,6 +6,7 @@ from ..config import STORE_SCHEMES
 from ..errors import ConfigError
 from .base import (
     KEEP_S,
+    SESSION_BUCKETS,
     TAIL,
     Beat,
     Entry,
@@ -20,6 +21,7 @@ from .base import (
 from .memory import MemoryStore
 
 __all__ = [
+    "SESSION_BUCKETS",
     "TAIL",
     "Beat",
     "Entry",

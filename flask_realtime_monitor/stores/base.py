@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from ..errors import MonitorError
 
+#: Over so many buckets a worker's sessions are spread, by the low eight bits of their keys.
+SESSION_BUCKETS = 256
 #: The bucket in which the last log entries of a worker that is gone are kept.
-TAIL = 256
-#: A snapshot's bucket is below this: 0 to 255 for sessions, from 257 on for whatever else.
-BUCKETS = 512
+TAIL = SESSION_BUCKETS
+#: Every snapshot's bucket is below this; those above TAIL are for whatever else.
+END_OF_BUCKETS = 512
 #: How long (s) a snapshot, a note or a worker's traces outlive their last writing.
 KEEP_S = 1920.0
 #: How long (s) what was taken over from a worker that is gone is remembered, and of how many.

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import wire
 from .base import (
-    BUCKETS,
+    END_OF_BUCKETS,
     KEEP_S,
     MOST_TAKEN,
     TAIL,
@@ -103,8 +103,8 @@ class RedisStore(Store):
 
     def flush(self, flush: Flush) -> Flushed:
         """Write everything in one round trip."""
-        if not all(0 <= bucket < BUCKETS for bucket, _ in flush.snapshots):
-            raise ValueError(f"a bucket is a number from 0 to {BUCKETS - 1}")
+        if not all(0 <= bucket < END_OF_BUCKETS for bucket, _ in flush.snapshots):
+            raise ValueError(f"a bucket is a number from 0 to {END_OF_BUCKETS - 1}")
         if self._since_at is None:
             self._begin()
         return self._lapse.watched(lambda: self._write(flush), self._begin_another)
@@ -212,7 +212,7 @@ class RedisStore(Store):
         epoch, _ = self._begin()
         (ids,) = self._server.send(("ZRANGE", self._key("ids"), 0, -1))
         workers = [wire.text_of(id) for id in ids]
-        places = [(worker, bucket) for worker in workers for bucket in range(BUCKETS)]
+        places = [(worker, bucket) for worker in workers for bucket in range(END_OF_BUCKETS)]
         snapshots = self._blobs([place for place in places if place[1] != TAIL])
         cursor, entries = self._newest, list[Entry]()
         for rows in self._server.pages(self._key("log"), 0):

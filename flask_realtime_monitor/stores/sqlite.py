@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ..errors import ConfigError
 from .base import (
-    BUCKETS,
+    END_OF_BUCKETS,
     KEEP_S,
     MOST_TAKEN,
     TAIL,
@@ -129,8 +129,8 @@ class SQLiteStore(Store):
 
     def flush(self, flush: Flush) -> Flushed:
         """Write everything in one transaction."""
-        if not all(0 <= bucket < BUCKETS for bucket, _ in flush.snapshots):
-            raise ValueError(f"a bucket is a number from 0 to {BUCKETS - 1}")
+        if not all(0 <= bucket < END_OF_BUCKETS for bucket, _ in flush.snapshots):
+            raise ValueError(f"a bucket is a number from 0 to {END_OF_BUCKETS - 1}")
 
         def work(db: Opened) -> tuple[Flushed, int, float]:
             sql, at = db.sql, db.tick()

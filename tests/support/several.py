@@ -219,7 +219,7 @@ class Mate:
         self.tracker.visitors.turn(clock.now_at())
         self.born = 1
         self.flying: list[InFlight] = []
-        self.replicas = Replicas(settings, clock, self.store, name, name)
+        self.replicas = Replicas(settings, clock, self.store, name)
         self.flusher = Flusher(
             settings,
             self.tracker,
