@@ -186,6 +186,8 @@ class Flusher:
                 self._begin_anew(epoch)
         now_s = time.monotonic()
         elapsed_s, self._last_s = now_s - self._last_s, now_s
+        if self._whole_in and now_s - self._written_s > self._timeout_ms / 1000:
+            self._resend()  # it was taken for gone, and others may have let go of its rows
         # Before the frame, so that this tells of all that is in them.
         buckets = self._next_buckets(elapsed_s)
         snapshots = [(bucket, self.outbox.snapshot(bucket)) for bucket in buckets]
@@ -233,15 +235,19 @@ class Flusher:
     def _begin_anew(self, epoch: str) -> None:
         """Write everything once more, to a store that has lost it."""
         self._store.secret()
-        self.outbox.resend()
         self._tell_again()
+        self._resend()
+        self._epoch = epoch
+
+    def _resend(self) -> None:
+        """Take everything for unwritten."""
+        self.outbox.resend()
         # Who begins now learns from these who has signed out: they do not wait.
         self._are_counters_due = True
         self._learned = set()
         self._resend_left = SESSION_BUCKETS
         self._round_cursor = None
         self._whole_in = ""
-        self._epoch = epoch
 
     def _remember(self, notes: list[bytes], now_s: float) -> None:
         lately = self._lately

@@ -4,7 +4,8 @@ The rows of a worker that is gone are kept until its sessions would have ended; 
 on at another worker may last for hours, and what it had there is to count for as long. So before
 such rows go, the others write into the store how often each of their sessions had been seen there,
 and since when: numbers alone, bucket by bucket, in nobody's name. Each names the workers whose rows
-are in it, so that nothing counts twice, whoever writes it and however often.
+are in it, so that nothing counts twice, whoever writes it and however often. Who was cut off, on
+another host, may come back and tell of the same rows again: what it had is kept apart.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
-from . import rows
+from . import beats, rows
 from .frames import Frame, FrameError, decode, encode, parts_of
+from .joining import timed_out_ms
 from .listing import Turns
 from .living import LivingElsewhere
 from .peers import Counts
 from .refusals import Refusals
 from .replica import Replica
-from .stores import SESSION_BUCKETS, TAIL, Roster, Store
+from .stores import SESSIONSESSION_BUCKETS, TAIL, Roster, Store
 from .tracker import Tracker
 
 #: In whose name it is written; a worker's id is eight hexadecimal digits.
@@ -32,17 +34,72 @@ NOBODY = "legacy"
 PASS_ON_S, KEEP_S = 60.0, 900.0
 _PERIOD_S = 200.0
 _AT_ONCE = 8
+_NO_SENSE = (AttributeError, LookupError, TypeError, ValueError)
 
-Json = dict[str, Any]
+
+class Written(NamedTuple):
+    """What is written of a bucket.
+
+    Attributes:
+        at_ms: when, in ms since the epoch.
+        counts: by session: what it had at workers that are no more.
+        of: the workers whose rows are in that, while the store still has these.
+        by: the same of each worker that may come back.
+    """
+
+    at_ms: int = 0
+    counts: Mapping[int, Counts] = {}
+    of: Collection[str] = ()
+    by: Mapping[str, Mapping[int, Counts]] = {}
+
+    @classmethod
+    def parsed(cls, frame: Frame) -> Written:
+        """Read what ``encoded`` made.
+
+        Raises:
+            AttributeError, LookupError, TypeError, ValueError: it makes no sense.
+        """
+        head = frame.head
+        by = {str(worker): _counts_in(told) for worker, told in head.get("by", {}).items()}
+        of = [str(worker) for worker in head.get("of", ())]
+        return cls(int(head["at"]), _counts_in(head.get("i", ())), of, by)
+
+    def encoded(self) -> bytes:
+        """Return it as the blob of its bucket."""
+        by = {worker: _told(had) for worker, had in self.by.items()}
+        head = {"at": self.at_ms, "o": 0, "of": [*self.of], "i": _told(self.counts), "by": by}
+        return encode(head)
+
+
+def _counts_in(told: Iterable[Any]) -> dict[int, Counts]:
+    return {
+        int(key): Counts(int(requests), int(errors), int(begun_ms))
+        for key, requests, errors, begun_ms in told
+    }
+
+
+def _told(counts: Mapping[int, Counts]) -> list[list[int]]:
+    return [[key, *had] for key, had in counts.items()]
+
+
+def _add(to: dict[int, Counts], counts: Mapping[int, Counts]) -> None:
+    for key, had in counts.items():
+        known = to.get(key)
+        to[key] = had if known is None else known.plus(*had)
 
 
 class Legacies:
     """All of it, as a reader knows it."""
 
     def __init__(self) -> None:
-        self._counts: dict[int, tuple[int, Counts]] = {}
+        self._at_ms: dict[int, int] = {}  # by bucket
+        self._counts: dict[int, Counts] = {}
+        self._by: dict[str, dict[int, Counts]] = {}
         #: By worker: the buckets whose rows of that worker are in it.
         self._passed_on: dict[str, set[int]] = {}
+        #: Of those that may come back: whose rows are left out, so that this counts.
+        self._left_out: set[str] = set()
+        self._whole: dict[int, Counts] = {}
 
     @classmethod
     def read(cls, blobs: Iterable[tuple[int, bytes]], refusals: Refusals) -> Legacies:
@@ -57,20 +114,42 @@ class Legacies:
 
     def _take(self, bucket: int, frame: Frame) -> None:
         try:
-            at_ms, counts, of = _parsed(frame)
-        except (LookupError, TypeError, ValueError) as error:
+            found = Written.parsed(frame)
+        except _NO_SENSE as error:
             raise FrameError(f"not a legacy: {error}") from None
-        self._counts.update((key, (at_ms, had)) for key, had in counts.items())
-        for worker in of:
+        self._at_ms[bucket] = found.at_ms
+        self._counts.update(found.counts)
+        for worker, counts in found.by.items():
+            self._by.setdefault(worker, {}).update(counts)
+        for worker in (*found.of, *found.by):
             self._passed_on.setdefault(worker, set()).add(bucket)
 
     def drop_from(self, replicas: Mapping[str, Replica], living: Collection[str]) -> None:
         """Drop the rows that are in it; who is back tells of them itself."""
+        turns = Turns()
         for worker, buckets in self._passed_on.items():
             replica = replicas.get(worker)
             if replica is not None and worker not in living:
                 for key in [one for one in replica.rows if one & 0xFF in buckets]:
                     del replica.rows[key]
+            turns()
+        self._left_out = {worker for worker in self._by if worker not in living}
+        self._add_up()
+
+    def give_way(self, living: Collection[str]) -> bool:
+        """Leave it to who is back to tell of its rows; tell whether there is anybody."""
+        if self._left_out.isdisjoint(living):
+            return False
+        self._left_out.difference_update(living)
+        self._add_up()
+        return True
+
+    def _add_up(self) -> None:
+        whole, turns = dict(self._counts), Turns()
+        for worker in self._left_out:
+            _add(whole, self._by[worker])
+            turns()
+        self._whole = whole
 
     def of(self, key: int, first_ms: int) -> Counts | None:
         """Return what a session has, None for nothing.
@@ -79,17 +158,8 @@ class Legacies:
             first_ms: when it began, by the rows that are left; one that began after the legacy
                 was written is another session.
         """
-        at_ms, counts = self._counts.get(key, (0, None))
-        return counts if first_ms <= at_ms else None
-
-
-def _parsed(frame: Frame) -> tuple[int, dict[int, Counts], list[str]]:
-    head = frame.head
-    counts = {
-        int(key): Counts(int(requests), int(errors), int(begun_ms))
-        for key, requests, errors, begun_ms in head.get("i", ())
-    }
-    return int(head["at"]), counts, [str(worker) for worker in head.get("of", ())]
+        counts = self._whole.get(key)
+        return None if counts is None or first_ms > self._at_ms[key & 0xFF] else counts
 
 
 class Executor:
@@ -114,6 +184,7 @@ class Executor:
         self._left: list[int] = []  # buckets
         self._living: Collection[str] = ()
         self._tails: dict[str, _Tail] = {}
+        self._may_return: Collection[str] = ()  # of who is gone
 
     def look(self, roster: Roster) -> None:
         """See whether it is time: every 200 s for all workers together, if anybody is gone."""
@@ -122,15 +193,20 @@ class Executor:
             return
         self._next_look_s = time.monotonic() + _PERIOD_S / 4
         # The last to be written says when.
-        last = _frames(self._store.snapshots_of(SESSION_BUCKETS - 1)).get(NOBODY)
+        last = _frames(self._store.snapshots_of(SESSIONSESSION_BUCKETS - 1)).get(NOBODY)
         at_ms = 0
-        with suppress(LookupError, TypeError, ValueError):
+        with suppress(*_NO_SENSE):
             at_ms = 0 if last is None else int(last.head["at"])
         if abs(self._now_ms() - at_ms) >= _PERIOD_S * 1000:
             self._tails = {
                 worker: tail
                 for worker, blob in self._store.snapshots_of(TAIL)
                 if worker not in self._living and (tail := _Tail.of(blob)) is not None
+            }
+            self._may_return = {
+                worker
+                for worker, beat in roster.taken.items()
+                if worker not in self._living and not beats.is_gone(beats.decode(beat), 0.0)
             }
             self._left = list(range(SESSION_BUCKETS))
 
@@ -150,50 +226,98 @@ class Executor:
     def _passed_on(self, bucket: int, frames: dict[str, Frame]) -> bytes | None:
         """Return a bucket's legacy, as it is to be now; None where there is none."""
         now_ms, old = self._now_ms(), frames.pop(NOBODY, None)
-        before: tuple[int, dict[int, Counts], list[str]] = 0, {}, []
+        before = Written()
         if old is not None:
-            with suppress(LookupError, TypeError, ValueError):
-                before = _parsed(old)
-        at_ms, counts, of = before
-        there = (*frames, *self._tails)
+            with suppress(*_NO_SENSE):
+                before = Written.parsed(old)
+        there = {*frames, *self._tails}
         left = {worker for worker in there if self._is_due(worker, frames, now_ms)}
-        living = LivingElsewhere(self._timeout_ms, self._active_ms, ())
-        for worker, frame in (("", self._own(bucket)), *frames.items()):
-            if worker not in left:
-                with suppress(LookupError, TypeError, ValueError):
-                    living.add(frame, self._tracker.clock.offset_ms)
+        living = self._living_in(bucket, {id: one for id, one in frames.items() if id not in left})
         found = {worker: self._rows_of(worker, bucket, frames.get(worker)) for worker in left}
-        for key, head, offset_ms in chain.from_iterable(found.values()):
-            living.note_begun(key, head.base_ms + offset_ms)
-        # What began after that was written is another session.
-        counts = {
-            key: had
-            for key, had in counts.items()
-            if (begun_ms := living.begun_ms(key)) is not None and begun_ms <= at_ms
+        told = [(worker, *one) for worker, left_by in found.items() for one in left_by]
+        told.sort(key=lambda one: one[2].last_ms + one[3], reverse=True)
+        for _, key, head, offset_ms in told:
+            self._is_of_now(key, head, offset_ms, living)
+        counts = self._still_of(before.counts, before.at_ms, living)
+        kept = {
+            worker: self._still_of(had, before.at_ms, living) for worker, had in before.by.items()
         }
+        for key, known in chain.from_iterable(one.items() for one in (counts, *kept.values())):
+            living.note_begun(key, known.begun_ms)
+        fresh = self._inherited(told, living)
+        of, by = set(before.of), dict[str, Mapping[int, Counts]]()
+        for worker in {*left, *before.by}.difference(of):
+            if worker not in left and (worker in there or not self._is_absent(worker)):
+                continue  # it is back
+            # Of what it had, the store may have let go in part by now.
+            had = {**kept.get(worker, {}), **fresh.get(worker, {})}
+            if worker not in self._may_return:
+                _add(counts, had)
+                of.add(worker)
+            elif had or worker in there:
+                by[worker] = had
+        now = Written(now_ms, counts, sorted(of & there), by)
+        return now.encoded() if any((*now[1:], *before[1:])) or bucket == SESSION_BUCKETS - 1 else None
+
+    def _living_in(self, bucket: int, frames: Mapping[str, Frame]) -> LivingElsewhere:
+        """Return who lives on of a bucket, here and at workers that are not gone for long."""
+        living = LivingElsewhere(self._timeout_ms, self._active_ms, ())
+        for frame in (self._own(bucket), *frames.values()):
+            with suppress(*_NO_SENSE):
+                living.add(frame, self._tracker.clock.offset_ms)
+        return living
+
+    def _is_of_now(
+        self, heir: int, head: rows.Head, offset_ms: int, living: LivingElsewhere
+    ) -> bool:
+        """Tell whether a gone worker's row is a part of a session, and note since when.
+
+        What ended before the next began is another one's, as for who reads the rows.
+        """
+        begun_ms = living.begun_ms(heir)
+        if begun_ms is None or head.last_ms + offset_ms <= timed_out_ms(begun_ms, self._timeout_ms):
+            return False
+        living.note_begun(heir, head.base_ms + offset_ms)
+        return True
+
+    def _inherited(
+        self, told: Iterable[tuple[str, int, rows.Head, int]], living: LivingElsewhere
+    ) -> dict[str, dict[int, Counts]]:
+        """Return what each of the gone leaves to sessions that live on.
+
+        Args:
+            told: the rows of the gone, last seen first: worker, key, head, offset.
+        """
+        fresh: dict[str, dict[int, Counts]] = {}
+        for worker, key, head, offset_ms in told:
+            heir = living.heir_of(key, head, offset_ms)
+            if heir is not None and self._is_of_now(heir, head, offset_ms, living):
+                own = Counts(head.requests, head.errors, head.base_ms + offset_ms)
+                _add(fresh.setdefault(worker, {}), {heir: own})
+        return fresh
+
+    def _still_of(
+        self, counts: Mapping[int, Counts], at_ms: int, living: LivingElsewhere
+    ) -> dict[int, Counts]:
+        """Return what is of sessions that live on: one that began after that is another."""
+        found = {}
         for key, had in counts.items():
-            living.note_begun(key, had.begun_ms)
-        for worker in left.difference(of):
-            for key, head, offset_ms in found[worker]:
-                heir = living.heir_of(key, head, offset_ms)
-                if heir is not None:
-                    own = Counts(head.requests, head.errors, head.base_ms + offset_ms)
-                    known = counts.get(heir)
-                    counts[heir] = own if known is None else own.plus(*known)
-        of = sorted(left.union(of).intersection(there))
-        if not (counts or of or before[1] or before[2]) and bucket != SESSION_BUCKETS - 1:
-            return None
-        told = [[key, *had] for key, had in counts.items()]
-        return encode({"at": now_ms, "o": 0, "of": of, "i": told})
+            begun_ms = living.begun_ms(key)
+            if begun_ms is not None and begun_ms <= at_ms:
+                found[key] = had
+        return found
+
+    def _is_absent(self, worker: str) -> bool:
+        return worker not in self._living and worker != self._store.worker
 
     def _is_due(self, worker: str, frames: Mapping[str, Frame], now_ms: int) -> bool:
         """Tell whether a worker has been gone for so long that its rows go soon."""
-        if worker in self._living or worker == self._store.worker:
+        if not self._is_absent(worker):
             return False
         tail, frame = self._tails.get(worker), frames.get(worker)
         last_ms = tail.last_ms if tail is not None else 0
         if frame is not None:
-            with suppress(LookupError, TypeError, ValueError):
+            with suppress(*_NO_SENSE):
                 last_ms = max(last_ms, _told_ms(frame))
         return now_ms - last_ms > self._due_after_ms
 
@@ -210,7 +334,7 @@ class Executor:
         """Return (key, head, offset) of the last rows that a gone worker had in a bucket."""
         found: dict[int, tuple[bytes, int]] = {}
         sequence = -1
-        with suppress(LookupError, TypeError, ValueError):
+        with suppress(*_NO_SENSE):
             if frame is not None:
                 rows.check_all(frame.rows.values())
                 offset_ms = int(frame.head["o"])
@@ -240,7 +364,7 @@ class _Tail(NamedTuple):
         last_ms, found = 0, dict[int, list[tuple[int, int, bytes | None, int]]]()
         turns = Turns()
         for part in parts_of(blob):
-            with suppress(LookupError, TypeError, ValueError):  # the readers count it
+            with suppress(*_NO_SENSE):  # the readers count it
                 frame = decode(part)
                 rows.check_all(frame.rows.values())
                 sequence, offset_ms = int(frame.head["q"]), int(frame.head["o"])

@@ -18,7 +18,7 @@ from .peers import Changes, Counts, Coverage, Peers, Since, There, in_flight_at
 from .refusals import Refusals
 from .replica import Replica, Taken
 from .source import Source
-from .stores import TAIL, Beat, Entry, Gap, Load, Roster, Store, StoreError
+from .stores import TAIL, Beat, Entry, Gap, Roster, Store, StoreError
 from .traffic import Summary, are_same
 
 T = TypeVar("T")
@@ -167,8 +167,7 @@ class Replicas(Peers):
         """Read everything anew, and before that give back what the store has lost of the gone."""
         if self.epoch is not None:
             self._witness.look()
-        load: Load = self._store.load()
-        since_at = self._store.since_at()
+        load, since_at = self._store.load(), self._store.since_at()
         # Nothing is let go before all is here: a store that fails on the way lets no total fall.
         if self.epoch not in (None, load.epoch):
             self._awaited = {worker for worker, *_ in self._living()}
@@ -203,11 +202,12 @@ class Replicas(Peers):
             self.take_note(beats.decode(note))
         self._is_roster_due = True
         self._read_roster()
-        self._legacies.drop_from(self._replicas, self._beats)
+        self._legacies.drop_from(self._replicas, {*self._beats, self._worker_id})
         self._hearsay.take_again(self._replicas.values())
 
     def _let_go(self, now_s: float) -> None:
         """Let go of who is gone for long, but for what their sessions have of it."""
+        self._is_new |= self._legacies.give_way(self._beats)
         absent = self._replicas.keys() - self._beats.keys()
         just_gone = [one for id in absent if not (one := self._replicas[id]).is_gone]
         if just_gone:
@@ -219,7 +219,7 @@ class Replicas(Peers):
         if any(self._replicas[worker].rows for worker in overdue) and now_s >= self._let_go_s:
             self._let_go_s = now_s + _LET_GO_S
             self._legacies = Legacies.read(self._store.written_as(NOBODY), self._refusals)
-            self._legacies.drop_from(self._replicas, self._beats)
+            self._legacies.drop_from(self._replicas, {*self._beats, self._worker_id})
             for worker in overdue:
                 self._replicas[worker].rows.clear()
             self._is_new = True

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flask_realtime_monitor import beats, legacy, outbox, rendering, signouts
 from flask_realtime_monitor.flusher import GRACE_S
-from flask_realtime_monitor.frames import encode
+from flask_realtime_monitor.frames import decode, encode
 from flask_realtime_monitor.outbox import SIGNED_OUT, Outbox
 from flask_realtime_monitor.stores import SESSION_BUCKETS, Beat, Entry, Flush, Flushed, StoreError
 
@@ -1488,6 +1488,14 @@ def test_who_has_a_request_in_flight_at_another_worker_does_not_end(
     assert not one.tracker.sessions.rows
 
 
+def sessions_to(mate: Mate) -> list[tuple[Any, ...]]:
+    """Return what of the sessions outlives the rows of a worker that is gone for long."""
+    mate.replicas._is_roster_due = True
+    found = mate.picture.sessions(100)["items"]
+    names = "id", "requests", "errors", "first_seen_at"
+    return [tuple(one[name] for name in names) for one in found]
+
+
 def test_a_session_keeps_what_it_had_at_a_worker_that_is_gone_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -1505,23 +1513,17 @@ def test_a_session_keeps_what_it_had_at_a_worker_that_is_gone_for_long(
     gone.flush()
     team.mates.remove(gone)
 
-    def sessions_of(mate: Mate) -> list[tuple[Any, ...]]:
-        mate.replicas._is_roster_due = True
-        found = mate.picture.sessions(100)["items"]
-        names = "id", "requests", "errors", "first_seen_at"
-        return [tuple(one[name] for name in names) for one in found]
-
     def go_on() -> None:
         team.visit(0, 1, "ana")
         reader.flush()
-        assert sessions_of(reader) == sessions_of(team.alone)
+        assert sessions_to(reader) == sessions_to(team.alone)
 
     pass_(60 + GRACE_S + legacy.KEEP_S + 300, go_on)
     assert (gone.name, 1) not in team.post.snapshots
     for mate in [reader, sleeper, team.mate("late")]:
         mate.flush()
-        assert sessions_of(mate) == sessions_of(team.alone)
-        assert len(sessions_of(mate)) == 1
+        assert sessions_to(mate) == sessions_to(team.alone)
+        assert len(sessions_to(mate)) == 1
     pass_(3_600, go_on)  # who has looked all the while lets go, too
     assert gone.name not in reader.replicas._replicas
     # And the next who takes over has what that one had, too.
@@ -1531,12 +1533,109 @@ def test_a_session_keeps_what_it_had_at_a_worker_that_is_gone_for_long(
     late = team.mate("late too")
     for mate in (sleeper, late):
         mate.flush()
-        assert sessions_of(mate) == sessions_of(team.alone)
+        assert sessions_to(mate) == sessions_to(team.alone)
     # Who comes back after the end begins anew.
     pass_(400)
     pass_(400, lambda: team.visit(0, 1, "ana"))
     for mate in (sleeper, late):
-        assert [one[1:3] for one in sessions_of(mate)] == [(80, 0)]
+        assert [one[1:3] for one in sessions_to(mate)] == [(80, 0)]
+
+
+def test_a_session_that_begins_after_the_last_has_ended_inherits_nothing_of_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(3, session_timeout=60.0, active_window=30.0)
+    pass_ = Years(team, monkeypatch)
+    reader, other, gone = team.mates
+    for user in (None, "ana", "ana"):
+        team.visit(2, 1, user)
+        team.time.pass_(5.0)
+    team.flush()
+    assert sessions_to(reader) == sessions_to(team.alone)
+    team.mates.remove(gone)
+    pass_(170)  # that is over, and not passed on yet
+    for _ in range(6):
+        pass_(250, lambda: team.visit(0, 1, "ana"))
+        for mate in (reader, other, late := team.mate("late")):
+            late.flush()
+            assert sessions_to(mate) == sessions_to(team.alone)
+
+
+@pytest.mark.parametrize("seconds", [460, 60 + GRACE_S + legacy.KEEP_S + 400])
+@pytest.mark.parametrize("serves", [False, True])
+@pytest.mark.parametrize("is_seen_again", [False, True])
+def test_who_was_cut_off_for_long_and_comes_back_is_counted_once_by_all(
+    seconds: float, serves: bool, is_seen_again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = Team(3, session_timeout=60.0, active_window=30.0)
+    pass_ = Years(team, monkeypatch)
+    reader, other, cut = team.mates
+    for _ in range(5):
+        team.visit(2, 1, None)
+        team.visit(2, 1, "ana", status=500)
+        team.visit(0, 1, "ana")
+        team.time.pass_(1.0)
+    team.flush()
+    assert sessions_to(reader) == sessions_to(team.alone)
+
+    def seen_by_cut() -> None:
+        cut.visit(1, "ana")
+        cut.visit(2, "bob")
+        team.alone.visit(1, "ana")
+        team.alone.visit(2, "bob")
+
+    def go_on() -> None:
+        team.visit(0, 1, "ana")
+        if cut not in team.mates:
+            cut.tracker.expire()
+            if serves:
+                seen_by_cut()
+
+    def check(*more: Mate) -> None:
+        for mate in (reader, other, *more):
+            mate.flush()
+            assert sessions_to(mate) == sessions_to(team.alone)
+
+    team.mates.remove(cut)
+    pass_(seconds, go_on)
+    between, late = team.mate("between"), team.mate("late")
+    for mate in (reader, other, between):
+        mate.flush()
+        mate.read()
+    if not serves:
+        check(between)
+    team.mates.append(cut)
+    if is_seen_again:
+        seen_by_cut()
+    team.flush()
+    check(cut, between, late)
+    pass_(300, go_on)
+    check(cut, between, late, team.mate("latest"))
+    # And once more, for good.
+    team.mates.remove(cut)
+    serves = False
+    pass_(430, go_on)
+    check(between, late, team.mate("last"))
+
+
+def test_what_somebody_had_who_cannot_come_back_is_nobodys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(2, session_timeout=60.0, active_window=30.0)
+    pass_ = Years(team, monkeypatch)
+    team.visit(0, 1, None)
+    for name, boot in (("killed", beats.machine()), ("away", "another")):
+        mate = team.mate(name)
+        beat = {**mate._beat(), "boot": boot, "pid": 2**30}
+        monkeypatch.setattr(mate.flusher, "_beat", lambda beat=beat: beat)
+        mate.visit(1)
+        team.alone.visit(1)
+        mate.flush()
+    pass_(430, lambda: team.visit(0, 1, None))
+    written = legacy.Written.parsed(decode(team.post.snapshots[legacy.NOBODY, 1]))
+    assert written.of == ["killed"]
+    assert [counts[1].requests for counts in (written.counts, written.by["away"])] == [1, 1]
+    assert sessions_to(team.mates[1]) == sessions_to(team.alone)
 
 
 def test_the_health_alone_tells_who_is_there_now() -> None:
