@@ -9,16 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .gathering import Table
-from .rows import OTHER_KIND, acts_of, begun_ms_of, head_of, last_ms_of
-
-
-def timed_out_ms(now_ms: int, timeout_ms: int) -> int:
-    """Return when a session was last seen, at the latest, that has ended by now.
-
-    It ends with the second in which it times out, so that it is over in the same moment for who
-    looks at it once a second and for who has just come.
-    """
-    return now_ms // 1000 * 1000 - timeout_ms - 1
+from .rows import OTHER_KIND, acts_of, begun_ms_of, head_of, last_ms_of, timed_out_ms
 
 
 def latest(spans: Sequence[tuple[int, int, int]], timeout_ms: int) -> list[int]:

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from . import beats, rows
 from .frames import Frame, FrameError, decode, encode, parts_of
-from .joining import timed_out_ms
 from .listing import Turns
 from .living import LivingElsewhere
 from .peers import Counts
@@ -275,7 +274,9 @@ class Executor:
         What ended before the next began is another one's, as for who reads the rows.
         """
         begun_ms = living.begun_ms(heir)
-        if begun_ms is None or head.last_ms + offset_ms <= timed_out_ms(begun_ms, self._timeout_ms):
+        if begun_ms is None or head.last_ms + offset_ms <= rows.timed_out_ms(
+            begun_ms, self._timeout_ms
+        ):
             return False
         living.note_begun(heir, head.base_ms + offset_ms)
         return True

@@ -146,6 +146,15 @@ def briefs_of(rows: Sequence[bytes]) -> list[Brief]:
     return found
 
 
+def timed_out_ms(now_ms: int, timeout_ms: int) -> int:
+    """Return when a session was last seen, at the latest, that has ended by now.
+
+    It ends with the second in which it times out, so that it is over in the same moment for who
+    looks at it once a second and for who has just come.
+    """
+    return now_ms // 1000 * 1000 - timeout_ms - 1
+
+
 def last_ms_of(row: bytes) -> int:
     """Return when a row's session made its last request."""
     base_ms, last = unpack_times(row)
