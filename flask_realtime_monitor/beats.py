@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from .processes import boot_id, born_at
@@ -149,6 +150,27 @@ def summaries(
         if worker in alive or worker == me
     )
     return found
+
+
+def dropped(roster: Roster, told: Mapping[str, Json], me: str) -> dict[str, int]:
+    """Return what all other workers have thrown away, and those that are gone.
+
+    Args:
+        told: the beats of the others, decoded.
+        me: the worker that asks.
+    """
+    found = Counter(_dropped_in(roster.retired))
+    for beat in told.values():
+        found.update((beat.get("totals") or {}).get("dropped") or {})
+    for worker, taken in roster.taken.items():
+        if worker in told or worker == me:  # as in the summaries
+            found.subtract(_dropped_in(taken))
+    return found
+
+
+@lru_cache(maxsize=16)  # it is looked at each time somebody looks who is there, and hardly changes
+def _dropped_in(data: bytes | None) -> Mapping[str, int]:
+    return totals_in(data).get("dropped") or {}
 
 
 def busy_in(others: Iterable[tuple[str, Json, Beat]]) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from operator import is_
 from typing import Any
 
@@ -133,17 +133,18 @@ def traffic(summaries: Sequence[Summary], history: list[Json]) -> Json:
     }
 
 
-def monitor(workers: Sequence[Json], by_retired: Json) -> Json:
+def monitor(workers: Sequence[Json], own: Sequence[Json], by_others: Mapping[str, int]) -> Json:
     """Return what the workers serve and have thrown away, added up.
 
     Args:
-        by_retired: what workers that are gone had thrown away.
+        workers: those that are not gone.
+        own: this one, if it is one.
+        by_others: what all others have thrown away, whatever has become of them.
     """
     return {
         "viewers": sum(one.get("viewers", 0) for one in workers),
         "dropped": {
-            name: by_retired.get(name, 0)
-            + sum(one.get("dropped", {}).get(name, 0) for one in workers)
+            name: by_others.get(name, 0) + sum(one.get("dropped", {}).get(name, 0) for one in own)
             for name in ("sessions", "activities", "events")
         },
     }

@@ -150,8 +150,8 @@ class Peers:
         """Return them as the API shows them."""
         return ()
 
-    def dropped_by_retired(self) -> Json:
-        """Return what workers that are gone have thrown away."""
+    def dropped(self) -> Mapping[str, int]:
+        """Return what they have thrown away, and those that are gone."""
         return {}
 
     def coverage(self) -> Coverage:

@@ -422,7 +422,7 @@ class Picture:
                 **numbers.people(self._index, self._idle_busy),
                 **self._counted.traffic(self._summaries(), now_at),
                 "in_flight": len(around.in_flight()) + peers.in_flight_count(),
-                **numbers.monitor([*own, *peers.workers()], peers.dropped_by_retired()),
+                **numbers.monitor([*own, *peers.workers()], own, peers.dropped()),
             }
             self._known_stats = mark, stats
         return {

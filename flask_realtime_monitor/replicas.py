@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from . import beats, estate
@@ -67,7 +67,7 @@ class Replicas(Peers):
         self._covered: tuple[Any, Coverage | None] = (), None
         #: The last summaries, and what they were made of.
         self._summed: tuple[Any, dict[str, Summary], list[Summary]] = (None, {}, [])
-        self._dropped_by_retired: Json = {}
+        self._dropped: Mapping[str, int] = {}
         self._lost_at = 0.0  # as ``estate.lost_at_in``
         self._hearsay = Hearsay()
         #: What has been taken in and is to be told to who reads; the store may fail in between.
@@ -284,13 +284,13 @@ class Replicas(Peers):
             return
         before, self._roster = self._roster, roster
         if roster.retired != before.retired:
-            self._dropped_by_retired = beats.totals_in(roster.retired).get("dropped") or {}
             self._lost_at = estate.lost_at_in(beats.decode(roster.retired))
         self._beats = {
             worker: beats.decode(beat.data)
             for worker, beat in self._roster.beats.items()
             if worker != self._worker_id
         }
+        self._dropped = beats.dropped(roster, self._beats, self._worker_id)
         self._roster_at_s = now_s
         self.looks += 1
         self._is_roster_due = False
@@ -387,9 +387,9 @@ class Replicas(Peers):
         now_ms = self._clock.now_ms() + self._clock.offset_ms
         return None if replica is None else replica.summary_at(now_ms)
 
-    def dropped_by_retired(self) -> Json:
-        """Return what workers that are gone have thrown away."""
-        return self._dropped_by_retired
+    def dropped(self) -> Mapping[str, int]:
+        """Return what they have thrown away, and those that are gone."""
+        return self._dropped
 
     def coverage(self) -> Coverage:
         """Return who has reported; until the living are looked up again only their age grows."""

@@ -385,6 +385,37 @@ def test_whose_new_beat_was_lost_with_the_old_one_is_counted_in_full() -> None:
     team.check()
 
 
+def test_what_was_thrown_away_is_counted_once_and_never_falls() -> None:
+    team = Team()
+    reader, one, other = team.mates
+    reader.dropped, one.dropped = {"sessions": 2}, {"sessions": 7, "routes": 1}
+    one.visit(1)
+    team.flush()
+
+    def told() -> list[int]:
+        found = []
+        for mate in (reader, other, team.mate("late")):
+            mate.replicas._is_roster_due = True
+            found.append(mate.picture.stats()["dropped"]["sessions"])
+        return found
+
+    assert told() == [9, 9, 9]
+    team.post.retire(one.name)
+    assert told() == [9, 9, 9]
+    one.dropped = {"sessions": 8}  # it was only frozen
+    one.flush()
+    assert told() == [10, 10, 10]
+    assert one.picture.stats()["dropped"]["sessions"] == 10
+    team.time.pass_(beats.GONE_S + 1.0)  # gone, and nobody has found out
+    reader.flusher._next_housekeeping_s = inf
+    reader.flush()
+    other.flusher._next_housekeeping_s = inf
+    other.flush()
+    assert told() == [10, 10, 10]
+    team.post.retire(one.name)
+    assert told() == [10, 10, 10]
+
+
 def test_until_all_is_written_anew_a_picture_is_a_part() -> None:
     def is_complete() -> bool:
         first.replicas._is_roster_due = True

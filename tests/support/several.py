@@ -200,6 +200,7 @@ class Mate:
     def __init__(self, name: str, post: Post, settings: Settings, time: Time) -> None:
         self.name = name
         self.time = time
+        self.dropped: dict[str, int] = {}
         self.store = PostStore(post, name, settings.session_timeout + GRACE_S + legacy.KEEP_S)
         self.guard = Guard()
         self.guard.is_strict = True
@@ -250,7 +251,7 @@ class Mate:
         return self.store.salt(day)
 
     def _item(self) -> Json:
-        return {"id": self.name, "dropped": {}}
+        return {"id": self.name, "dropped": self.dropped}
 
     def _beat(self) -> Json:
         clock = self.tracker.clock
