@@ -313,15 +313,21 @@ class Sessions:
         while len(self.generation) > _MAX_SIGNED_OUT:
             self.generation.popitem(last=False)
 
-    def forget(self, user_id: str, keys: Iterable[int], now_ms: int) -> set[int]:
-        """Erase a user's sessions, with their guest part, and guests of some keys; return which."""
+    def forget(self, user_id: str, keys: Collection[int], now_ms: int) -> set[int]:
+        """Erase a user's sessions, with their guest part, and guests of some keys; return which.
+
+        Args:
+            keys: the user's sessions, with their guest parts, as far as all workers' rows tell.
+        """
         guests = [key for key in keys if (row := self.rows.get(key)) and not rows.head_of(row).user]
         gone, number = set(guests), self.people.find(user_id)
         for key in guests:
             self._remove(key, self.rows[key], now_ms)
         for key in () if number is None else self.people.keys_of(number):
             row = self.rows[key]
-            for one in ((key, row), self.partner(key, row)):
+            # Of a session that is named so is its guest part: a guest that seems to be that here
+            # may have another user elsewhere, and then is a session of its own.
+            for one in ((key, row), None if key in keys else self.partner(key, row)):
                 if one is not None:
                     gone.add(one[0])
                     self._remove(*one, now_ms)

@@ -1077,6 +1077,23 @@ def test_the_guest_of_an_address_with_another_user_is_not_forgotten_with_one() -
         assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
 
 
+@pytest.mark.parametrize("by", [0, 1, 2])
+def test_nor_is_the_guest_of_an_address_whose_other_user_is_at_another_worker(by: int) -> None:
+    team = Team(3)
+    team.flush()
+    team.visit(0, 1, "ana")
+    for user in ("bob", None):
+        team.visit(1, 1, user)
+    team.flush()
+    team.check()
+    team.time.pass_(1.0)
+    for mate in (team.mates[by], team.alone):
+        mate.forget("bob")
+    team.flush()
+    team.check(*team.mates, team.mate("late"))
+    assert [requests for _, requests, *_ in team.alone.read()["sessions"]] == [2]
+
+
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_a_request_in_which_a_person_is_forgotten_is_all_that_is_shown(is_gone: bool) -> None:
     team = Team(3)
