@@ -22,7 +22,7 @@ from .frames import FrameError, decode
 from .guard import Guard
 from .legacy import Executor
 from .living import LivingElsewhere
-from .outbox import COUNTERS, SIGNED_OUT, Outbox
+from .outbox import COUNTERS, LOOSE, SIGNED_OUT, Outbox
 from .stores import SESSION_BUCKETS, Beat, Flush, Store, StoreError
 from .tracker import Tracker
 
@@ -173,6 +173,7 @@ class Flusher:
 
     def last(self) -> None:
         """Write all there is: the process ends."""
+        self._are_counters_due = True
         for _ in range(_LAST_TRIES):
             # What it has just heard of may change its rows; nobody else writes these.
             if not self.flush() and self.trouble is None and not self.outbox.has_changes:
@@ -193,6 +194,7 @@ class Flusher:
         snapshots = [(bucket, self.outbox.snapshot(bucket)) for bucket in buckets]
         if self._are_counters_due or (buckets and buckets[-1] == SESSION_BUCKETS - 1):
             snapshots.append((COUNTERS, self.outbox.counters()))
+            snapshots.append((LOOSE, self.outbox.loose()))
             snapshots.append((SIGNED_OUT, self.outbox.signed_out()))
         frame = self.outbox.pack()
         notes = self._tracker.take_notes()

@@ -23,7 +23,7 @@ from .living import LivingElsewhere
 from .peers import Counts
 from .refusals import Refusals
 from .replica import Replica
-from .stores import SESSIONSESSION_BUCKETS, TAIL, Roster, Store
+from .stores import SESSION_BUCKETS, TAIL, Roster, Store
 from .tracker import Tracker
 
 #: In whose name it is written; a worker's id is eight hexadecimal digits.
@@ -192,7 +192,7 @@ class Executor:
             return
         self._next_look_s = time.monotonic() + _PERIOD_S / 4
         # The last to be written says when.
-        last = _frames(self._store.snapshots_of(SESSIONSESSION_BUCKETS - 1)).get(NOBODY)
+        last = _frames(self._store.snapshots_of(SESSION_BUCKETS - 1)).get(NOBODY)
         at_ms = 0
         with suppress(*_NO_SENSE):
             at_ms = 0 if last is None else int(last.head["at"])

@@ -17,14 +17,16 @@ from .frames import PACKERS, Head, encode, join
 from .records import MAX_RARE, FeedItem
 from .rows import ACT_SIZE, HEAD_SIZE, IP_SIZE_AT
 from .sessions import ALL
-from .stores import SESSION_BUCKETS
+from .stores import LASTING, SESSION_BUCKETS
 from .tracker import Tracker
 from .traffic import Batch
 
 #: The bucket of a worker's counters, beside those of its sessions.
-COUNTERS = 257
+COUNTERS = LASTING
 #: And that of who has signed out: by itself, for it is read often, and the counters are large.
 SIGNED_OUT = 258
+#: And that of what else no row tells: by itself, for it is kept no longer than the rows.
+LOOSE = 259
 _MOST_ROWS = 2_000  # in one frame
 _MOST_BATCHES = 2_000
 
@@ -201,12 +203,16 @@ class Outbox:
         return encode({**head, **self._about}, packed)
 
     def counters(self) -> bytes:
-        """Return all counters and what no row tells, as the blob of the bucket COUNTERS."""
-        tracker = self._tracker
-        with tracker.lock:
-            report = tracker.traffic.report(None)
-            loose = self._loose(0, True)
-        return self._told({"c": report, "loose": loose})
+        """Return all counters, as the blob of the bucket COUNTERS."""
+        with self._tracker.lock:
+            report = self._tracker.traffic.report(None)
+        return self._told({"c": report})
+
+    def loose(self) -> bytes:
+        """Return all activities that no row tells, as the blob of the bucket LOOSE."""
+        with self._tracker.lock:
+            found = self._loose(0, True)
+        return self._told({"loose": found})
 
     def signed_out(self) -> bytes:
         """Return (first key, generation) of all sign-outs, as the blob of the bucket SIGNED_OUT."""

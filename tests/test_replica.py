@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flask_realtime_monitor import rows
 from flask_realtime_monitor.frames import Frame, FrameError, decode, encode
-from flask_realtime_monitor.outbox import COUNTERS, Outbox
+from flask_realtime_monitor.outbox import COUNTERS, LOOSE, Outbox
 from flask_realtime_monitor.replica import Replica, Taken
 from flask_realtime_monitor.stores import SESSION_BUCKETS
 
@@ -43,7 +43,8 @@ class Pair:
         found = [
             (bucket, decode(self.outbox.snapshot(bucket))) for bucket in range(SESSION_BUCKETS)
         ]
-        return [*found, (COUNTERS, decode(self.outbox.counters()))]
+        counters, loose = self.outbox.counters(), self.outbox.loose()
+        return [*found, (COUNTERS, decode(counters)), (LOOSE, decode(loose))]
 
     def replica(self) -> Replica:
         """Return somebody who knows nothing yet."""

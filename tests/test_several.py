@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flask_realtime_monitor import beats, legacy, outbox, rendering, signouts
 from flask_realtime_monitor.flusher import GRACE_S
 from flask_realtime_monitor.frames import decode, encode
-from flask_realtime_monitor.outbox import SIGNED_OUT, Outbox
+from flask_realtime_monitor.outbox import COUNTERS, SIGNED_OUT, Outbox
 from flask_realtime_monitor.stores import SESSION_BUCKETS, Beat, Entry, Flush, Flushed, StoreError
 
 from .support.several import Mate, Post, Team
@@ -1684,6 +1684,28 @@ def test_what_somebody_had_who_cannot_come_back_is_nobodys(
     assert written.of == ["killed"]
     assert [counts[1].requests for counts in (written.counts, written.by["away"])] == [1, 1]
     assert sessions_to(team.mates[1]) == sessions_to(team.alone)
+
+
+def test_the_minutes_of_who_was_replaced_are_those_of_the_last_hour_to_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(2, session_timeout=60.0, active_window=30.0)
+    pass_ = Years(team, monkeypatch)
+    reader, gone = team.mates
+    for visitor in range(20):
+        team.visit(1, visitor + 1, None)
+    team.flush()
+    gone.flusher.last()  # as it is told to end
+    team.post.retire(team.mates.pop().name)
+    pass_(3_000, lambda: team.visit(0, 99, "ana"))
+    names = {bucket for worker, bucket in team.post.snapshots if worker == gone.name}
+    assert names == {COUNTERS}, "of people nothing is kept for so long"
+    for mate in (reader, team.mate("late")):
+        assert mate.read()["history"] == team.alone.read()["history"]
+    pass_(1_500, lambda: team.visit(0, 99, "ana"))
+    assert not [worker for worker, _ in team.post.snapshots if worker == gone.name]
+    for mate in (reader, team.mate("later")):
+        assert mate.read()["history"] == team.alone.read()["history"]
 
 
 def test_the_health_alone_tells_who_is_there_now() -> None:

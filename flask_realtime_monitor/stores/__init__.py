@@ -6,6 +6,7 @@ from ..config import STORE_SCHEMES
 from ..errors import ConfigError
 from .base import (
     KEEP_S,
+    LASTING,
     SESSION_BUCKETS,
     TAIL,
     Beat,
@@ -21,6 +22,7 @@ from .base import (
 from .memory import MemoryStore
 
 __all__ = [
+    "LASTING",
     "SESSION_BUCKETS",
     "TAIL",
     "Beat",

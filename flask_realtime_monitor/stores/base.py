@@ -15,6 +15,10 @@ SESSION_BUCKETS = 256
 TAIL = SESSION_BUCKETS
 #: Every snapshot's bucket is below this; those above TAIL are for whatever else.
 END_OF_BUCKETS = 512
+#: One of these, for numbers alone: kept for ``LASTING_S`` at least, however soon sessions end.
+LASTING = 257
+#: How long (s) that is: the minutes of the last hour are shown, whoever counted them.
+LASTING_S = 3_900.0
 #: How long (s) a snapshot, a note or a worker's traces outlive their last writing.
 KEEP_S = 1920.0
 #: How long (s) what was taken over from a worker that is gone is remembered, and of how many.
@@ -143,8 +147,14 @@ class Store(ABC):
         self.url = url
         self.worker = worker
         self.keep_s = keep_s
+        #: How long (s) a snapshot of the bucket LASTING is.
+        self.longest_s = max(keep_s, LASTING_S)
         #: How many rows of others were not read because they made no sense.
         self.dropped = 0
+
+    def keep_of(self, bucket: int) -> float:
+        """Return how long (s) a snapshot of a bucket outlives its last writing."""
+        return self.longest_s if bucket == LASTING else self.keep_s
 
     @property
     def shown_url(self) -> str:
@@ -232,7 +242,7 @@ class Store(ABC):
     def trim(self, cursor: int) -> None:
         """Let this worker's own entries go up to a cursor: its snapshots cover them.
 
-        What has outlived ``keep_s`` goes too.
+        What has outlived ``keep_s`` goes too, and a snapshot what ``keep_of`` says.
         """
 
     @abstractmethod

@@ -115,10 +115,10 @@ class RedisStore(Store):
         if flush.frame is not None:
             commands.append(("XADD", log, "*", "w", worker, "d", flush.frame))
         for bucket, blob in flush.snapshots:
-            commands.append(("SET", self._key("s", worker, bucket), blob, "EX", self._keep))
-        for note in flush.notes:
-            commands.append(("XADD", self._key("notes"), "*", "w", worker, "d", note))
-        at = self._now()
+            keep = max(self._keep, round(self.keep_of(bucket)))
+            commands.append(("SET", self._key("s", worker, bucket), blob, "EX", keep))
+        to, at = self._key("notes"), self._now()
+        commands += [("XADD", to, "*", "w", worker, "d", note) for note in flush.notes]
         row = wire.pack_row(Row(at, self._covered, flush.beat))
         commands.append(("HSET", self._key("beats"), worker, row))
         is_due = time.monotonic() >= self._renew_at_s
@@ -338,7 +338,7 @@ class RedisStore(Store):
             self._server.send(("SET", self._key("cut"), up_to, "EX", self._keep))
             self._server.cut(self._key("log"), up_to)
         self._server.cut(self._key("notes"), wire.cursor_at(now - self.keep_s))
-        self._server.send(("ZREMRANGEBYSCORE", self._key("ids"), "-inf", now - self.keep_s))
+        self._server.send(("ZREMRANGEBYSCORE", self._key("ids"), "-inf", now - self.longest_s))
         self._cut_up_to = self._newest
         self._cut_at_s = time.monotonic() + min(RENEW_S, self._keep_log_s / 4)
 

@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from .base import (
     END_OF_BUCKETS,
     KEEP_S,
+    LASTING,
     MOST_TAKEN,
     TAIL,
     TAKEN_S,
@@ -295,7 +296,10 @@ class SQLiteStore(Store):
                 now - self.keep_s,
                 now - GONE_LOG_S,
             )
-            sql.execute("DELETE FROM snap WHERE at < ?", (now - self.keep_s,))
+            sql.execute(
+                "DELETE FROM snap WHERE at < CASE bucket WHEN ? THEN ? ELSE ? END",
+                (LASTING, now - self.longest_s, now - self.keep_s),
+            )
             sql.execute("DELETE FROM note WHERE at < ?", (now - self.keep_s,))
             # A worker that came back is corrected as long as it lives, hence the NULL.
             sql.execute(

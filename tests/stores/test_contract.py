@@ -19,6 +19,7 @@ import pytest
 from flask_realtime_monitor import beats
 from flask_realtime_monitor.estate import Witness, fold
 from flask_realtime_monitor.stores import (
+    LASTING,
     TAIL,
     Beat,
     Flush,
@@ -30,7 +31,7 @@ from flask_realtime_monitor.stores import (
     open_store,
 )
 from flask_realtime_monitor.stores.base import Fold
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, wait_until
 
 Open = Callable[..., Store]
 Losable = tuple[Open, Callable[[], None]]
@@ -464,6 +465,25 @@ def test_who_takes_another_s_place_makes_a_salt_where_nobody_else_does(
     with pytest.raises(StoreError):
         store.salt(20_000)
     assert len(patient(store.salt, 20_000)) == len(patient(store.secret)) == 16
+
+
+def test_the_minutes_of_the_gone_outlive_their_sessions(
+    open_shared: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_realtime_monitor.stores.redis.RENEW_S", 0.1)
+    one, gone = open_shared("w1", keep_s=1.0), open_shared("gone", keep_s=1.0)
+    one.flush(quiet())
+    gone.flush(Flush(b"x", [(1, b"rows"), (LASTING, b"minutes"), (258, b"more")], b"1"))
+    assert one.retire("gone", add)
+
+    def left() -> list[tuple[int, bytes]]:
+        one.flush(frame(b"y"))
+        one.trim(0)
+        found = one.load().snapshots
+        return [(bucket, blob) for worker, bucket, blob in found if worker == "gone"]
+
+    wait_until(lambda: left() == [(LASTING, b"minutes")], "the rest is gone")
+    assert one.snapshots_of(LASTING) == [("gone", b"minutes")]
 
 
 def test_all_that_a_worker_wrote_is_kept_of_it_in_whatever_order_it_asked(

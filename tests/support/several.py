@@ -182,8 +182,10 @@ class PostStore(Store):
 
     def trim(self, cursor: int) -> None:
         post = self._ask()
-        least_at = post.clock.now_at() - self.keep_s
-        for place in [one for one, at in post.written_at.items() if at < least_at]:
+        now_at = post.clock.now_at()
+        for place in [
+            one for one, at in post.written_at.items() if at < now_at - self.keep_of(one[1])
+        ]:
             del post.snapshots[place], post.written_at[place]
 
     def leave(self) -> None:
