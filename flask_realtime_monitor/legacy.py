@@ -256,7 +256,9 @@ class Executor:
             elif had or worker in there:
                 by[worker] = had
         now = Written(now_ms, counts, sorted(of & there), by)
-        return now.encoded() if any((*now[1:], *before[1:])) or bucket == SESSION_BUCKETS - 1 else None
+        return (
+            now.encoded() if any((*now[1:], *before[1:])) or bucket == SESSION_BUCKETS - 1 else None
+        )
 
     def _living_in(self, bucket: int, frames: Mapping[str, Frame]) -> LivingElsewhere:
         """Return who lives on of a bucket, here and at workers that are not gone for long."""
