@@ -113,7 +113,8 @@ class Outbox:
             is_new = taken.batches is None or taken.batches or taken.marks[2] != self._marks[2]
             report = tracker.traffic.report(taken.batches) if is_new else None
             gone, packed, overflow = self._rows(taken.dirty)
-            loose = self._loose(self._marks[3], overflow or taken.is_anew, gone)
+            cut = None if taken.is_anew else taken.dirty if overflow else ()
+            loose = self._loose(self._marks[3], cut, gone)
             named = [people.entry(number) for number in taken.people]
             moved = [paths.entry(slot) for slot in taken.paths]
             now_ms, offset_ms = tracker.clock.now_ms(), tracker.clock.offset_ms
@@ -211,7 +212,7 @@ class Outbox:
     def loose(self) -> bytes:
         """Return all activities that no row tells, as the blob of the bucket LOOSE."""
         with self._tracker.lock:
-            found = self._loose(0, True)
+            found = self._loose(0, None)
         return self._told({"loose": found})
 
     def signed_out(self) -> bytes:
@@ -251,7 +252,8 @@ class Outbox:
                 len(sessions.agents),
                 len(tracker.routes),
                 tracker.traffic.excluded,
-                tracker.feed_number,
+                # What the rows that are left cannot tell either is told with the last of them.
+                self._marks[3] if left else tracker.feed_number,
             ),
         )
         sessions.dirty, tracker.fresh_rare, tracker.traffic.fresh = left, [], []
@@ -277,27 +279,33 @@ class Outbox:
             add(packers[end](key, end, row))
         return gone, packed, is_cut or bool(gone)
 
-    def _loose(self, after: int, is_cut: bool, gone: Collection[int] = ()) -> list[list[Any]]:
+    def _loose(
+        self, after: int, cut: Collection[int] | None, gone: Collection[int] = ()
+    ) -> list[list[Any]]:
         """Return the activities after one of the feed that no row tells, and those of the gone.
 
         They have no session, or one that has ended since (another may have begun under its key),
         or are more than its row holds.
 
         Args:
-            is_cut: whether any of them has a session.
+            cut: sessions of which a row may not tell all of them; None for any.
             gone: sessions that have just ended, whose lines are told whenever they were. Who
                 begins to read may know their snapshot from after that, and then cannot tell
                 what the row in an older frame means.
         """
         tracker = self._tracker
-        if not (is_cut or gone or tracker.homeless_number > after):
+        if not (cut is None or cut or gone or tracker.homeless_number > after):
             return []
         ended = frozenset(gone)
         most = len(tracker.feed) if ended else tracker.feed_number - after
         found = [
             _plain(item)
             for item in islice(reversed(tracker.feed), most)
-            if (is_cut or item.key is None if item.number > after else item.key in ended)
+            if (
+                cut is None or item.key is None or item.key in cut
+                if item.number > after
+                else item.key in ended
+            )
             and self._is_loose(item)
         ]
         found.reverse()
