@@ -9,7 +9,7 @@ from typing import NamedTuple
 _SMALLEST = 1024  # hashes that are kept
 _HASHES = 2.0**64
 
-#: Some crowds at a moment, each with how many had come and been taken back.
+#: Some crowds at a moment, each with how many had come, and how often that is not all.
 Seal = list[tuple["Crowd", int, int]]
 
 
@@ -38,7 +38,7 @@ class Crowd:
         #: From it on nobody is among the smallest; 0 where all are.
         self.cut = 0
         self.changes = 0
-        self.losses = 0  # changes by which somebody was taken back
+        self.losses = 0  # changes of which ``came`` does not tell
         #: The number when it was last asked for, of this crowd first and maybe of others.
         self.counted: _Counted | None = None
 
@@ -72,6 +72,7 @@ class Crowd:
             self._shrink(self.hashes)
             self.hashes = array("Q", self.hashes)
             self.came, self.counted = [], None
+            self.losses += 1  # who came since the last count is not among ``came`` any more
 
     def _unpacked(self) -> set[int]:
         if not isinstance(self.hashes, set):

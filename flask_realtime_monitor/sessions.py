@@ -164,6 +164,13 @@ class Sessions:
         if self.dirty is not None:
             self.dirty[key] = self.dirty.get(key, 0) + 1
 
+    def fitted(self, key: int, row: bytes, at_ms: int) -> tuple[bytes, int, int, int]:
+        """As ``rows.fitted``; where a session's base moves the others must have the whole row."""
+        found = rows.fitted(row, at_ms)
+        if self.dirty is not None and found[1] != rows.begun_ms_of(row):
+            self.dirty[key] = ALL
+        return found
+
     # -- joining guest and user --------------------------------------------------------------
 
     def users_of(self, visitor: int) -> tuple[int, ...]:

@@ -152,7 +152,7 @@ class Tracker:
                 (_, base, last, requests, errors, user, ordinal, agent, ip_size) = unpack(row)
                 offset = at_ms - base
                 if not 0 <= offset <= rows.MAX_OFFSET:
-                    row, base, last, offset = rows.fitted(row, at_ms)
+                    row, base, last, offset = sessions.fitted(key, row, at_ms)
                 ordinal += 1
                 if offset > last:  # noqa: PLR1730 (max() is a call)
                     last = offset
@@ -250,7 +250,7 @@ class Tracker:
         if row is None:
             return None, 0
         if not 0 <= record.at_ms - rows.head_of(row).base_ms <= rows.MAX_OFFSET:
-            row, *_ = rows.fitted(row, record.at_ms)
+            row, *_ = sessions.fitted(found, row, record.at_ms)
         head = rows.head_of(row)
         offset = max(0, record.at_ms - head.base_ms)
         ordinal = head.ordinal + 1
