@@ -51,6 +51,7 @@ class Replica:
         self.rows: dict[int, bytes] = {}
         #: What is added to a row's time to get ms since the epoch.
         self.offset_ms = 0
+        self._told_clock = -1.0  # by which frame that is; a beat tells later than all
         self._history = history
         self._meanings = means = Meanings()
         self.user, self.user_id, self.agent = means.user, means.ids.get, means.agent
@@ -74,6 +75,14 @@ class Replica:
     def summary_at(self, now_ms: int) -> Summary:
         """Return the counters at a moment in ms since the epoch."""
         return self._traffic.summary(now_ms - self.offset_ms)
+
+    def is_clock_news(self, written: Head) -> bool:
+        """Take note of a frame's head, or a beat; tell whether none told of the clock later."""
+        sequence = written.get("q", inf)
+        if not isinstance(sequence, int | float) or sequence < self._told_clock:
+            return False
+        self._told_clock = sequence
+        return True
 
     # -- what comes from the store -------------------------------------------------------------
 

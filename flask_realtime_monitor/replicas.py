@@ -253,8 +253,7 @@ class Replicas(Peers):
         replica = self._replica(worker)
         taken: Taken = self._refusals.guarded(replica.take, frame, is_shown) or _NOTHING
         self._is_new |= bool(frame.head.get("anew"))  # its numbers may mean others in known rows
-        if worker not in self._beats or not replica.offset_ms:
-            self._set_offset(replica, frame.head, at)
+        self._set_offset(replica, frame.head, at)
         return taken
 
     def _replica(self, worker: str) -> Replica:
@@ -266,9 +265,10 @@ class Replicas(Peers):
     def _set_offset(self, replica: Replica, written: Json, at: float | None) -> None:
         """Translate a worker's clock into ours; on this machine it is the same monotonic clock.
 
-        Args:
-            written, at: as ``beats.offset_ms`` takes them.
+        ``written`` and ``at`` are as ``beats.offset_ms`` takes them; of several the latest counts.
         """
+        if not replica.is_clock_news(written):
+            return
         if replica.boot and replica.boot.partition(":")[0] == beats.machine().partition(":")[0]:
             replica.offset_ms = self._clock.offset_ms
         else:

@@ -192,19 +192,9 @@ class Traffic:
         requests, errors = sum(batch.cells.values()), sum(batch.endpoint_errors.values())
         self.requests += requests
         self.errors += errors
-        seconds = self._seconds
-        if not seconds or seconds[-1][0] != second:
-            seconds.append([second, 0, 0])
-            self._forget_seconds(second)
-        newest = seconds[-1]
-        newest[1] += requests
-        newest[2] += errors
-
-        slot = second // LATENCY_SLOT_S
-        if not self._slots or self._slots[-1][0] != slot:
-            self._slots.append((slot, {}))
-            self._forget_latencies(slot)
-        slot_cells = self._slots[-1][1]
+        in_second, slot_cells = self._second(second), self._slot(second // LATENCY_SLOT_S)
+        in_second[1] += requests
+        in_second[2] += errors
         total, endpoints = self.latency, self.endpoints
         for cell, n in batch.cells.items():
             slot_cells[cell] = slot_cells.get(cell, 0) + n
@@ -226,6 +216,28 @@ class Traffic:
         batch.sessions = set(minute.sessions.update(batch.sessions))
         batch.users = set(minute.users.update(batch.users))
         self.moves += 1
+
+    def _second(self, second: int) -> list[int]:
+        """Return the counts of a second, starting them if it is new."""
+        seconds = self._seconds
+        place = _place_of(seconds, second)
+        if place and seconds[place - 1][0] == second:
+            return seconds[place - 1]
+        made = [second, 0, 0]
+        seconds.insert(place, made)
+        self._forget_seconds(second)
+        return made
+
+    def _slot(self, slot: int) -> dict[int, int]:
+        """Return the latencies of a slot, starting them if it is new."""
+        slots = self._slots
+        place = _place_of(slots, slot)
+        if place and slots[place - 1][0] == slot:
+            return slots[place - 1][1]
+        made: dict[int, int] = {}
+        slots.insert(place, (slot, made))
+        self._forget_latencies(slot)
+        return made
 
     def minute(self, at: float) -> Minute:
         """Return the minute of a time, starting it if it is new."""
@@ -373,6 +385,17 @@ class Traffic:
                 take_off(self.latency, bucket, n)
                 self.timed -= n
             self.moves += 1
+
+
+def _place_of(entries: deque[Any], at: int) -> int:
+    """Return the place behind all entries, which begin with their time, of up to a time.
+
+    It is at the end, or near: requests that end at the same time come in any order.
+    """
+    place = len(entries)
+    while place and entries[place - 1][0] > at:
+        place -= 1
+    return place
 
 
 def are_same(before: dict[str, Summary], after: dict[str, Summary]) -> bool:

@@ -8,9 +8,15 @@ from random import Random
 import pytest
 
 from flask_realtime_monitor import outbox
+from flask_realtime_monitor.clock import Clock
+from flask_realtime_monitor.frames import parts_of
+from flask_realtime_monitor.outbox import BUCKETS
 from flask_realtime_monitor.rows import MAX_OFFSET
+from flask_realtime_monitor.stores import TAIL
+from flask_realtime_monitor.stores.base import tail_of
 
-from .support.several import Team
+from .support.records import Time
+from .support.several import Mate, Team
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
@@ -80,3 +86,68 @@ def test_a_session_that_lasts_longer_than_its_times_can_say_keeps_its_story_ever
         assert "/first" not in stories[0]
         assert "/0" in stories[0]
         writer.visit(1, "ana", path="/after", rule="/<x>")
+
+
+def test_seconds_that_come_out_of_order_count_in_full_at_the_others() -> None:
+    team = Team(2)
+    team.flush()
+    # A second that is the first of a slot of the latencies, too.
+    base_ms = int(team.time.now_s) // 15 * 15_000 + 15_000
+    team.time.pass_(20)
+    late = team.mate("late")
+    for after_ms in (-1_500, 1, -2, 2, -1, 3):
+        team.visit(0, 1, "ana", at_ms=base_ms + after_ms, path=f"/{after_ms}", rule="/<x>")
+        team.flush()
+        team.mates[1].read()
+    team.check(*team.mates, late)
+
+
+class Elsewhere(Time):
+    """The time of a host whose wall clock is wrong, and whose monotonic one is another."""
+
+    def __init__(self, time: Time, ahead_s: float) -> None:
+        self.of, self.ahead_s = time, ahead_s
+
+    @property
+    def now_s(self) -> float:  # type: ignore[override]
+        """The monotonic clock."""
+        return self.of.now_s + 5_000
+
+    def clock(self) -> Clock:
+        """Return a clock that reads this time."""
+        return Clock(lambda: self.of.now_s + 1e9 + self.ahead_s, lambda: self.now_s)
+
+
+def mate_elsewhere(team: Team, name: str, ahead_s: float) -> Mate:
+    """Return a worker on a host of its own, whose clock is ahead."""
+    mate = Mate(name, team.post, team.settings, Elsewhere(team.time, ahead_s))
+    mate.flusher.outbox._about["boot"] = name
+    return mate
+
+
+@pytest.mark.parametrize("is_snapshot_newer", [False, True])
+def test_who_is_gone_from_a_host_with_a_wrong_clock_was_seen_when_it_was(
+    monkeypatch: pytest.MonkeyPatch, is_snapshot_newer: bool
+) -> None:
+    team = Team(1)
+    (reader,) = team.mates
+    gone = mate_elsewhere(team, "gone", ahead_s=300)
+    gone.flush()  # before it knows the store's time
+    reader.flush()
+    team.time.pass_(1)
+    gone.visit(1, "ana")
+    gone.flush()
+    if is_snapshot_newer:
+        monkeypatch.setattr(gone.flusher, "_next_buckets", lambda _: list(range(BUCKETS)))
+        gone.flusher.flush()
+    seen_at = reader.read()["sessions"][0][-1]
+    reader.replicas.rest()
+    team.post.retire("gone")
+    if is_snapshot_newer:
+        frames = [*parts_of(team.post.snapshots["gone", TAIL])]
+        team.post.snapshots["gone", TAIL] = tail_of(frames[:1])
+        team.post.log = [entry for entry in team.post.log if entry.worker != "gone"]
+    team.time.pass_(60)
+    late = team.mate("late")
+    for mate in (reader, late):
+        assert mate.read()["sessions"][0][-1] == pytest.approx(seen_at, abs=0.01)
