@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 _SMALLEST = 1024  # hashes that are kept
@@ -28,7 +28,7 @@ class Crowd:
     (k minimum values; Bar-Yossef et al., RANDOM 2002). Sets of several workers can be united.
     """
 
-    __slots__ = ("came", "changes", "counted", "cut", "hashes", "losses")
+    __slots__ = ("came", "changes", "counted", "cut", "hashes", "losses", "turns")
 
     def __init__(self) -> None:
         #: A set while people come, packed after that.
@@ -39,6 +39,8 @@ class Crowd:
         self.cut = 0
         self.changes = 0
         self.losses = 0  # changes of which ``came`` does not tell
+        #: Of whom was ever taken back, how often, and how often they came again; odd: not counted.
+        self.turns: dict[int, int] = {}
         #: The number when it was last asked for, of this crowd first and maybe of others.
         self.counted: _Counted | None = None
 
@@ -48,6 +50,8 @@ class Crowd:
         seen = self.among(values)
         fresh = [one for one in seen if one not in hashes]
         if fresh:
+            for one in self.turns.keys() & fresh if self.turns else ():
+                self.turns[one] += self.turns[one] & 1
             hashes.update(fresh)
             self.came += fresh
             self.changes += 1
@@ -60,8 +64,27 @@ class Crowd:
         cut = self.cut
         return [one for one in values if one < cut] if cut else values
 
-    def discard(self, value: int) -> None:
-        """Take back somebody who was seen."""
+    def take_back(self, values: Iterable[int]) -> None:
+        """Take back some people, if they were seen; they may come again."""
+        for one in self._unpacked().intersection(values):
+            self.turns[one] = self.turns.get(one, 0) + 1
+            self._drop(one)
+
+    def turns_of(self, values: Collection[int] | None) -> list[tuple[int, int]]:
+        """Return the turns of some people, of all for None."""
+        return [turn for turn in self.turns.items() if values is None or turn[0] in values]
+
+    def hear(self, values: Collection[int], turns: Mapping[int, int]) -> None:
+        """Take over whom another worker saw, and its turns of some; both in any order."""
+        for one, n in turns.items():
+            if n > self.turns.get(one, 0):
+                self.turns[one] = n
+                if n & 1:
+                    self._drop(one)
+        known = self.turns
+        self.update([one for one in values if not known.get(one, 0) & 1] if known else values)
+
+    def _drop(self, value: int) -> None:
         self._unpacked().discard(value)
         self.changes += 1
         self.losses += 1
@@ -85,6 +108,7 @@ class Crowd:
             smallest = sorted(hashes)[: _SMALLEST + 1]
             self.cut = smallest[-1] + 1
             self.hashes = set(smallest)
+            self.turns = {one: n for one, n in self.turns.items() if one < self.cut}
 
     def count(self) -> int:
         """Return how many distinct people were seen."""

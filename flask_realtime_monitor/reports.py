@@ -61,6 +61,7 @@ class ReportedTraffic:
                 if more > 0:
                     counts[cell] = int(n)
                     self._count(cell, more)
+        turns = {at: zip(pairs[::2], pairs[1::2], strict=True) for at, pairs in report.get("b", ())}
         for at, requests, errors, users, sessions in report["m"]:
             if at not in self._minutes:
                 for past in self._minutes.values():
@@ -69,7 +70,8 @@ class ReportedTraffic:
             minute.requests = max(minute.requests, int(requests))
             minute.errors = max(minute.errors, int(errors))
             minute.users.update(array("Q", users))
-            minute.sessions.update(array("Q", sessions))
+            back = {int(one): int(n) for one, n in turns.get(at, ())}
+            minute.sessions.hear(array("Q", sessions), back)
 
     def summary(self, now_ms: int) -> Summary:
         """Return the counters at a moment of the worker's own clock.

@@ -296,9 +296,7 @@ class Tracker:
             return key
         if not HEAD.unpack_from(row)[5]:
             return joined[0]
-        batch.sessions.discard(joined[0])
-        if self.traffic.latest is not None:
-            self.traffic.latest.sessions.discard(joined[0])
+        batch.take_back(joined[0])
         return key
 
     # -- ends --------------------------------------------------------------------------------

@@ -135,6 +135,7 @@ class Batch:
 
     __slots__ = (
         "at",
+        "back",
         "cells",
         "endpoint_errors",
         "second",
@@ -150,6 +151,13 @@ class Batch:
         #: Hashes of those seen; once counted, of those who may be among their minute's smallest.
         self.sessions: set[int] = set()
         self.users: set[int] = set()
+        #: Of sessions that are one with others by now: they count once in their minute.
+        self.back: set[int] = set()
+
+    def take_back(self, session: int) -> None:
+        """Count a session no longer that may have been seen, in this second or before."""
+        self.sessions.discard(session)
+        self.back.add(session)
 
     def fail(self, endpoint: int) -> None:
         """Count an error of an endpoint."""
@@ -213,6 +221,8 @@ class Traffic:
         minute = self.minute(batch.at)
         minute.requests += requests
         minute.errors += errors
+        if batch.back:
+            minute.sessions.take_back(batch.back)
         batch.sessions = set(minute.sessions.update(batch.sessions))
         batch.users = set(minute.users.update(batch.users))
         self.moves += 1
@@ -308,7 +318,8 @@ class Traffic:
         Every number is absolute, so that a report may be read twice, or after a later one of the
         same moment: ``t`` totals, ``e`` endpoints, ``s`` seconds, ``l`` latencies by slot and
         cell, ``m`` minutes with the hashes of those seen, which are to be united: of a busy minute
-        only those that may be among the smallest.
+        only those that may be among the smallest; ``b`` of sessions in them, how often they were
+        taken back and came again.
         """
         seconds = minutes = None
         cells: dict[int, set[int]] | None = None  # by slot
@@ -319,11 +330,14 @@ class Traffic:
             for one in batches:
                 cells[one.second // LATENCY_SLOT_S].update(one.cells)
             touched = {cell >> 8 for some in cells.values() for cell in some}
-            minutes = {int(one.at) // 60 * 60: (set[int](), set[int]()) for one in batches}
+            minutes = {
+                int(one.at) // 60 * 60: (set[int](), set[int](), set[int]()) for one in batches
+            }
             for one in batches:
-                users, sessions = minutes[int(one.at) // 60 * 60]
+                users, sessions, back = minutes[int(one.at) // 60 * 60]
                 users |= one.users
                 sessions |= one.sessions
+                back |= one.back
         return {
             "t": [self.requests, self.errors, self.excluded],
             "e": [
@@ -355,6 +369,12 @@ class Traffic:
                 for one in self.minutes
                 if minutes is None or one.at in minutes
                 for seen in (None if minutes is None else minutes[one.at],)
+            ],
+            "b": [
+                [one.at, [part for turn in one.sessions.turns_of(seen) for part in turn]]
+                for one in self.minutes
+                if one.sessions.turns and (minutes is None or one.at in minutes)
+                for seen in (None if minutes is None else minutes[one.at][1] | minutes[one.at][2],)
             ],
         }
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flask_realtime_monitor import outbox
 from flask_realtime_monitor.clock import Clock
 from flask_realtime_monitor.frames import parts_of
 from flask_realtime_monitor.outbox import BUCKETS
+from flask_realtime_monitor.reports import ReportedTraffic
 from flask_realtime_monitor.rows import MAX_OFFSET
 from flask_realtime_monitor.stores import TAIL
 from flask_realtime_monitor.stores.base import tail_of
 
-from .support.records import Time
+from .support.records import Bench, Time, record_at
 from .support.several import Mate, Team
 
 
@@ -151,3 +155,68 @@ def test_who_is_gone_from_a_host_with_a_wrong_clock_was_seen_when_it_was(
     late = team.mate("late")
     for mate in (reader, late):
         assert mate.read()["sessions"][0][-1] == pytest.approx(seen_at, abs=0.01)
+
+
+@pytest.mark.parametrize("is_snapshot_newer", [False, True])
+def test_a_guest_who_signs_in_is_one_of_the_minute_whoever_is_asked(
+    is_snapshot_newer: bool,
+) -> None:
+    team = Team(2)
+    writer, reader = team.mates
+    team.flush()
+
+    def check(sessions: int) -> None:
+        writer.flusher._are_counters_due = is_snapshot_newer
+        writer.flush()
+        for mate in (writer, reader, team.mate("late")):
+            mate.replicas._is_roster_due = True
+            stats = mate.picture.stats()
+            assert stats["history"][-1]["active_sessions"] == sessions
+            assert stats["total_sessions"] == sessions
+
+    visits = [(1, None), (1, "ana"), (2, None), (1, None), (1, "bob"), (1, None), (2, "cy")]
+    for (visitor, user), sessions in zip(visits, [1, 1, 2, 2, 4, 4, 4], strict=True):
+        writer.visit(visitor, user)
+        check(sessions)
+    writer.visit(1, "bob", kind="logout")
+    for visitor, user in ((1, None), (1, "dan"), (3, None), (3, "eve")):  # in one flush
+        writer.visit(visitor, user)
+    writer.flush()
+    history = [one.picture.stats()["history"] for one in (writer, reader, team.mate("late"))]
+    assert history[0] == history[1] == history[2]
+
+
+def test_a_guest_who_signs_in_just_after_a_minute_was_there_in_both() -> None:
+    team = Team(1)
+    (writer,) = team.mates
+    team.time.pass_(60 - (team.time.now_s + 1e9) % 60 - 0.5)
+    writer.visit(1)
+    writer.tracker.fold([record_at(team.time, 1, "ana", at_ms=int(team.time.now_s * 1000) + 1000)])
+    team.time.pass_(1)
+    writer.flush()
+    for mate in (writer, team.mate("late")):
+        mate.replicas._is_roster_due = True
+        history = mate.picture.stats()["history"]
+        assert [one["active_sessions"] for one in history[-2:]] == [1, 1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 2), st.sampled_from([None, None, "ana", "bob"]))),
+    st.integers(0),
+)
+def test_old_reports_after_a_newer_one_of_all_bring_back_nobody(
+    visits: list[tuple[int, str | None]], at: int
+) -> None:
+    bench, told = Bench(), ReportedTraffic()
+    traffic = bench.tracker.traffic
+    reports, whole = [], []
+    for visitor, user in visits:
+        traffic.fresh = []
+        bench.visit(visitor, user)
+        reports.append(traffic.report(traffic.fresh))
+        whole.append(traffic.report(None))
+    for report in [*whole[at % (len(whole) or 1) :][:1], *reports]:
+        told.take(json.loads(json.dumps(report)))
+    now_ms = bench.tracker.clock.now_ms()
+    for own, heard in zip(traffic.minutes, told.summary(now_ms).minutes, strict=True):
+        assert own.sessions.hashes == heard.sessions.hashes
