@@ -26,6 +26,8 @@ ROW_OVERHEAD = 33 + 48 + 52 + 8  # bytes object, key, dict slot, wheel (measured
 #: So many untold activities that it is the whole row.
 ALL = rows.MAX_COUNT
 _LOOK_AGAIN_S = 30
+#: Ordinals begin below it, so that a session that lasts has as many more before they do not fit.
+_MOST_SEEN = rows.MAX_COUNT // 2
 
 
 class Sessions:
@@ -152,7 +154,7 @@ class Sessions:
             self.buckets[key & 0xFF].append(key)
         agent = self.agents.number(record.agent)
         ip = record.ip
-        ordinal = seen & rows.MAX_COUNT
+        ordinal = seen % _MOST_SEEN
         return HEAD.pack(record.visitor, now_ms, 0, 0, 0, user, ordinal, agent, len(ip)) + ip
 
     def put(self, key: int, before: bytes | None, row: bytes) -> None:

@@ -96,12 +96,12 @@ class Tracker:
             try:
                 waited_s = 0.0 if began_s is None else time.perf_counter() - began_s
                 self.lock_wait_us.add(waited_s * 1e6)
-                sessions.notices = [] if notice else None
+                sessions.notices = self.ended_notices if notice else None
                 self._fold(records)
                 if sessions.notices is None:
                     return []
-                earlier, self.ended_notices = self.ended_notices, []
-                return earlier + sessions.notices
+                self.ended_notices = []
+                return sessions.notices
             finally:
                 sessions.notices = None
                 if self.feed:  # cut short it may have gone on without having said so
@@ -111,7 +111,8 @@ class Tracker:
         """Add each activity to its session, the feed and the counters.
 
         Every request of the app comes through this loop, so what most of them need is written
-        out in it: a call costs as much as ten of these lines.
+        out in it: a call costs as much as ten of these lines. An activity that fails is left out;
+        the first such error is raised when the others are in.
         """
         sessions, table, people = self.sessions, self.sessions.rows, self.sessions.people
         generation, of_visitor = sessions.generation, sessions.of_visitor
@@ -122,106 +123,110 @@ class Tracker:
         unpack, pack, pack_act, join = HEAD.unpack_from, HEAD.pack, ACT.pack, b"".join
         feed, number = self.feed, self.feed_number
         grown_bytes = 0
+        failed: BaseException | None = None
         batch = Batch(0, 0.0)
         cells = batch.cells
         for record in records:
-            (kind, at_ms, visitor, user_id, user_name, _, _, method, endpoint, rule, path, title,
-             status, duration_ms, error, _, _) = record  # fmt: skip
-            number += 1
-            if kind != "request":
-                if kind == UNRECORDED_LOGOUT:
-                    number -= 1
-                    self._sign_out(record)
-                    continue
-                key, ordinal = self._add_event(record)
-                if key is None:
-                    self.homeless_number = number
-            else:
-                # -- the session, begun if there is none
-                if user_id is None and visitor not in generation:
-                    key = visitor
+            try:
+                (kind, at_ms, visitor, user_id, user_name, _, _, method, endpoint, rule, path,
+                 title, status, duration_ms, error, _, _) = record  # fmt: skip
+                number += 1
+                if kind != "request":
+                    if kind == UNRECORDED_LOGOUT:
+                        number -= 1
+                        self._sign_out(record)
+                        continue
+                    key, ordinal = self._add_event(record)
+                    if key is None:
+                        self.homeless_number = number
                 else:
-                    key = sessions.key(visitor, user_id, user_name)
-                before = row = table.get(key)
-                if row is None:
-                    begun_ms = at_ms - int(duration_ms or 0)
-                    row = sessions.begin(key, record, begun_ms, number - 1)
-                    grown_bytes += ROW_OVERHEAD
-                else:
-                    grown_bytes -= len(row)
-                (_, base, last, requests, errors, user, ordinal, agent, ip_size) = unpack(row)
-                offset = at_ms - base
-                if not 0 <= offset <= rows.MAX_OFFSET:
-                    row, base, last, offset = sessions.fitted(key, row, at_ms)
-                ordinal += 1
-                if offset > last:  # noqa: PLR1730 (max() is a call)
-                    last = offset
-                code = codes.get(method, rows.OTHER_CODE)
-                is_error = error is not None
-                if status is not None:
-                    code |= status & rows.STATUS
-                    is_error = is_error or status in rows.FAILED
-                # -- one more activity in front
-                if title is not None or error is not None:
-                    code |= rows.RARE
-                    self._keep_rare(key, ordinal, record)
-                if path == rule or path is None:
-                    slot = rows.NO_PATH
-                else:
-                    slot = slot_of(path, -1)
-                    if slot < 0:
-                        slot = paths.take(path, base + offset)
+                    # -- the session, begun if there is none
+                    if user_id is None and visitor not in generation:
+                        key = visitor
                     else:
-                        is_used[slot] = 1
-                place = places.get((endpoint, rule))
-                if place is None:
-                    place = self._place(endpoint, rule)
-                packed_ms = duration_ms if duration_ms is not None else rows.NO_DURATION
-                if packed_ms > rows.LARGEST_MS:
-                    packed_ms = rows.packed_ms(packed_ms)
-                start = HEAD_SIZE + ip_size
-                grown = join(
-                    (
-                        pack(visitor, base, last, requests + 1, errors + is_error, user, ordinal,
-                             agent, ip_size),
-                        row[HEAD_SIZE:start],
-                        pack_act(offset, place[0], slot, code, packed_ms),
-                        row[start : start + history],
-                    )
-                )  # fmt: skip
-                table[key] = grown
-                grown_bytes += len(grown)
-                if changed is not None:
-                    changed[key] = None
-                if dirty is not None:
-                    dirty[key] = dirty.get(key, 0) + 1
-                if before is None and sessions.partner(key, grown) is None:
-                    sessions.tell("started", key, grown, None)
-                # -- the counters
-                second = at_ms // 1000
-                if batch.second != second:
-                    self.traffic.add(batch)
-                    batch = Batch(second, self.clock.wall_at(at_ms))
-                    cells = batch.cells
-                if is_error:
-                    batch.fail(place[1])
-                cell = place[1] << 8 | bisect_left(BOUNDS, duration_ms or 0.0)
-                cells[cell] = cells.get(cell, 0) + 1
-                if user:
-                    batch.users.add(people.hash(user - 1))
-                if (user and before is not None) or visitor not in of_visitor:
-                    batch.sessions.add(key)
-                else:
-                    batch.sessions.add(self._counted_key(key, grown, batch))
-            item = _new_item(FeedItem, (number, key, ordinal, record))
-            feed.append(item)
-            if sessions.notices is not None:
-                sessions.notices.append(Notice("activity", key, None, item))
-            if kind == "logout":
-                self._sign_out(record)
+                        key = sessions.key(visitor, user_id, user_name)
+                    before = row = table.get(key)
+                    if row is None:
+                        begun_ms = at_ms - int(duration_ms or 0)
+                        row = sessions.begin(key, record, begun_ms, number - 1)
+                    (_, base, last, requests, errors, user, ordinal, agent, ip_size) = unpack(row)
+                    offset = at_ms - base
+                    if not 0 <= offset <= rows.MAX_OFFSET:
+                        row, base, last, offset = sessions.fitted(key, row, at_ms)
+                    ordinal += 1
+                    if offset > last:  # noqa: PLR1730 (max() is a call)
+                        last = offset
+                    code = codes.get(method, rows.OTHER_CODE)
+                    is_error = error is not None
+                    if status is not None:
+                        code |= status & rows.STATUS
+                        is_error = is_error or status in rows.FAILED
+                    # -- one more activity in front
+                    if title is not None or error is not None:
+                        code |= rows.RARE
+                        self._keep_rare(key, ordinal, record)
+                    if path == rule or path is None:
+                        slot = rows.NO_PATH
+                    else:
+                        slot = slot_of(path, -1)
+                        if slot < 0:
+                            slot = paths.take(path, base + offset)
+                        else:
+                            is_used[slot] = 1
+                    place = places.get((endpoint, rule))
+                    if place is None:
+                        place = self._place(endpoint, rule)
+                    packed_ms = duration_ms if duration_ms is not None else rows.NO_DURATION
+                    if packed_ms > rows.LARGEST_MS:
+                        packed_ms = rows.packed_ms(packed_ms)
+                    start = HEAD_SIZE + ip_size
+                    grown = join(
+                        (
+                            pack(visitor, base, last, requests + 1, errors + is_error, user,
+                                 ordinal, agent, ip_size),
+                            row[HEAD_SIZE:start],
+                            pack_act(offset, place[0], slot, code, packed_ms),
+                            row[start : start + history],
+                        )
+                    )  # fmt: skip
+                    table[key] = grown
+                    grown_bytes += len(grown) + (ROW_OVERHEAD if before is None else -len(before))
+                    if changed is not None:
+                        changed[key] = None
+                    if dirty is not None:
+                        dirty[key] = dirty.get(key, 0) + 1
+                    if before is None and sessions.partner(key, grown) is None:
+                        sessions.tell("started", key, grown, None)
+                    # -- the counters
+                    second = at_ms // 1000
+                    if batch.second != second:
+                        over, batch = batch, Batch(second, self.clock.wall_at(at_ms))
+                        cells = batch.cells
+                        self.traffic.add(over)
+                    if is_error:
+                        batch.fail(place[1])
+                    cell = place[1] << 8 | bisect_left(BOUNDS, duration_ms or 0.0)
+                    cells[cell] = cells.get(cell, 0) + 1
+                    if user:
+                        batch.users.add(people.hash(user - 1))
+                    if (user and before is not None) or visitor not in of_visitor:
+                        batch.sessions.add(key)
+                    else:
+                        batch.sessions.add(self._counted_key(key, grown, batch))
+                item = _new_item(FeedItem, (number, key, ordinal, record))
+                feed.append(item)
+                if sessions.notices is not None:
+                    sessions.notices.append(Notice("activity", key, None, item))
+                if kind == "logout":
+                    self._sign_out(record)
+            except BaseException as failure:  # of ours, or a time-out of the app's
+                failed = failed or failure
+                self.dropped_activities += 1
         self.feed_number = number
         sessions.row_bytes += grown_bytes
         self.traffic.add(batch)
+        if failed is not None:
+            raise failed
 
     def _place(self, endpoint: str | None, rule: str | None) -> tuple[int, int]:
         """Return, and remember, the numbers of a route and of its endpoint."""

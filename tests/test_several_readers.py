@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from itertools import islice
 from random import Random
 
@@ -15,9 +16,11 @@ from flask_realtime_monitor.clock import Clock
 from flask_realtime_monitor.frames import parts_of
 from flask_realtime_monitor.outbox import BUCKETS
 from flask_realtime_monitor.reports import ReportedTraffic
-from flask_realtime_monitor.rows import MAX_OFFSET
+from flask_realtime_monitor.rows import HEAD, HEAD_SIZE, MAX_COUNT, MAX_OFFSET, head_of
+from flask_realtime_monitor.sessions import ROW_OVERHEAD
 from flask_realtime_monitor.stores import TAIL
 from flask_realtime_monitor.stores.base import tail_of
+from flask_realtime_monitor.traffic import Batch
 
 from .support.records import Bench, Time, record_at
 from .support.several import Mate, Team
@@ -220,3 +223,64 @@ def test_old_reports_after_a_newer_one_of_all_bring_back_nobody(
     now_ms = bench.tracker.clock.now_ms()
     for own, heard in zip(traffic.minutes, told.summary(now_ms).minutes, strict=True):
         assert own.sessions.hashes == heard.sessions.hashes
+
+
+def test_an_activity_that_fails_is_all_that_is_lost() -> None:
+    team = Team(2)
+    writer = team.mates[0]
+    table = writer.tracker.sessions.rows
+    team.flush()
+    writer.visit(1, "ana")
+    (key,) = table  # of more requests than a row can count
+    table[key] = (
+        HEAD.pack(*head_of(table[key])._replace(requests=MAX_COUNT)) + table[key][HEAD_SIZE:]
+    )
+    (record, *_) = records = [record_at(team.time, 2, None, path=f"/{n}") for n in range(4)]
+    records.insert(2, record_at(team.time, 1, "ana"))
+    with pytest.raises(struct.error):
+        writer.tracker.fold(records, notice=True)
+    assert [one.what for one in writer.tracker.fold([record], notice=True)] == [
+        *("started", "activity", "activity", "activity", "activity"),
+        "activity",
+    ]
+    assert writer.tracker.dropped_activities == 1
+    assert writer.tracker.sessions.row_bytes == sum(map(len, table.values())) + 2 * ROW_OVERHEAD
+    team.flush()
+    for mate in team.mates:
+        told = mate.read()
+        assert told["requests_total"] == len(told["feed"]) == 6
+        assert [requests for _, requests, *_ in told["sessions"]] == [5, MAX_COUNT]
+
+
+def test_a_time_out_of_the_app_in_the_middle_counts_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = Team(1)
+    (writer,) = team.mates
+    traffic = writer.tracker.traffic
+    add, now_ms = traffic.add, int(team.time.now_s * 1000)
+
+    def cut_short(batch: Batch) -> None:
+        add(batch)
+        if batch.cells:
+            monkeypatch.undo()
+            raise TimeoutError
+
+    monkeypatch.setattr(traffic, "add", cut_short)
+    records = [record_at(team.time, n, None, at_ms=now_ms + n * 1000) for n in range(1, 5)]
+    with pytest.raises(TimeoutError):
+        writer.tracker.fold(records)
+    assert [traffic.requests, sum(traffic.rates(now_ms + 9000))] == [3, 3]
+
+
+def test_who_sees_very_many_activities_goes_on_with_those_that_follow() -> None:
+    team = Team(2)
+    team.flush()
+    for mate in (*team.mates, team.alone):
+        mate.read()
+        mate.tracker.feed_number = MAX_COUNT - 4
+    for number in range(10):
+        team.visit(0, 1, "ana", path=f"/ana/{number}", rule="/<x>")
+        team.visit(0, number, None, path=f"/{number}", rule="/<x>")
+    team.flush()
+    team.check(*team.mates, team.mate("late"))
