@@ -9,6 +9,10 @@ _JUMP_S = 2.0
 _TRIES = 5
 #: So long (s) after the store told the time a jump of the wall clock is left to it.
 _TOLD_S = 10.0
+#: How far apart (ms) two clocks may seem that are the same: the store's answers take their time.
+_UNSURE_MS = 250
+#: How much (s) of what was known of the store's clock is given up with each answer.
+_FADE_S = 0.01
 
 
 class Clock:
@@ -29,6 +33,7 @@ class Clock:
         self._offset = self._measured()
         self._ahead_s = 0.0  # the store's clock, of this process's wall clock
         self._told_s = float("-inf")
+        self._store: float | None = None  # the store's clock, of the monotonic one
 
     @property
     def offset_ms(self) -> int:
@@ -38,6 +43,19 @@ class Clock:
     def now_ms(self) -> int:
         """Return the present moment in monotonic milliseconds, the unit of every row."""
         return int(self.monotonic() * 1000)
+
+    @property
+    def store_ms(self) -> int | None:
+        """What is added to a row's time to get the store's (ms); None while that is not known."""
+        return None if self._store is None else round(self._store * 1000)
+
+    def store_at_ms(self, ms: int) -> int | None:
+        """Return a row's time as the store's (ms since the epoch), None while it is not known."""
+        return None if self._store is None else ms + round(self._store * 1000)
+
+    def ms_of(self, at_ms: int, store_at_ms: object) -> int:
+        """Return the row's time of a moment that another worker tells of; as ``row_ms``."""
+        return row_ms(at_ms, store_at_ms, self.offset_ms, self.store_ms)
 
     def wall_at(self, ms: float) -> float:
         """Return a row's time as seconds since the epoch, to the millisecond."""
@@ -75,6 +93,11 @@ class Clock:
         self._told_s = self.monotonic()
         ahead_s = at - self._wall()
         self._ahead_s = ahead_s if abs(ahead_s) > _JUMP_S else 0.0
+        store = at - self._told_s
+        if self._store is not None and abs(store - self._store) <= _JUMP_S:
+            # Of several answers the quickest tells most, and that clock may have been set back.
+            store = max(store, self._store - _FADE_S)
+        self._store = store
         return self._set(at - self._told_s)
 
     def _set(self, offset: float) -> bool:
@@ -82,3 +105,18 @@ class Clock:
             return False
         self._offset = offset
         return True
+
+
+def row_ms(at_ms: int, store_at_ms: object, offset_ms: int, store_ms: int | None) -> int:
+    """Return the time of some rows at a moment that a worker tells of.
+
+    Args:
+        at_ms: the moment in ms since the epoch, as that worker's clock shows it.
+        store_at_ms: the same by the store's clock; no number where that is not known.
+        offset_ms, store_ms: what is added to the rows' time to get the one and the other.
+    """
+    found_ms = at_ms - offset_ms
+    if not isinstance(store_at_ms, int) or store_ms is None:
+        return found_ms
+    exact_ms = store_at_ms - store_ms
+    return found_ms if abs(exact_ms - found_ms) <= _UNSURE_MS else exact_ms

@@ -71,7 +71,8 @@ def ended_ms(
 
 def end(tracker: Tracker, ending: Ending, record: Record | None) -> Json:
     """End a session here, with a last line in the feed; return the note to the other workers."""
-    at_ms = tracker.clock.now_ms() + tracker.clock.offset_ms
+    now_ms = tracker.clock.now_ms()
+    at_ms = now_ms + tracker.clock.offset_ms
     note = {
         "kind": KIND,
         "visitor": ending.visitor,
@@ -81,6 +82,7 @@ def end(tracker: Tracker, ending: Ending, record: Record | None) -> Json:
         ),
         "generation": at_ms if ending.is_only else 0,
         "at_ms": at_ms,
+        "store_at_ms": tracker.clock.store_at_ms(now_ms),
     }
     _take(tracker, note, record)
     return note
@@ -97,7 +99,7 @@ def take(tracker: Tracker, note: Mapping[str, Any]) -> None:
 
 def _take(tracker: Tracker, note: Mapping[str, Any], record: Record | None) -> None:
     keys = [int(key) for key in note["keys"]]
-    at_ms = int(note["at_ms"]) - tracker.clock.offset_ms
+    at_ms = tracker.clock.ms_of(int(note["at_ms"]), note.get("store_at_ms"))
     sessions = tracker.sessions
     with tracker.lock:
         ended: list[Notice] = []

@@ -77,7 +77,8 @@ def _ended(
             if note["kind"] == "out":
                 of_visitor = kept.get(int(note.get("visitor", 0)), ())
                 keys += [key for key, whose in of_visitor if whose in (None, note.get("user"))]
-            gone += replica.end_before(keys, int(note.get("at_ms", 0)))
+            at_ms = int(note.get("at_ms", 0))
+            gone += replica.end_before(keys, at_ms, note.get("store_at_ms"))
     return gone
 
 

@@ -40,7 +40,7 @@ class NotedSessions(Sessions):
         visitor, generation = int(note["visitor"]), int(note["at_ms"])
         user_id = None if note.get("user") is None else str(note["user"])
         keys = [int(key) for key in note["keys"]]
-        at_ms, now_ms = generation - clock.offset_ms, clock.now_ms()
+        at_ms, now_ms = clock.ms_of(generation, note.get("store_at_ms")), clock.now_ms()
         # Where an earlier sign-out was not heard of there, or here, these are others.
         own = self.key(visitor, user_id, None), self.anonymous_key(visitor)
         known, ends = list(dict.fromkeys((*keys, *own))), []

@@ -117,9 +117,9 @@ class Outbox:
             loose = self._loose(self._marks[3], cut, gone)
             named = [people.entry(number) for number in taken.people]
             moved = [paths.entry(slot) for slot in taken.paths]
-            now_ms, offset_ms = tracker.clock.now_ms(), tracker.clock.offset_ms
+            now = self._now()
         self._taken = taken
-        head: Head = {"q": self._sequence + 1, "at": now_ms, "o": offset_ms}
+        head: Head = {**now, "q": self._sequence + 1}
         for name, value in (
             ("a", agents),
             ("r", routes),
@@ -135,7 +135,7 @@ class Outbox:
         ):
             if value:
                 head[name] = value
-        if len(head) == 3 and not packed:
+        if len(head) == len(now) and not packed:
             return None
         self._sequence += 1
         return join({**head, **self._about}, packed)
@@ -192,9 +192,7 @@ class Outbox:
                 packed = {key: row for key, row in packed.items() if row is not None}
                 sessions.buckets[bucket] = array("Q", packed)
             head: Head = {
-                "q": self._sequence,
-                "at": tracker.clock.now_ms(),
-                "o": tracker.clock.offset_ms,
+                **self._now(),
                 "a": sessions.agents.each(bucket, SESSION_BUCKETS),
                 "r": tracker.routes.each(bucket, SESSION_BUCKETS),
                 "u": people.each(bucket, SESSION_BUCKETS),
@@ -223,9 +221,13 @@ class Outbox:
 
     def _told(self, head: Head) -> bytes:
         """Return what no bucket of sessions tells, as a blob."""
+        return encode({**self._now(), **head, **self._about})
+
+    def _now(self) -> Head:
+        """Return what was the last frame, the present moment, and what its clock means."""
         clock = self._tracker.clock
-        now = {"q": self._sequence, "at": clock.now_ms(), "o": clock.offset_ms}
-        return encode({**now, **head, **self._about})
+        at = {"at": clock.now_ms(), "o": clock.offset_ms, "s": clock.store_ms}
+        return {"q": self._sequence, **at}
 
     # -- parts of a frame ----------------------------------------------------------------------
 

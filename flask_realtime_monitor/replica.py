@@ -8,6 +8,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from . import rows
+from .clock import row_ms
 from .doubts import Doubts, by_doubt
 from .feed import Feed, Line, Whole, loose_line
 from .frames import Frame, FrameError, Head
@@ -51,6 +52,7 @@ class Replica:
         self.rows: dict[int, bytes] = {}
         #: What is added to a row's time to get ms since the epoch.
         self.offset_ms = 0
+        self._store_ms: int | None = None  # the same for the store's time; None where unknown
         self._told_clock = -1.0  # by which frame that is; a beat tells later than all
         self._history = history
         self._meanings = means = Meanings()
@@ -245,16 +247,21 @@ class Replica:
         )
         return list(gone)
 
-    def end_before(self, keys: Collection[int], at_ms: int) -> list[int]:
-        """Drop the sessions that ended at a moment (ms since the epoch), if not seen since.
+    def end_before(
+        self, keys: Collection[int], at_ms: int, store_at_ms: object = None
+    ) -> list[int]:
+        """Drop the sessions that ended at a moment, if not seen since.
+
+        Args:
+            at_ms, store_at_ms: as ``clock.row_ms`` takes them.
 
         Returns:
             The keys of those that went.
         """
-        gone = []
+        gone, until_ms = [], row_ms(at_ms, store_at_ms, self.offset_ms, self._store_ms)
         for key in keys:
             row = self.rows.get(key)
-            if row is not None and rows.last_ms_of(row) + self.offset_ms <= at_ms:
+            if row is not None and rows.last_ms_of(row) <= until_ms:
                 del self.rows[key]
                 gone.append(key)
         return gone
@@ -283,6 +290,8 @@ class Replica:
         """Take in numbers' meanings and counters, but for buckets that are known newer."""
         self.host = str(head.get("host", self.host))
         self.boot = str(head.get("boot", self.boot))
+        if isinstance(store_ms := head.get("s"), int):
+            self._store_ms = store_ms
         self._meanings.take(head, skip)
         if "c" in head:
             self._traffic.take(head["c"])

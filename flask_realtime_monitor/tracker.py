@@ -351,7 +351,8 @@ class Tracker:
         if keys and self.notes is not None:
             first = self.sessions.first_key(record.visitor, record.user_id)
             note = {"kind": "out", "visitor": record.visitor, "user": record.user_id}
-            self.notes.append({**note, "first": first, "keys": keys, "at_ms": at_ms})
+            told = {"at_ms": at_ms, "store_at_ms": self.clock.store_at_ms(record.at_ms)}
+            self.notes.append({**note, "first": first, "keys": keys, **told})
 
     def take_note(self, note: Mapping[str, Any]) -> None:
         """Do what another worker's note says."""

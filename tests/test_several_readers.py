@@ -110,25 +110,27 @@ def test_seconds_that_come_out_of_order_count_in_full_at_the_others() -> None:
 
 
 class Elsewhere(Time):
-    """The time of a host whose wall clock is wrong, and whose monotonic one is another."""
+    """The time of a host whose wall clock is wrong, and whose monotonic one may be another."""
 
-    def __init__(self, time: Time, ahead_s: float) -> None:
-        self.of, self.ahead_s = time, ahead_s
+    def __init__(self, time: Time, ahead_s: float, apart_s: float) -> None:
+        self.of, self.ahead_s, self.apart_s = time, ahead_s, apart_s
 
     @property
     def now_s(self) -> float:  # type: ignore[override]
         """The monotonic clock."""
-        return self.of.now_s + 5_000
+        return self.of.now_s + self.apart_s
 
     def clock(self) -> Clock:
         """Return a clock that reads this time."""
         return Clock(lambda: self.of.now_s + 1e9 + self.ahead_s, lambda: self.now_s)
 
 
-def mate_elsewhere(team: Team, name: str, ahead_s: float) -> Mate:
-    """Return a worker on a host of its own, whose clock is ahead."""
-    mate = Mate(name, team.post, team.settings, Elsewhere(team.time, ahead_s))
-    mate.flusher.outbox._about["boot"] = name
+def mate_elsewhere(team: Team, name: str, ahead_s: float, is_here: bool = False) -> Mate:
+    """Return a worker whose clock is ahead, on a host of its own or on this one."""
+    time = Elsewhere(team.time, ahead_s, apart_s=0 if is_here else 5_000)
+    mate = Mate(name, team.post, team.settings, time)
+    if not is_here:
+        mate.flusher.outbox._about["boot"] = name
     return mate
 
 
@@ -284,3 +286,67 @@ def test_who_sees_very_many_activities_goes_on_with_those_that_follow() -> None:
         team.visit(0, number, None, path=f"/{number}", rule="/<x>")
     team.flush()
     team.check(*team.mates, team.mate("late"))
+
+
+@pytest.mark.parametrize("is_here", [False, True])  # there after a step of the clock
+@pytest.mark.parametrize("what", ["sign-out", "end"])
+@pytest.mark.parametrize("ahead_s", [0.1, -0.1, 1.5, -1.5])
+def test_what_clocks_a_little_apart_show_decides_nothing_that_ends(
+    ahead_s: float, what: str, is_here: bool
+) -> None:
+    team = Team(1)
+    (one,) = team.mates
+    other = mate_elsewhere(team, "other", ahead_s, is_here)
+
+    def tell() -> None:
+        for mate in (one, other) * 2:
+            mate.flush()
+
+    def check(*requests: int) -> None:
+        tell()
+        for mate in (one, other, team.mate("late")):
+            found = [told for _, told, *_ in mate.read()["sessions"]]
+            assert sorted(found) == [*requests]
+
+    tell()
+    for mate in (one, other):
+        mate.read()
+    users = ("ana",) if what == "sign-out" else ("ana", "bob")  # so that neither end is final
+    for user in users:
+        other.visit(1, user)
+    check(*(1 for _ in users))
+    team.time.pass_(1)
+    if what == "sign-out":
+        one.visit(1, "ana", kind="logout")
+    else:
+        one.end(next(s["id"] for s in one.picture.sessions()["items"] if s["user"]["id"] == "ana"))
+    check(*(1 for _ in users[1:]))
+    team.time.pass_(1)
+    for _ in range(2):
+        other.visit(1, "ana")
+    tell()
+    team.time.pass_(1)
+    if what == "sign-out":
+        one.visit(1, "ana", kind="logout")
+    else:
+        one.end(next(s["id"] for s in one.picture.sessions()["items"] if s["user"]["id"] == "ana"))
+    team.time.pass_(0.5)
+    other.visit(1, "ana")  # before it has heard of that
+    check(*(1 for _ in users[1:]), 3)
+
+
+def test_of_the_stores_answers_the_quickest_tells_its_time() -> None:
+    time = Time()
+    clock = time.clock()
+    assert clock.store_ms is None
+    assert clock.ms_of(5_000, 1_000) == 5_000 - clock.offset_ms
+    for took_s in (0.3, 0.0, 0.2, 0.4):
+        clock.agree(time.now_s + 1e9 + 1.0 - took_s)
+    assert clock.store_ms == pytest.approx(1_000_000_001_000, abs=50)
+    at_ms = int(time.now_s * 1000)
+    shown_ms = at_ms + clock.offset_ms
+    assert clock.ms_of(shown_ms, shown_ms + 1_900) == pytest.approx(at_ms + 900, abs=50)
+    assert clock.ms_of(shown_ms, shown_ms + 1_100) == at_ms  # as far as can be told
+    for _ in range(200):  # it was set back
+        clock.agree(time.now_s + 1e9 - 0.5)
+    assert clock.store_ms == 1_000_000_000_000 - 500
