@@ -187,7 +187,7 @@ def test_what_is_remembered_of_a_count_changes_no_number(
         for number, batch in enumerate(batches):
             crowds[number % 2].update(batch)
             if number < len(losses) and batch:
-                crowds[number % 2].discard(sorted(batch)[losses[number] % len(batch)])
+                crowds[number % 2].take_back([sorted(batch)[losses[number] % len(batch)]])
             anew = [Crowd(), Crowd()]
             for one, crowd in zip(anew, crowds, strict=True):
                 one.hashes, one.cut = set(crowd.hashes), crowd.cut
