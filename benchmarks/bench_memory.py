@@ -28,6 +28,7 @@ from support import (
     watched,
 )
 
+from flask_realtime_monitor import health
 from flask_realtime_monitor.records import Record
 from flask_realtime_monitor.worker import rss_bytes
 
@@ -127,7 +128,7 @@ def ours(sessions: int, activities: int) -> dict[str, float]:
     pause_ms = _pause_ms()
     return {
         "rss": (rss_bytes() or 0) - before,
-        "own": tracker.size_bytes(),
+        "own": health.size_bytes(tracker),
         "pause_ms": pause_ms,
         "empty_ms": empty_ms,
         "fold_us": spent_s / sessions / activities * 1e6,

@@ -13,8 +13,11 @@ from operator import itemgetter
 from typing import Any, overload
 
 from . import rows
+from .listing import pairs
 from .records import FeedItem, Rare, Record
 from .traffic import UNMATCHED
+
+_SLICE = 2_000  # rows, between two turns of others
 
 #: When (by the rows' clock), session key, ordinal, visitor, user (id, name), route (endpoint,
 #: rule), path, what few activities have, code, duration as packed.
@@ -109,6 +112,22 @@ class Feed(Sequence[FeedItem]):
         kept = [item for item in self if is_kept(item)]
         self._entries.clear()
         self._entries.extend(kept)
+
+
+def newest_rows(table: dict[int, bytes], least_ms: int, most: int) -> list[int]:
+    """Return the keys of the rows that were seen last, the newest at the end.
+
+    Args:
+        least_ms: and not before this, by the rows' clock.
+    """
+    newest: list[tuple[int, int]] = []
+    latest_first = reversed(table), reversed(table.values())
+    for keys, some in pairs(*latest_first, _SLICE):
+        newest += rows.seen_since(least_ms, keys, some)
+        if len(newest) > 2 * most:
+            newest = sorted(newest)[-most:]
+            least_ms = newest[0][0]
+    return [key for _, key in sorted(newest)[-most:]]
 
 
 def newest_entries(feed: Sequence[FeedItem], most: int) -> list[Line | FeedItem]:

@@ -17,6 +17,7 @@ import json
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -36,6 +37,21 @@ _Pack = Callable[[int, int, bytes], bytes]
 
 class FrameError(ValueError):
     """Bytes that are no frame of ours, or of a release that is not read any more."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Make whatever is raised, over what somebody else has written, an error of the frame.
+
+    Raises:
+        FrameError: it makes no sense.
+    """
+    try:
+        yield
+    except FrameError:
+        raise
+    except (ArithmeticError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise FrameError(f"it makes no sense: {error}") from None
 
 
 class Frame(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .tracker import Tracker
+
 MEMORY_BYTES = 50_000_000
 MEMORY_BYTES_PER_SESSION = 1_000
 MEMORY_FREE_SESSIONS = 10_000
@@ -25,6 +27,16 @@ class Vitals(NamedTuple):
     store_lag_s: float | None
     sharing: list[str]
     waiting: int
+
+
+def size_bytes(tracker: Tracker) -> int:
+    """Return what a tracker holds, by its own count (rows, tables, feed)."""
+    return (
+        tracker.sessions.size_bytes()
+        + 120 * len(tracker.paths)
+        + 250 * tracker.rare_count
+        + 600 * len(tracker.feed)
+    )
 
 
 def report(vitals: Vitals) -> dict[str, Any]:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
 from . import rows
 from .clock import row_ms
 from .doubts import Doubts, by_doubt
-from .feed import Feed, Line, Whole, loose_line
-from .frames import Frame, FrameError, Head
-from .listing import pairs
+from .feed import Feed, Line, Whole, loose_line, newest_rows
+from .frames import Frame, Head, refusing
 from .meanings import NO_PATH, UNKNOWN, Meanings
 from .reports import ReportedTraffic
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE, IP_SIZE_AT
 from .traffic import Summary
 
 _unpack, _unpack_act = HEAD.unpack_from, ACT.unpack_from
-
-_SLICE = 2_000
 
 _Keys = Collection[int]
 
@@ -94,7 +90,7 @@ class Replica:
         Raises:
             FrameError: what is in it makes no sense.
         """
-        with _refusing():
+        with refusing():
             sequence = int(frame.head.get("q", 0))
             self._take_head(frame.head, ())
             rows.check_all(frame.rows.values())
@@ -115,7 +111,7 @@ class Replica:
         Raises:
             FrameError: what is in it makes no sense.
         """
-        with _refusing():
+        with refusing():
             return self._take(frame, is_shown)
 
     def _take(self, frame: Frame, is_shown: bool) -> Taken:
@@ -194,17 +190,9 @@ class Replica:
         if least_ms > self._log_from_ms:  # the log has told of all that is newer
             self._is_complete = True
             return
-        newest: list[tuple[int, int]] = []
         table = dict(self.rows)  # in somebody else's turn a sign-out may be told of
-        latest_first = reversed(table), reversed(table.values())
-        for keys, some in pairs(*latest_first, _SLICE):
-            newest += rows.seen_since(least_ms, keys, some)
-            if len(newest) > 2 * most:
-                newest = sorted(newest)[-most:]
-                least_ms = newest[0][0]
-        newest = sorted(newest)[-most:]
         found: list[Line | Whole] = []
-        for _, key in newest:
+        for key in newest_rows(table, least_ms, most):
             row = table[key]
             fields = _unpack(row)
             self._feed_acts(key, fields, ACT.iter_unpack(row[HEAD_SIZE + fields[8] :]), found)
@@ -437,16 +425,6 @@ class Replica:
                 (at_ms, key, ordinal, visitor, whose, route, path or route[1], rare, code, duration)
             )
             ordinal -= 1
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    try:
-        yield
-    except FrameError:
-        raise
-    except (ArithmeticError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise FrameError(f"it makes no sense: {error}") from None
 
 
 def _place(line: Line | Whole) -> tuple[int, int]:

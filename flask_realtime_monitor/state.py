@@ -386,7 +386,7 @@ class Live:
         )
         return health.report(
             health.Vitals(
-                memory_bytes=tracker.size_bytes(),
+                memory_bytes=health.size_bytes(tracker),
                 sessions=len(tracker.sessions),
                 lock_wait_p99_us=tracker.lock_wait_us.read(0.99)[0],
                 cpu_share=self.worker.cpu_share(),

@@ -438,12 +438,3 @@ class Tracker:
     def rare(self, key: int, ordinal: int) -> Rare | None:
         """Return what the side table still has of an activity."""
         return self.rare_of[key & 0xFF].get((key, ordinal))
-
-    def size_bytes(self) -> int:
-        """Return what the tracker holds, by its own count (rows, tables, feed)."""
-        return (
-            self.sessions.size_bytes()
-            + 120 * len(self.paths)
-            + 250 * len(self._rare_order)
-            + 600 * len(self.feed)
-        )
