@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from flask_realtime_monitor import outbox
 from flask_realtime_monitor.clock import Clock
 from flask_realtime_monitor.frames import parts_of
-from flask_realtime_monitor.outbox import BUCKETS
 from flask_realtime_monitor.reports import ReportedTraffic
 from flask_realtime_monitor.rows import HEAD, HEAD_SIZE, MAX_COUNT, MAX_OFFSET, head_of
 from flask_realtime_monitor.sessions import ROW_OVERHEAD
-from flask_realtime_monitor.stores import TAIL
+from flask_realtime_monitor.stores import SESSION_BUCKETS, TAIL
 from flask_realtime_monitor.stores.base import tail_of
 from flask_realtime_monitor.traffic import Batch
 
@@ -147,7 +146,7 @@ def test_who_is_gone_from_a_host_with_a_wrong_clock_was_seen_when_it_was(
     gone.visit(1, "ana")
     gone.flush()
     if is_snapshot_newer:
-        monkeypatch.setattr(gone.flusher, "_next_buckets", lambda _: list(range(BUCKETS)))
+        monkeypatch.setattr(gone.flusher, "_next_buckets", lambda _: list(range(SESSION_BUCKETS)))
         gone.flusher.flush()
     seen_at = reader.read()["sessions"][0][-1]
     reader.replicas.rest()
