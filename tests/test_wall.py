@@ -47,7 +47,7 @@ def test_it_opens_without_a_gate_and_shows_totals_alone() -> None:
     made = house()
     page = made.client.get(f"/monitor/wall/{TOKEN}")
     assert page.status_code == 200
-    assert ">1 signed in<" in page.text
+    assert ">1 user signed in<" in page.text
     assert [one for one in SECRETS if one in page.text] == []
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]

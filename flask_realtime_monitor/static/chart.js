@@ -3,7 +3,7 @@
 export const MINUTES = 30;
 const NOTHING = { requests: null, errors: null, active_users: null, active_sessions: null };
 const QUIET = { requests: 0, errors: 0, active_users: 0, active_sessions: 0 };
-const UNHEARD = new Set(["cut", "asleep"]);
+const HEARD = new Set(["live", "polling"]);
 
 /**
  * The last thirty minutes up to now, oldest first, as the API has them. Where there is no data
@@ -14,12 +14,17 @@ export function lastMinutes(model) {
   const { history, since_at: since } = model.stats;
   const known = new Map(history.map((one) => [one.at, one]));
   const newest = Math.max(minuteOf(model.now()), history.at(-1)?.at ?? 0);
-  const later = UNHEARD.has(document.body.dataset.state) ? NOTHING : QUIET;
+  const later = isHeard() ? QUIET : NOTHING;
   return Array.from({ length: MINUTES }, (_, index) => {
     const at = newest - (MINUTES - 1 - index) * 60;
     if (at + 60 <= since) return { at, ...NOTHING };
     return known.get(at) ?? { at, ...(at <= minuteOf(model.asOf) ? QUIET : later) };
   });
+}
+
+/** Whether the line is up, so that no news is news of nothing. */
+export function isHeard() {
+  return HEARD.has(document.body.dataset.state);
 }
 
 function minuteOf(at) {

@@ -53,6 +53,14 @@ export class Model {
     return { as_of, covered_at, offset, stats, activities, ...Object.fromEntries(lists) };
   }
 
+  /** The same as it is now: it stays so, and its clock stands. */
+  still() {
+    const now = this.now();
+    const copy = Object.assign(new Model(), this, { stats: { ...this.stats }, now: () => now });
+    for (const name of Object.keys(KEYS)) copy[name] = new Map(this[name]);
+    return copy;
+  }
+
   /** Merge an update over what there is. */
   update(data) {
     for (const [name, key] of Object.entries(KEYS)) {
@@ -103,9 +111,12 @@ export class Model {
     return Date.now() / 1000 + this.offset;
   }
 
-  /** A rate; it falls to nothing where no news has come for as long as it looks back. */
-  rate(name) {
-    return this.now() - this.asOf > RATE_WINDOW_S ? 0 : this.stats[name];
+  /**
+   * A rate; it falls to nothing where no news has come for as long as it looks back.
+   * @param isUp whether the line is: what was told last stays while nothing can be.
+   */
+  rate(name, isUp = true) {
+    return isUp && this.now() - this.asOf > RATE_WINDOW_S ? 0 : this.stats[name];
   }
 
   /** Seconds since the oldest report; only that of a silent worker grows older by itself. */

@@ -1,11 +1,11 @@
 /** The wall: totals for a screen that many see. It asks for nothing but its own stream. */
 
+import { MINUTES, isHeard, lastMinutes, top } from "./chart.js";
 import { Connection } from "./connection.js";
 import { el, write } from "./dom.js";
 import { age, clockTime, counted, least, milliseconds, number } from "./format.js";
 import { Model } from "./model.js";
 
-const BARS = 30;
 const MINUTE_S = 60;
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 100;
@@ -41,15 +41,15 @@ function draw() {
   if (model.isEmpty) return;
   const { stats } = model;
   const atLeast = least(stats.coverage);
-  const errors = model.rate("errors_per_s");
+  const errors = model.rate("errors_per_s", isHeard());
   const aMinute = (rate) => number(Math.round(rate * MINUTE_S));
-  show("active", number(stats.active_sessions), atLeast, `${atLeast}${number(stats.active_users)} signed in`);
-  show("requests", aMinute(model.rate("requests_per_s")), atLeast);
+  show("active", number(stats.active_sessions), atLeast, `${atLeast}${counted(stats.active_users, "user")} signed in`);
+  show("requests", aMinute(model.rate("requests_per_s", isHeard())), atLeast);
   show("in-flight", number(stats.in_flight), atLeast);
   show("errors", aMinute(errors), atLeast);
   show("latency", milliseconds(stats.latency_ms.p95), "", "95 of 100");
   tile("errors").dataset.bad = errors > 0 ? "yes" : "no";
-  showMinutes(stats.history);
+  showMinutes();
   showCoverage(stats.coverage);
 }
 
@@ -66,15 +66,13 @@ function show(name, text, atLeast, sub = "") {
   write(tile(name).querySelector(".sub"), sub);
 }
 
-/** Minutes go by without news, too: they are counted by the clock, not by what was told. */
-function showMinutes(history) {
-  const told = new Map(history.map((one) => [one.at, one]));
-  const last = Math.floor(model.now() / MINUTE_S) * MINUTE_S;
-  const minutes = Array.from(
-    { length: BARS }, (_, index) => told.get(last - (BARS - 1 - index) * MINUTE_S));
-  const most = Math.max(0, ...minutes.map((one) => one?.requests ?? 0));
+/** As on the page: where there is no data, nothing is drawn that would look like calm. */
+function showMinutes() {
+  const minutes = lastMinutes(model);
+  const most = top(minutes.map((one) => one.requests));
   bars(minutes, Math.max(1, most));
-  write(find("most"), most ? `at most ${number(most)} in a minute` : "none");
+  const isWhole = minutes.every((one) => one.requests !== null);
+  write(find("most"), `${most ? `at most ${number(most)} in a minute` : "none"}${isWhole ? "" : ", dashes: no data"}`);
 }
 
 function showCoverage({ complete, workers, workers_reporting: reporting, hosts }) {
@@ -83,13 +81,13 @@ function showCoverage({ complete, workers, workers_reporting: reporting, hosts }
     + `${complete ? "" : ": the numbers may be a part only"}`);
 }
 
-/** Requests as bars, those that failed in red at their foot; returns what sets their heights. */
+/** Requests as bars, those that failed in red at their foot; returns what draws them. */
 function chart(parent) {
   const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", `0 0 ${BARS * 4 - 1} ${HEIGHT}`);
+  svg.setAttribute("viewBox", `0 0 ${MINUTES * 4 - 1} ${HEIGHT}`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-hidden", "true");
-  const pairs = Array.from({ length: BARS }, (_, index) => ["requests", "errors"].map((kind) => {
+  const pairs = Array.from({ length: MINUTES }, (_, index) => ["requests", "errors"].map((kind) => {
     const bar = document.createElementNS(SVG, "rect");
     bar.setAttribute("x", index * 4);
     bar.setAttribute("width", 3);
@@ -99,7 +97,10 @@ function chart(parent) {
   }));
   parent.append(svg);
   return (minutes, most) => pairs.forEach(([requests, errors], index) => {
-    const minute = minutes[index] ?? { requests: 0, errors: 0 };
+    const minute = minutes[index];
+    const isKnown = minute.requests !== null;
+    requests.setAttribute("class", isKnown ? "requests" : "none");
+    requests.setAttribute("width", isKnown ? 3 : 1.5);
     rise(requests, Math.max(1, HEIGHT * minute.requests / most));
     rise(errors, minute.errors ? Math.max(2, HEIGHT * minute.errors / most) : 0);
   });
@@ -113,7 +114,8 @@ function rise(bar, height) {
 // -- how fresh they are ---------------------------------------------------------------------
 
 function showConnection() {
-  document.body.dataset.state = connection.state;
+  // Without a place there is no news at all.
+  document.body.dataset.state = connection.why === "full" ? "cut" : connection.state;
   write(find("connection-text"), words());
 }
 

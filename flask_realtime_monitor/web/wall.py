@@ -20,7 +20,7 @@ from .html import html_answer, template
 FILES = frozenset(
     {
         *("early.js", "wall.css", "wall.js", "icon.svg"),
-        *("connection.js", "dom.js", "format.js", "model.js", "sse.js"),
+        *("chart.js", "connection.js", "dom.js", "format.js", "model.js", "sse.js"),
     }
 )
 

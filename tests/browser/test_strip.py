@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
 from playwright.sync_api import expect
 
-from .conftest import Site, Watch, connection, is_live, module_of
+from .conftest import CLOCK, Site, Watch, connection, is_live, module_of
 
 
 def chips(page: Any) -> Any:
@@ -121,8 +121,10 @@ def test_cut_off_the_title_the_icon_and_the_colours_say_so(
 ) -> None:
     site = own_site()
     site.visit("/page/before", X_User="u-dim", X_Name="Dora Dim")
-    page = watch(site)
+    page = watch(site, prepare=lambda page: page.add_init_script(CLOCK))
     is_live(page)
+    requests = page.locator("[data-tile=requests] [data-value]")
+    expect(requests).to_have_text("1")
     icon = page.locator("link[rel=icon]")
     calm = icon.get_attribute("href")
     site.stop(signal.SIGKILL)
@@ -130,7 +132,10 @@ def test_cut_off_the_title_the_icon_and_the_colours_say_so(
     expect(connection(page)).to_have_text(re.compile("^Cut off since"))
     expect(page).to_have_title(re.compile(r"^\(cut off\) "))
     expect(icon).to_have_attribute("href", re.compile("icon-cut"))
-    expect(page.locator(".people tr", has_text="Dora Dim")).to_be_visible()
+    page.evaluate("window.ahead = 70_000")
+    expect(page.locator(".people tr", has_text="Dora Dim")).to_contain_text("1 min")
+    expect(requests).to_have_text("1")  # nobody knows that there were none
+    page.evaluate("window.ahead = 0")
     site.start()
     is_live(page)
     expect(page).not_to_have_title(re.compile("cut off"))

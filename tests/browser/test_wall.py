@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("playwright", reason="no playwright; it comes with the test extra")
 from playwright.sync_api import expect
 
-from .conftest import Site, Watch, is_live, refuse_once
+from .conftest import CLOCK, Site, Watch, is_live, refuse_once
 
 TOKEN = "a-wall-for-the-browser-tests"
 WALL = f"wall/{TOKEN}"
@@ -54,7 +54,7 @@ def test_it_moves_by_itself_and_names_nobody(own_site: Any, watch: Watch, scheme
         site.visit(f"/page/{number}", User_Agent=f"a{number}", X_User="sib-id", X_Name="Sibyl")
     site.visit("/fail", User_Agent="a0", X_User="sib-id", X_Name="Sibyl")
     expect(figure(page, "active")).to_have_text("3")
-    expect(page.locator("[data-tile=active] .sub")).to_have_text("1 signed in")
+    expect(page.locator("[data-tile=active] .sub")).to_have_text("1 user signed in")
     expect(figure(page, "errors")).to_have_text("1")
     expect(page.locator("rect.errors").last).not_to_have_attribute("height", "0")
     expect(page.locator("#coverage")).to_have_text("1 of 1 worker, 1 host")
@@ -103,13 +103,22 @@ def test_cut_off_it_says_how_old_the_numbers_are_and_comes_back(
 ) -> None:
     site = own_site()
     site.visit("/page/before")
-    page = watch(site, WALL, viewport=TV)
+    page = watch(site, WALL, viewport=TV, prepare=lambda page: page.add_init_script(CLOCK))
     is_live(page)
+    expect(figure(page, "requests")).to_have_text("1")
+    bars = page.locator(".last rect:not(.errors)")
+    expect(bars.first).to_have_class("none")  # before the picture began
+    expect(bars.last).to_have_class("requests")
     site.stop()
     words = page.locator("#connection-text")
     expect(words).to_have_text(
         re.compile(r"^Cut off since \d\d:\d\d:\d\d, numbers [1-9]\d* s old$")
     )
+    page.evaluate("window.ahead = 120_000")
+    expect(bars.last).to_have_class("none")
+    expect(page.locator("#most")).to_have_text("at most 1 in a minute, dashes: no data")
+    expect(figure(page, "requests")).to_have_text("1")
+    page.evaluate("window.ahead = 0")
     quiet = page.locator("[data-tile=active] .sub").evaluate("(one) => getComputedStyle(one).color")
     expect(page.locator("[data-tile=active] .figure")).to_have_css("color", quiet)
     assert page.evaluate(CONTRAST) >= 4.5

@@ -20,7 +20,7 @@ def test_they_stand_in_the_page(house: House) -> None:
     house.visit("/item/a", "ana")
     house.visit("/fail", agent="another")
     text = house.card("tiles")
-    assert "People online 2 1 signed in, 0 idle" in text
+    assert "Sessions online 2 1 user signed in, 0 idle" in text
     assert "Requests a minute 2 2 in all" in text
     assert "In flight 0 none over a second" in text
     assert "Errors a minute 1 50 % of requests" in text

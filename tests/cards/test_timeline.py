@@ -27,7 +27,7 @@ def test_it_adds_up_and_draws_what_there_is(house: House) -> None:
     assert len(found["minutes"]) == MINUTES
     assert (found["requests"], found["errors"]) == (2, 1)
     text = house.card("timeline")
-    assert re.search(r"In 30 min: 2 requests, 1 error, up to (1 person|2 people) a minute", text)
+    assert re.search(r"In 30 min: 2 requests, 1 error, up to (1 session|2 sessions) a minute", text)
     html = house.html()
     bars = re.search(r'class="bars".*?<path d="([^"]*)"', html)
     assert bars and 1 <= bars.group(1).count("M") <= 2

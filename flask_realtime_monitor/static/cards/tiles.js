@@ -1,7 +1,7 @@
 /** The numbers at the top, some with their last half hour; a click shows only what they count. */
 
-import { age, least, milliseconds, number, visible } from "../format.js";
-import { lastMinutes, sparkPath } from "../chart.js";
+import { age, counted, least, milliseconds, number, visible } from "../format.js";
+import { isHeard, lastMinutes, sparkPath } from "../chart.js";
 import { write } from "../dom.js";
 
 const FLASH_MS = 300;
@@ -32,11 +32,12 @@ export function mount(element, page) {
     const { stats } = model;
     const atLeast = least(stats.coverage);
     const [oldest] = model.waiting();
-    const errors = Math.round(60 * model.rate("errors_per_s"));
-    const requests = Math.round(60 * model.rate("requests_per_s"));
+    const aMinute = (name) => Math.round(60 * model.rate(name, isHeard()));
+    const errors = aMinute("errors_per_s");
+    const requests = aMinute("requests_per_s");
     const idle = Math.max(0, stats.total_sessions - stats.active_sessions);
     show("active", atLeast, number(stats.active_sessions),
-      `${atLeast}${number(stats.active_users)} signed in, ${number(idle)} idle`);
+      `${atLeast}${counted(stats.active_users, "user")} signed in, ${number(idle)} idle`);
     show("requests", atLeast, number(requests),
       `${atLeast}${number(stats.requests_total)} in all`);
     show("in-flight", atLeast, number(stats.in_flight), oldest

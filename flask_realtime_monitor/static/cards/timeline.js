@@ -1,4 +1,4 @@
-/** The last half hour: requests, errors and people of each minute; a click looks back that far. */
+/** The last half hour: requests, errors and sessions of each minute; a click looks back that far. */
 
 import { MINUTES, drawMinutes, lastMinutes, top } from "../chart.js";
 import { counted, clockTime, least, number } from "../format.js";
@@ -148,10 +148,10 @@ function spanned(index) {
   return WINDOWS.find((one) => one >= MINUTES - index) ?? MINUTES;
 }
 
-function inWords({ at, requests, errors, active_sessions: people }, isNow) {
+function inWords({ at, requests, errors, active_sessions: sessions }, isNow) {
   const when = `${clockTime(at).slice(0, 5)}${isNow ? ", so far" : ""}`;
   if (requests === null) return `${when}: no data`;
-  return `${when}: ${counted(requests, "request")}, ${counted(errors, "error")}, ${persons(people)}`;
+  return `${when}: ${counted(requests, "request")}, ${counted(errors, "error")}, ${counted(sessions, "session")}`;
 }
 
 function whole(minutes, model) {
@@ -159,11 +159,7 @@ function whole(minutes, model) {
   const crowd = top(minutes.map((one) => one.active_sessions));
   const before = `In ${minutes.length} min: ${least(model.stats.coverage)}`;
   return `${before}${counted(sum("requests"), "request")}, ${counted(sum("errors"), "error")}, `
-    + `up to ${persons(crowd)} a minute`;
-}
-
-function persons(n) {
-  return n === 1 ? "1 person" : `${number(n)} people`;
+    + `up to ${counted(crowd, "session")} a minute`;
 }
 
 /** The legend's own colours, so that both schemes and the style sheet hold for the canvas. */
