@@ -35,7 +35,8 @@ export function hide(node, isHidden) {
  * element, what the server rendered (`data-key`) too, so that focus and selection stay.
  *
  * The child that holds the focus is never moved, since that would blur it: the others go around
- * it. Where it goes, its neighbour gets the focus.
+ * it. Where it goes, the heading of its card gets the focus, for a neighbour may be somebody else;
+ * where there is no card its neighbour does.
  *
  * @param create called with (item, spare); it makes a child. It may return the spare instead, one
  *   whose item is gone, or undefined: where `update` draws all there is, that costs the browser
@@ -77,8 +78,8 @@ function sorted(parent, wanted) {
   for (const child of [...parent.children]) {
     const { key } = child.dataset;
     if (wanted.has(key)) known.set(key, child);
-    // What has the focus or is just pressed must not become another thing.
-    else if (key === undefined || child.matches(":focus-within, :active")) remove(child);
+    // What has the focus, is just pressed or has opened a story must not become another thing.
+    else if (key === undefined || child.matches(":focus-within, :active, [data-opened]")) remove(child);
     else spares.unshift(child);
   }
   return { known, spares: new Set(spares) };
@@ -86,7 +87,17 @@ function sorted(parent, wanted) {
 
 function remove(child) {
   const hasFocus = child.contains(document.activeElement);
+  const card = child.closest("[data-card]");
   const heir = child.nextElementSibling ?? child.previousElementSibling;
   child.remove();
-  if (hasFocus) heir?.querySelector("a, button")?.focus({ preventScroll: true });
+  if (hasFocus && !focusHeading(card)) heir?.querySelector("a, button")?.focus({ preventScroll: true });
+}
+
+/** Give the focus to a card's heading, so that it is nobody's; tell whether there is one. */
+export function focusHeading(card) {
+  const heading = card?.querySelector("h2");
+  if (!heading) return false;
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
+  return true;
 }

@@ -19,7 +19,8 @@ const { api, asleepAfter, heartbeat, home, me, role, stream, token } = document.
 
 /** What a card may use. */
 const page = {
-  model: new Model(),
+  model: new Model(), // what is drawn
+  live: null, // what is known: paused, what is drawn stays as it was
   view: new View((changed) => choose(changed)),
   api,
   role,
@@ -27,6 +28,11 @@ const page = {
   token, // for what may be done, undefined where nothing may
   isPaused: false,
   held: 0, // activities that came while paused
+
+  /** How fresh it is: {state, why, since, heardAt, retryAt}, times in ms. */
+  get line() {
+    return feed.status;
+  },
 
   /** Draw everything with the next frame. */
   draw,
@@ -68,13 +74,15 @@ const page = {
   },
 };
 
+page.live = page.model;
+
 const cards = []; // as their scripts come
 
 const feed = new Feed(
   { urls: { api, stream }, role, heartbeatMs: heartbeat * 1000, asleepMs: asleepAfter * 1000 },
   {
-    snapshot: (data) => take(() => page.model.snapshot(data, isCatchingUp(), feed.status.state === "polling")),
-    update: (data) => take(() => page.model.update(data)),
+    snapshot: (data) => take(() => page.live.snapshot(data, isCatchingUp(), feed.status.state === "polling")),
+    update: (data) => take(() => page.live.update(data)),
     state: () => {
       if (feed.status.state === "ended") end();
       strip.drawConnection();
@@ -96,7 +104,7 @@ function load(name, then, tries = 0) {
   }, () => {
     scripts.set(name, false);
     then();
-    setTimeout(() => { if (feed.status.state !== "ended") load(name, then, tries + 1); }, AGAIN_MS);
+    setTimeout(() => { if (!isEnded()) load(name, then, tries + 1); }, AGAIN_MS);
   });
 }
 
@@ -106,13 +114,13 @@ function isCatchingUp() {
 
 /** Merge what came, and draw it with the next frame. */
 function take(merge) {
-  const before = page.model.seen;
+  const before = page.live.seen;
   merge();
-  if (page.isPaused) page.held += page.model.seen - before;
+  if (page.isPaused) page.held += page.live.seen - before;
   strip.drawConnection();
   if (page.isPaused) {
     strip.drawPause();
-    for (const card of cards) card.hold?.(page.model);
+    for (const card of cards) card.hold?.(page.live);
   } else {
     drawSoon();
   }
@@ -153,6 +161,7 @@ function drawSome() {
 
 /** The viewer chose something else to see. */
 function choose(changed) {
+  if (isEnded()) return;
   for (const card of cards) card.choose?.(changed);
   strip.drawChoice();
   draw();
@@ -160,6 +169,7 @@ function choose(changed) {
 
 function togglePause() {
   page.isPaused = !page.isPaused;
+  page.model = page.isPaused && !page.live.isEmpty ? page.live.still() : page.live;
   page.held = 0;
   strip.drawPause();
   draw();
@@ -171,11 +181,20 @@ const ENDINGS = {
   refused: "You may no longer watch here. ",
 };
 
-/** The server says no: what was shown goes too. */
+function isEnded() {
+  return feed.status.state === "ended";
+}
+
+/** The server says no: what was shown goes too, and nothing that is left does anything about it. */
 function end() {
-  page.model = new Model();
+  page.model = page.live = new Model();
+  page.isPaused = false;
+  strip.drawPause();
+  cards.length = 0;
   find("main").replaceChildren();
-  for (const dialog of document.querySelectorAll("dialog:not(#help)")) dialog.remove();
+  for (const name of ["coverage", "spoken"]) find(name).replaceChildren();
+  for (const one of document.querySelectorAll(
+    "dialog:not(#help), #choice, .search, label:has(#window), .mine, #pause")) one.remove();
   find("help").close(); // it names nobody, and its key and button are still there
   const notice = find("notice");
   notice.hidden = false;
@@ -184,12 +203,13 @@ function end() {
     ", then watch on.");
 }
 
+const unlessEnded = (act) => (...given) => { if (!isEnded()) act(...given); };
 listenToKeys({
-  pause: togglePause,
-  search: () => find("search").focus(),
-  clear: () => page.view.clear(),
-  errors: () => page.view.toggle("status", "5xx"),
-  move: (step) => cards.find((card) => card.move)?.move(step),
+  pause: unlessEnded(togglePause),
+  search: unlessEnded(() => find("search").focus()),
+  clear: unlessEnded(() => page.view.clear()),
+  errors: unlessEnded(() => page.view.toggle("status", "5xx")),
+  move: unlessEnded((step) => cards.find((card) => card.move)?.move(step)),
   help: () => find("help").showModal(),
 });
 

@@ -77,7 +77,7 @@ export function drawLeft(parts, { kind, id }, activities, page) {
 /** What only the clock moves. */
 export function drawTimes(parts, shown, page) {
   const about = shown.sessions ? shown.user : shown;
-  write(parts.details.querySelector("[data-key=State] .quiet bdi"), seenWords(about, page.model));
+  write(parts.details.querySelector("[data-key=State] .quiet bdi"), seenWords(about, page.live));
   if (shown.sessions) drawSessions(parts.sessions, about, shown.sessions, page, "");
   else drawWhy(parts.why, shown, page, "");
 }
@@ -104,7 +104,7 @@ function drawTitle({ title, you }, user, name, page) {
 function stateOf(about, page, over) {
   if (over) return [{ text: over }];
   const state = about.is_active ? "active" : "idle";
-  return [{ text: state, href: only(page, { state }) }, { text: seenWords(about, page.model), isQuiet: true }];
+  return [{ text: state, href: only(page, { state }) }, { text: seenWords(about, page.live), isQuiet: true }];
 }
 
 function seenWords({ id, agent, last_seen_at: at }, model) {
@@ -201,7 +201,7 @@ function drawSessions(element, user, sessions, page, over) {
   const isPart = user.sessions > sessions.length;
   write(element.querySelector("h3"), isPart ? `The last ${sessions.length} of ${number(user.sessions)} sessions`
     : counted(sessions.length, "session"));
-  const now = page.model.isEmpty ? user.last_seen_at : page.model.now();
+  const now = page.live.isEmpty ? user.last_seen_at : page.live.now();
   keyed(element.querySelector("ul"), sessions, (one) => one.id,
     () => el("li", {}, el("a", {}, bdi("")), " ", bdi("", "path"), " ", el("span", { className: "quiet" })),
     (row, one) => {
@@ -224,10 +224,10 @@ function drawKept(element, activities, requests) {
 
 // -- why ------------------------------------------------------------------------------------
 
-function drawWhy(element, { why, user }, { model }, over) {
+function drawWhy(element, { why, user }, { live }, over) {
   element.hidden = !why;
   if (!why) return;
-  keyed(element.querySelector("ul"), reasons(why, user, model, over), ([name]) => name,
+  keyed(element.querySelector("ul"), reasons(why, user, live, over), ([name]) => name,
     () => el("li", {}, bdi("")), (row, [, text]) => write(row.querySelector("bdi"), text));
 }
 

@@ -61,6 +61,8 @@ def test_it_opens_by_keyboard_and_escape_closes_nothing_else(site: Site, watch: 
     is_live(page)
     # Its script is there: until then a row has the link that the server wrote.
     expect(row(page, "Stella Story")).to_have_attribute("href", re.compile("q=stella"))
+    came = "performance.getEntriesByType('resource').some((one) => one.name.includes('telling'))"
+    assert not page.evaluate(came)  # most views never need it
     row(page, "Stella Story").focus()
     page.keyboard.press("Enter")
     expect(drawer(page)).to_be_visible()
@@ -420,7 +422,7 @@ def test_without_an_answer_it_says_so_and_asks_again(site: Site, watch: Watch) -
 
 def test_its_scripts_are_asked_for_again_when_they_do_not_come(site: Site, watch: Watch) -> None:
     site.visit("/page/late", X_User="u-late", X_Name="Lea Late")
-    pattern = re.compile(r"/(story|journey|ending)\.js")
+    pattern = re.compile(r"/(telling|story|journey|ending)\.js")
     page = watch(
         site,
         f"#session={session_of(site, 'u-late')}",
@@ -534,6 +536,17 @@ def test_a_session_is_ended_in_two_steps_and_only_then_said_to_be(
     other.evaluate("() => { location.hash = 'person=u-ended'; }")
     expect(drawer(other).locator("[data-said]")).to_contain_text("Not here now. Last seen at")
     expect(journey(other).last).to_contain_text("/page/end")
+
+
+def test_one_that_goes_while_its_end_is_asked_for_leaves_the_focus_in_the_story(
+    site: Site, offered: Callable[..., Any]
+) -> None:
+    page = offered("u-goes")
+    ending(page).locator("[data-end]").click()
+    expect(ending(page).locator("[data-cancel]")).to_be_focused()
+    site.visit("/forget/u-goes", "POST")
+    expect(drawer(page).locator("[data-said]")).to_contain_text("This session ended")
+    expect(drawer(page).locator("h2")).to_be_focused()
 
 
 def test_a_session_of_ones_own_comes_with_a_warning(offered: Callable[..., Any]) -> None:

@@ -1,9 +1,7 @@
 /** What people do, newest first; new lines wait while somebody reads further down. */
 
 import { MOST } from "../model.js";
-import {
-  age, chosen, clockTime, counted, happened, milliseconds, number, person, visible,
-} from "../format.js";
+import { clockTime, happened, milliseconds, number, person, visible } from "../format.js";
 import { bdi, el, hide, keyed, write } from "../dom.js";
 
 const MOST_SHOWN = 300;
@@ -21,7 +19,7 @@ export function mount(element, page) {
   let shownOf = 0; // how many activities had been seen by then
   let shownAt = 0; // and when
   let snapshots = 0;
-  let isRead = false; // whether somebody has scrolled down; asked for in a draw, all is laid out
+  let isRead = false; // whether somebody reads; asked for in a draw, all is laid out
   let isWhole = false; // whether all lines are there, or those that can be seen
 
   /** What matches, newest first, as far as it is known. */
@@ -35,7 +33,7 @@ export function mount(element, page) {
   }
 
   function onMore() {
-    if (page.isPaused) fill(page.model);
+    if (page.isPaused) fill(page.live);
     else page.draw();
   }
 
@@ -88,50 +86,25 @@ export function mount(element, page) {
     write(more, `${number(fresh)}${isMore ? " and more" : ""} new`);
   }
 
-  /** What came before a snapshot is shown only while it is in it: somebody may have been erased. */
-  function dropGone(model) {
-    const known = new Set(model.activities.map((one) => one.id));
-    shown = shown.filter((one) => known.has(one.id));
+  /**
+   * As far back as a snapshot reaches, what came before it is shown only while it is in it, and so
+   * is all else of whom something is missing there: somebody may have been erased.
+   */
+  function dropGone({ activities }) {
+    const known = new Set(activities.map((one) => one.id));
+    const oldest = activities.length < MOST ? -Infinity : activities.at(-1).at;
+    const isGone = (one) => one.at > oldest && !known.has(one.id);
+    const whose = (one) => one.user?.id ?? one.session ?? one.id;
+    const gone = new Set(shown.filter(isGone).map(whose));
+    shown = shown.filter((one) => known.has(one.id) || !(isGone(one) || gone.has(whose(one))));
   }
 
+  /** Why there is nothing; the words for it are loaded first, as they are seldom needed. */
   function drawEmpty(model) {
     const isEmpty = shown.length === 0;
-    hide(empty, !isEmpty);
-    if (!isEmpty) return;
-    const [text, does, changes] = reason(model);
-    if (empty.firstChild?.textContent === text) return;
-    empty.replaceChildren(text);
-    if (!does) return;
-    const button = el("button", { type: "button", textContent: does });
-    button.addEventListener("click", () => (changes ? page.view.set(changes) : page.view.clear()));
-    empty.append(" ", button);
-  }
-
-  /** Why there is nothing: [text, a button's text, what it sets]. */
-  function reason(model) {
-    const [last] = model.activities;
-    const { view } = page;
-    if (view.isFiltered) {
-      const all = view.filters().map((one) => chosen(one, model.users)).join(", ");
-      if (page.script("past.js", onMore) === false) {
-        return [`None of the newest ${number(model.activities.length)} match: ${all}. What asks for `
-          + "older ones did not come from the server; it is tried again every 5 s."];
-      }
-      return !past || past.isAsking
-        ? [`None of the newest ${number(model.activities.length)} match: ${all}; looking further back.`]
-        : [`Nothing in the last ${view.minutes} min matches: ${all}.`, "Show all"];
-    }
-    if (!last) {
-      const { excluded } = model.stats;
-      const rest = ` Left out by rule: ${counted(excluded, "request")}, this page’s own among them.`;
-      return [`Nothing has happened yet. The first request will stand here.${excluded ? rest : ""}`];
-    }
-    const ago = model.now() - last.at;
-    if (ago <= view.minutes * 60) {
-      return ["Only your own doing, and that is hidden.", "Show it", { mine: "" }];
-    }
-    const text = `Nothing in the last ${view.minutes} min. The last was ${age(ago)} ago.`;
-    return ago <= 1800 ? [text, "Look back 30 min", { window: "" }] : [text];
+    const words = isEmpty ? page.script("silence.js", onMore) : null;
+    if (words) words.sayWhy(empty, model, page, past, onMore);
+    hide(empty, !isEmpty || (words === null && empty.hidden)); // the server has said it, perhaps
   }
 
   function choose(changed) {
@@ -144,7 +117,18 @@ export function mount(element, page) {
 
   function toTop() {
     scroll.scrollTop = 0;
-    isRead = false;
+    isRead = isUsed();
+  }
+
+  function isUsed() {
+    return list.querySelector(":focus, [data-opened]") !== null;
+  }
+
+  /** Somebody reads further down, or has the focus on a line, or has opened one. */
+  function look() {
+    isRead = scroll.scrollTop > 0 || isUsed();
+    if (isRead && !isWhole && shown) render(page.model);
+    if (!isRead && !more.hidden && !page.isPaused) page.draw();
   }
 
   function drawChips() {
@@ -164,11 +148,9 @@ export function mount(element, page) {
     scroll.focus();
     page.draw();
   });
-  scroll.addEventListener("scroll", () => {
-    isRead = scroll.scrollTop > 0;
-    if (isRead && !isWhole && shown) render(page.model);
-    if (!isRead && !more.hidden && !page.isPaused) page.draw();
-  });
+  scroll.addEventListener("scroll", look);
+  list.addEventListener("focusin", look);
+  list.addEventListener("focusout", () => setTimeout(look)); // where it goes is not known yet
   /** A line opens the story that its name links to. */
   list.addEventListener("click", (event) => {
     if (event.target.closest("a, [data-filter]") || getSelection().toString()) return;
