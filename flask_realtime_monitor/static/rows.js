@@ -7,28 +7,74 @@ import { isMine } from "./matching.js";
 const HUES = 24;
 
 /**
- * Rows in order: [{id, session, count, isOpen, isNested}], a user's sessions together where the
- * newest of them is.
- * @param ids of sessions in order.
- * @param open keys of the users whose sessions are unfolded.
+ * Rows in order: [{id, key, session, known, count, requests, errors, isActive, at, since, isOpen,
+ * isNested}], a person's sessions together where the first of them is. A person's row has the
+ * figures of all of them, of which `known` of `count` are here; `session` is the newest.
+ * @param sessions in order.
+ * @param by {names, open, users, waiting, isNarrow}: a Names; keys of those whose sessions are
+ *   unfolded; users by id; when the oldest request of each key or session began; whether only
+ *   what is here counts.
  */
-export function inRows(ids, sessions, open) {
+export function inRows(sessions, { names, open, users, waiting, isNarrow }) {
   const groups = new Map();
-  for (const id of ids) {
-    const session = sessions.get(id);
-    if (!session) continue;
-    const key = session.user ? `u${session.user.id}` : id;
+  for (const one of sessions) {
+    const key = one.user ? `u${one.user.id}` : one.id;
     if (!groups.has(key)) groups.set(key, []);
-    groups.get(key).push(session);
+    groups.get(key).push(one);
   }
+  names.note(groups);
   const rows = [];
-  for (const [key, [session, ...others]] of groups) {
+  for (const [key, group] of groups) {
+    const user = users.get(group[0].user?.id);
     const isOpen = open.has(key);
-    rows.push({ id: session.id, key, session, count: others.length + 1, isOpen, isNested: false });
+    rows.push({
+      id: names.of(key), key, session: group.reduce((a, b) => (b.last_seen_at > a.last_seen_at ? b : a)),
+      known: group.length, count: Math.max(group.length, user?.sessions ?? 0),
+      since: waiting.get(key), isOpen, isNested: false, ...figures(user && !isNarrow ? [user] : group),
+    });
     if (!isOpen) continue;
-    for (const one of others) rows.push({ id: one.id, key, session: one, count: 1, isNested: true });
+    for (const session of group) {
+      rows.push({
+        id: `n${session.id}`, key, session, known: 0, count: 1, since: waiting.get(session.id),
+        isOpen, isNested: true, ...figures([session]),
+      });
+    }
   }
   return rows;
+}
+
+function figures(all) {
+  const sum = (name) => all.reduce((before, one) => before + one[name], 0);
+  return {
+    requests: sum("requests"), errors: sum("errors"), isActive: all.some((one) => one.is_active),
+    at: Math.max(...all.map((one) => one.last_seen_at)),
+  };
+}
+
+/** What rows are called: a guest who signs in keeps the row, and whoever has the focus on it, too. */
+export class Names {
+  constructor() {
+    this._names = new Map(); // by key of a group
+    this._guests = []; // sessions that were nobody's
+  }
+
+  /** Take note of groups of sessions, by key. */
+  note(groups) {
+    const gone = this._guests.filter((one) => !groups.has(one.id));
+    const names = new Map();
+    for (const [key, [one]] of groups) {
+      // What a guest did before signing in is part of the user's session: it began as early.
+      const was = gone.find((guest) => guest.first_seen_at === one.first_seen_at && guest.ip === one.ip);
+      const name = this._names.get(key) ?? was?.id;
+      names.set(key, name && !groups.has(name) ? name : key);
+    }
+    this._names = names;
+    this._guests = [...groups.values()].map(([one]) => one).filter((one) => !one.user);
+  }
+
+  of(key) {
+    return this._names.get(key);
+  }
 }
 
 /** A row, new or one that somebody else has left: `drawRow` draws all that it says. */
@@ -49,24 +95,21 @@ export function createRow({ session }, page, spare) {
     el("td", { className: "num" }), el("td", { className: "num" }));
 }
 
-/** @param waiting when the oldest request of a session began, by session. */
-export function drawRow(element, row, page, waiting) {
-  const { session, count, isOpen, isNested } = row;
-  const since = waiting.get(session.id);
-  const drawn = element.drawn;
+export function drawRow(element, row, page) {
+  const { session } = row;
+  const { drawn } = element;
   element.dataset.group = row.key;
-  element.dataset.at = session.last_seen_at;
-  element.dataset.since = since ?? "";
+  element.dataset.at = row.at;
+  element.dataset.since = row.since ?? "";
   const href = page.view.story(session.id);
   const link = element.querySelector("a");
   if (link.getAttribute("href") !== href) link.setAttribute("href", href);
-  if (drawn && drawn.session === session && drawn.count === count && drawn.isOpen === isOpen
-    && drawn.isNested === isNested && drawn.since === since) return;
-  element.drawn = { ...row, since };
+  if (drawn && Object.keys(row).every((name) => drawn[name] === row[name])) return;
+  element.drawn = row;
   const [who, place, , agent, host, requests, errors] = element.cells;
-  element.className = `${session.is_active ? "active" : "idle"}${isNested ? " nested" : ""}`;
+  element.className = `${row.isActive ? "active" : "idle"}${row.isNested ? " nested" : ""}`;
   drawWho(who, row, page);
-  drawFold(who.querySelector(".fold"), row);
+  drawFold(who.querySelector(".fold"), row, link);
   place.dataset.value = session.endpoint ?? "";
   write(place.querySelector("b bdi"), session.title ? visible(session.title) : "");
   write(place.querySelector(".path"), visible(session.path ?? session.endpoint ?? ""));
@@ -76,9 +119,9 @@ export function drawRow(element, row, page, waiting) {
   agent.title = agent.textContent;
   host.dataset.value = session.host;
   write(host.firstElementChild, visible(session.host));
-  write(requests, number(session.requests));
-  write(errors, number(session.errors));
-  errors.classList.toggle("bad", session.errors > 0);
+  write(requests, number(row.requests));
+  write(errors, number(row.errors));
+  errors.classList.toggle("bad", row.errors > 0);
   drawTimes(element, page.model.now());
 }
 
@@ -97,7 +140,7 @@ export function drawTimes(element, now) {
 
 function drawWho(who, { session, isNested }, page) {
   const { user } = session;
-  const name = isNested ? "another session" : person(user, session.id);
+  const name = isNested ? `Session ${session.id.slice(0, 4).toUpperCase()}` : person(user, session.id);
   write(who.querySelector("a bdi"), name);
   const hasId = !isNested && user && user.name && user.name !== user.id && page.role !== "view";
   write(who.querySelector(".id"), hasId ? visible(user.id) : "");
@@ -108,10 +151,12 @@ function drawWho(who, { session, isNested }, page) {
   avatar.style.setProperty("--hue", hueOf(user?.id ?? session.id));
 }
 
-function drawFold(button, { count, isOpen }) {
-  hide(button, count < 2);
-  write(button, `${count} sessions`);
-  button.setAttribute("aria-expanded", String(Boolean(isOpen)));
+function drawFold(button, { known, count, isOpen }, link) {
+  const isAlone = count < 2;
+  if (isAlone && button === document.activeElement) link.focus({ preventScroll: true });
+  hide(button, isAlone);
+  write(button, `${known < count ? `${known} of ` : ""}${count} sessions`);
+  button.setAttribute("aria-expanded", String(isOpen));
 }
 
 function initials(name) {

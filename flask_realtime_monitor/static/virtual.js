@@ -22,7 +22,8 @@ export class VirtualRows {
     this._rowPx = 0;
     this._topPx = null; // where the first of all rows would begin, from the viewport's top
     this._viewPx = 0; // how high the viewport is
-    this._first = 0; // the place of the first row that is there
+    this._first = 0; // the place of the first row near the viewport
+    this._skipped = 0; // rows above those that are there
     this._last = 0; // and the place behind the last
     this._later = new Map(); // rows that nobody sees yet, with what is to be drawn into them
     const moved = () => { this._measure(); this._drawNear(true); };
@@ -57,10 +58,10 @@ export class VirtualRows {
     find()?.querySelector("a").focus();
   }
 
-  /** The place of the row that has the focus; -1 where none has. */
+  /** The place of the row that has the focus, or has opened a story; -1 where none has. */
   focused() {
-    const key = document.activeElement?.closest?.("tr")?.dataset.key;
-    return key ? this._items.findIndex((one) => this._draws.key(one) === key) : -1;
+    const row = this.body.querySelector("tr:focus-within, [data-opened]");
+    return row ? this._items.findIndex((one) => this._draws.key(one) === row.dataset.key) : -1;
   }
 
   /** @param isMoved only the place has changed: where the same rows are near, nothing is to do. */
@@ -80,21 +81,30 @@ export class VirtualRows {
     this._first = first;
     this._last = end;
     this._later.clear();
-    let place = first;
-    keyed(this.body, this._items.slice(first, end), key, create, (row, item) => {
+    const places = [...this._items.keys()].slice(first, end);
+    const used = this.focused(); // it stays, next to the others where it is far from them
+    if (used >= end) places.push(used);
+    this._skipped = first;
+    if (used >= 0 && used < first) {
+      places.unshift(used);
+      this._skipped -= 1;
+    }
+    let next = 0;
+    keyed(this.body, places.map((place) => this._items[place]), key, create, (row, item) => {
+      const place = places[next];
       if (isMoved || (place >= seen - 1 && place <= unseen)) update(row, item);
       else this._later.set(row, item);
-      place += 1;
-      if (row.ariaRowIndex !== String(place + 1)) row.ariaRowIndex = place + 1; // the head is the first
+      next += 1;
+      if (row.ariaRowIndex !== String(place + 2)) row.ariaRowIndex = place + 2; // the head is the first
     });
-    this._room(this._above, first);
-    this._room(this._below, length - first - this.body.rows.length);
+    this._room(this._above, this._skipped);
+    this._room(this._below, length - this._skipped - this.body.rows.length);
   }
 
   /** Where all is, kept: asked while something is being drawn, it would be laid out twice. */
   _measure() {
     this._viewPx = innerHeight;
-    this._topPx = this.body.getBoundingClientRect().top - this._first * this._rowPx;
+    this._topPx = this.body.getBoundingClientRect().top - this._skipped * this._rowPx;
   }
 
   _room(body, rows) {

@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 
 from tests.support.waiting import wait_until
 
-from .conftest import Site, Watch, is_live
+from .conftest import Site, Watch, is_live, module_of
 
 NOBODY = re.compile(
     r"^Listening\. Nobody has asked for a page in the \d+ s since the start\. \d+ requests are "
@@ -37,7 +37,7 @@ def test_search_finds_people_and_says_how_many_of_all(site: Site, watch: Watch) 
     page.keyboard.press("/")
     page.keyboard.type("sought")
     expect(rows(page)).to_have_count(1)
-    expect(page.locator(".people .count")).to_have_text(re.compile(r"^1 of \d+ match$"))
+    expect(page.locator(".people .count")).to_have_text(re.compile(r"^1 of \d+ sessions match$"))
     page.locator("#search").fill("nobody-has-this-name")
     empty = page.locator(".people .empty")
     expect(empty).to_have_text(re.compile(r"^0 of \d+ match: text nobody-has-this-name\."))
@@ -94,12 +94,87 @@ def test_further_sessions_of_a_person_unfold_below(site: Site, watch: Watch) -> 
     fold.focus()
     page.keyboard.press("Enter")
     expect(fold).to_have_attribute("aria-expanded", "true")
-    nested = rows(page, "another session")
-    expect(nested).to_have_count(2)
+    nested = rows(page).filter(has_text=re.compile("Session [0-9A-F]{4}"))
+    expect(nested).to_have_count(3)
     above = rows(page, "Fay Fold").locator("xpath=following-sibling::tr[1]")
     expect(above).to_have_class(re.compile("nested"))
     page.keyboard.press("Enter")
     expect(nested).to_have_count(0)
+
+
+def test_a_person_is_one_row_with_the_figures_of_all_sessions(site: Site, watch: Watch) -> None:
+    who = {"X_User": "u-two", "X_Name": "Tess Two"}
+    for path in ("/page/one", "/fail", "/fail"):
+        site.visit(path, User_Agent="the one", **who)
+    site.visit("/page/two", User_Agent="the other", **who)
+    page = watch(site)
+    is_live(page)
+    row = rows(page, "Tess Two")
+    expect(row).to_contain_text("/page/two")
+    expect(row.locator("td.num")).to_have_text(["4", "2"])
+    link = row.locator("a")
+    link.focus()
+    for path, agent in (("/page/three", "the one"), ("/page/four", "the other")):
+        site.visit(path, User_Agent=agent, **who)
+        expect(row).to_contain_text(path)
+        expect(link).to_be_focused()  # whichever session is the newest
+    row.locator(".fold").click()
+    nested = rows(page).filter(has_text=re.compile("Session [0-9A-F]{4}"))
+    expect(nested.locator("td.num")).to_have_text(["2", "0", "4", "2"])
+
+
+def test_a_guest_who_signs_in_keeps_the_row_and_its_focus(site: Site, watch: Watch) -> None:
+    site.visit("/page/g", User_Agent="signs in soon")
+    found = site.json("sessions?who=guests", Cookie="role=admin")["items"]
+    page = watch(site)
+    is_live(page)
+    link = page.locator(f".people a[href$='session={found[0]['id']}']")
+    link.focus()
+    site.visit("/page/in", User_Agent="signs in soon", X_User="u-soon", X_Name="Sonja Soon")
+    expect(rows(page, "Sonja Soon").locator("a")).to_be_focused()
+
+
+def test_the_focus_goes_to_nobody_else(site: Site, watch: Watch) -> None:
+    for name in ("Gone", "Left", "Stays"):
+        site.visit("/page/f", X_User=f"u-focus-{name}", X_Name=f"Focus {name}")
+    page = watch(site, "#q=u-focus")
+    is_live(page)
+    heading = page.locator("#people-title")
+    expect(rows(page)).to_have_count(3)
+    rows(page, "Focus Gone").locator("a").focus()
+    site.visit("/forget/u-focus-Gone", "POST")
+    expect(heading).to_be_focused()
+    # Nor from a story, when whose it is has gone from the list in the meantime.
+    rows(page, "Focus Left").locator("a").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog.drawer h2")).to_have_text("Focus Left")
+    page.evaluate("location.hash = location.hash.replace('u-focus', 'focus-stays')")
+    expect(rows(page)).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(heading).to_be_focused()
+
+
+def test_a_fold_that_goes_leaves_the_focus_in_its_row(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    focused = page.evaluate(
+        """async (module) => {
+            const { createRow, drawRow } = await import(module);
+            const page = { view: { story: () => "#" }, model: { now: () => 9 }, role: "", me: "" };
+            const session = { id: "a", user: { id: "u" }, agent: {}, host: "" };
+            const row = { key: "uu", session, known: 2, count: 2, requests: 2, errors: 0,
+                isActive: true, at: 1, isOpen: false, isNested: false };
+            const body = document.querySelector(".people tbody");
+            body.hidden = false;
+            const element = createRow(row, page);
+            body.append(element);
+            drawRow(element, row, page);
+            element.querySelector(".fold").focus();
+            drawRow(element, { ...row, known: 1, count: 1 }, page);
+            return document.activeElement === element.querySelector("a");
+        }""",
+        module_of(page, "rows.js"),
+    )
+    assert focused
 
 
 def test_a_click_on_a_value_shows_only_what_has_it(site: Site, watch: Watch) -> None:
@@ -168,6 +243,9 @@ def test_who_waits_is_marked(site: Site, watch: Watch) -> None:
     asking = Thread(target=site.visit, args=("/slow",), kwargs=headers, daemon=True)
     asking.start()
     expect(rows(page, "Wanda Wait")).to_contain_text(re.compile(r"waiting \d s"))
+    site.visit("/page/beside", **{**headers, "User_Agent": "in no hurry"})
+    expect(rows(page, "Wanda Wait")).to_contain_text("/page/beside")
+    expect(rows(page, "Wanda Wait")).to_contain_text(re.compile(r"waiting \d s"))
     asking.join()
     expect(rows(page, "Wanda Wait")).to_contain_text("active")
 
@@ -180,9 +258,32 @@ def test_very_many_are_had_but_only_those_near_are_there(
         site.visit("/page/m", X_User=f"u-many-{number}", X_Name=f"Many {number:03}")
     page = watch(site)
     is_live(page)
-    expect(page.locator(".people .count")).to_have_text("100 of 320 shown")
+    expect(page.locator(".people .count")).to_have_text("100 of 320 sessions shown")
     held = page.locator(".people tr[data-key]")
     assert 0 < held.count() < 60
+    first = held.first.locator("a")
+    name = first.inner_text()
+    first.focus()
+    page.locator(".people thead").hover()
+    page.mouse.wheel(0, 3000)
+    expect(rows(page, "Many 259")).to_be_visible()
+    expect(rows(page, name).locator("a")).to_be_focused()  # however far away it is
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog.drawer h2")).to_have_text(name)
+    page.keyboard.press("Escape")
+    expect(rows(page, name).locator("a")).to_be_focused()
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    # What is only known in part is not called all of it.
+    page.route("**/api/v1/sessions?*", lambda route: route.abort())
+    page.locator("#window").select_option("15")
+    count = page.locator(".people .count")
+    expect(count).to_have_text("at least 100 of 320 sessions match")
+    expect(page.locator(".people [data-all]")).to_have_text("Show the first 1,000")
+    page.unroute("**/api/v1/sessions?*")
+    expect(count).to_have_text("320 of 320 sessions match")
+    expect(page.locator(".people table")).to_have_attribute("aria-rowcount", "321")
+    page.locator("#window").select_option("30")
+    expect(count).to_have_text("100 of 320 sessions shown")
     page.locator(".people [data-all]").click()
     expect(page.locator(".people table")).to_have_attribute("aria-rowcount", "321")
     seen: set[str] = set()
@@ -201,7 +302,7 @@ def test_very_many_are_had_but_only_those_near_are_there(
     page.evaluate("scrollTo(0, 0)")
     page.locator("#search").fill("many 007")
     expect(held).to_have_count(1)
-    expect(page.locator(".people .count")).to_have_text("1 of 320 match")
+    expect(page.locator(".people .count")).to_have_text("1 of 320 sessions match")
     page.keyboard.press("Escape")
     page.locator(".people [data-all]").click()
     expect(page.locator(".people table")).to_have_attribute("aria-rowcount", "101")

@@ -23,7 +23,7 @@ def test_rows_name_the_person_the_page_and_the_state(house: House) -> None:
 def test_with_more_sessions_than_rows_it_says_so(house: House) -> None:
     for number in range(people.FIRST_ROWS + 2):
         house.visit("/item/x", agent=f"agent {number}")
-    assert "50 of 52 shown" in house.card("people")
+    assert "50 of 52 sessions shown" in house.card("people")
 
 
 def test_with_nobody_it_listens(house: House) -> None:

@@ -1,8 +1,8 @@
 /** Who is here: the first hundred live, more when asked for, and the server's answer to filters. */
 
-import { least, number } from "../format.js";
+import { counted, least, number } from "../format.js";
 import { hide, write } from "../dom.js";
-import { createRow, drawRow, drawTimes, inRows } from "../rows.js";
+import { Names, createRow, drawRow, drawTimes, inRows } from "../rows.js";
 import { VirtualRows } from "../virtual.js";
 
 const REORDER_MS = 2000;
@@ -20,8 +20,8 @@ export function mount(element, page) {
   const empty = element.querySelector("[data-empty]");
   const canHover = matchMedia("(hover: hover)").matches;
   const phone = matchMedia("(max-width: 640px)");
+  const names = new Names();
   const open = new Set(); // users whose sessions are unfolded
-  let waiting = new Map();
   let order = [];
   let orderedAt = 0;
   let isStale = false; // rows wait for their new places
@@ -33,7 +33,7 @@ export function mount(element, page) {
   const rows = new VirtualRows(table, {
     key: (row) => row.id,
     create: (row, spare) => createRow(row, page, spare),
-    update: (tr, row) => drawRow(tr, row, page, waiting),
+    update: (tr, row) => drawRow(tr, row, page),
   });
 
   /** Rows move at most every two seconds, and never under the pointer. */
@@ -53,28 +53,36 @@ export function mount(element, page) {
     return order;
   }
 
-  /** What is to be shown, and how many there are of that in all. */
+  /** What is to be shown, and how many there are of that in all, or at least. */
   function chosen(model) {
     const { view } = page;
     const held = model.sessions;
     const params = String(wide());
-    const isWanted = view.isFiltered || wantsAll; // what was on its way may come when it no longer is
+    const isNarrow = isNarrowed();
+    const isWanted = isNarrow || wantsAll; // what was on its way may come when it no longer is
     const isWide = isWanted && found?.params === params;
-    const sessions = new Map();
-    for (const one of isWide ? found.items : []) {
-      if (page.shows(one) && !held.has(one.id)) sessions.set(one.id, one);
-    }
-    for (const one of held.values()) {
-      if (page.shows(one)) sessions.set(one.id, one);
-    }
-    const isNarrow = view.isFiltered || view.get("window") || view.get("mine");
-    const hasMore = model.stats.total_sessions > held.size;
+    const hasMore = model.stats.total_sessions > held.size && !reachesBack(model);
+    const all = new Map((isWide ? found.items : []).map((one) => [one.id, one]));
+    for (const one of held.values()) all.set(one.id, one);
+    const sessions = new Map([...all].filter(([, one]) => page.shows(one)));
     if (snapshots !== model.snapshots) askAnew(model);
     if (hasMore && isWanted) ask(isWide ? ASK_AGAIN_MS : ASK_AFTER_MS);
     const isAll = !hasMore || (isWide && found.items.length === found.total);
-    const told = isNarrow && !view.isFiltered ? sessions.size : (isWide ? found.total : sessions.size);
-    const total = isNarrow ? (isAll ? sessions.size : told) : model.stats.total_sessions;
-    return { sessions, total, isNarrow };
+    // Of the newest sessions that match; those that only the page leaves out are counted, too.
+    const isTold = isWide && !view.get("window") && !view.get("mine");
+    const total = isNarrow ? (isTold && !isAll ? found.total : sessions.size) : model.stats.total_sessions;
+    return { sessions, total, isNarrow, isPart: isNarrow && !isAll && !isTold };
+  }
+
+  /** Whether what is older than the first hundred is older than what is looked back to. */
+  function reachesBack(model) {
+    const oldest = Math.min(...[...model.sessions.values()].map((one) => one.last_seen_at));
+    return model.now() - oldest > page.view.minutes * 60;
+  }
+
+  function isNarrowed() {
+    const { view } = page;
+    return view.isFiltered || Boolean(view.get("window") || view.get("mine"));
   }
 
   function wide() {
@@ -85,18 +93,20 @@ export function mount(element, page) {
   }
 
   function draw(model) {
-    waiting = new Map(model.waiting().reverse().map((one) => [one.session, one.started_at]));
-    const { sessions, total, isNarrow } = chosen(model);
-    const all = inRows(inOrder(sessions), sessions, open);
+    const { sessions, total, isNarrow, isPart } = chosen(model);
+    const waiting = new Map(model.waiting().reverse().flatMap(
+      ({ session, user, started_at: at }) => [[session, at], [`u${user?.id}`, at]]));
+    const all = inRows(inOrder(sessions).map((id) => sessions.get(id)),
+      { names, open, users: model.users, waiting, isNarrow });
     const lines = phone.matches && !wantsAll ? all.slice(0, FEW) : all;
     table.dataset.hosts = model.stats.coverage.hosts > 1 ? "many" : "one";
     hide(table, lines.length === 0);
     rows.show(lines);
-    const shown = lines.length < all.length ? lines.length : sessions.size;
-    const whole = `${least(model.stats.coverage)}${number(model.stats.total_sessions)}`;
-    write(count, isNarrow ? `${number(total)} of ${whole} match`
+    const shown = lines.reduce((before, one) => before + one.known, 0);
+    const whole = `${least(model.stats.coverage)}${counted(model.stats.total_sessions, "session")}`;
+    write(count, isNarrow ? `${isPart ? "at least " : ""}${number(total)} of ${whole} match`
       : total > shown ? `${number(shown)} of ${whole} shown` : "");
-    drawMore(shown, total);
+    drawMore(shown, total, isPart);
     drawEmpty();
   }
 
@@ -108,12 +118,13 @@ export function mount(element, page) {
     hide(empty, !table.hidden || (words === null && empty.hidden)); // the server has said it, perhaps
   }
 
-  function drawMore(shown, total) {
-    const hasMore = Math.min(total, MOST) > shown;
+  /** While it is a part that is known the button stays as it is, for there may be more. */
+  function drawMore(shown, total, isPart) {
+    const hasMore = Math.min(total, MOST) > shown || (isPart && shown < MOST && !more.hidden);
     hide(more, !hasMore && !wantsAll);
     if (more.hidden) return;
     write(more, wantsAll ? "Show fewer"
-      : `Show ${total > MOST ? `the first ${number(MOST)}` : `all ${number(total)}`}`);
+      : `Show ${isPart || total > MOST ? `the first ${number(MOST)}` : `all ${number(total)}`}`);
   }
 
   /** All has begun anew, perhaps because somebody was erased: what was found before may be old. */
@@ -139,7 +150,7 @@ export function mount(element, page) {
   }
 
   function tick(model) {
-    if (isStale || ((wantsAll || page.view.isFiltered) && !timer)) page.draw();
+    if (isStale || ((wantsAll || isNarrowed()) && !timer)) page.draw();
     for (const row of rows.body.rows) drawTimes(row, model.now());
   }
 
