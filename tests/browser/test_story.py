@@ -68,6 +68,7 @@ def test_it_opens_by_keyboard_and_escape_closes_nothing_else(site: Site, watch: 
     expect(drawer(page)).to_be_visible()
     expect(drawer(page).locator("h2")).to_contain_text("Stella Story")
     expect(journey(page)).to_have_count(2)
+    assert page.evaluate(came)
     assert page.evaluate("document.activeElement.closest('dialog.drawer') !== null")
     assert re.search(r"#q=stella&window=15&session=[0-9a-f]{16}$", page.url)
     page.keyboard.press("Escape")

@@ -19,7 +19,8 @@ export function mount(element, page) {
   let shownOf = 0; // how many activities had been seen by then
   let shownAt = 0; // and when
   let snapshots = 0;
-  let isRead = false; // whether somebody reads; asked for in a draw, all is laid out
+  let isDown = false; // whether somebody has scrolled down; asked for in a draw, all is laid out
+  let isRead = false; // whether somebody reads
   let isWhole = false; // whether all lines are there, or those that can be seen
 
   /** What matches, newest first, as far as it is known. */
@@ -39,6 +40,7 @@ export function mount(element, page) {
 
   function draw(model) {
     const lines = linesOf(model);
+    isRead = isDown || isUsed();
     if (shown && isRead) {
       if (snapshots !== model.snapshots) dropGone(model);
       drawMore(lines, model);
@@ -117,16 +119,18 @@ export function mount(element, page) {
 
   function toTop() {
     scroll.scrollTop = 0;
-    isRead = isUsed();
+    isDown = false;
   }
 
+  /** Whether a line has the focus, or has opened a story. */
   function isUsed() {
     return list.querySelector(":focus, [data-opened]") !== null;
   }
 
-  /** Somebody reads further down, or has the focus on a line, or has opened one. */
+  /** While somebody reads, further down or a line that is used, new lines wait. */
   function look() {
-    isRead = scroll.scrollTop > 0 || isUsed();
+    isDown = scroll.scrollTop > 0;
+    isRead = isDown || isUsed();
     if (isRead && !isWhole && shown) render(page.model);
     if (!isRead && !more.hidden && !page.isPaused) page.draw();
   }

@@ -31,7 +31,7 @@ export function mount(element, page) {
     const known = kind === "person" && page.role !== "view" ? visible(subject.id) : "";
     write(find("title"), known || (kind === "person" ? "User" : "Session"));
     if (!element.open) {
-      opener = document.activeElement.closest("[data-key]");
+      opener = document.activeElement?.closest("[data-key]");
       card = opener?.closest("[data-card]");
       if (opener) opener.dataset.opened = "";
       element.showModal();
