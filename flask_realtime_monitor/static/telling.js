@@ -71,10 +71,10 @@ export function begin(element, page, say) {
   async function answerFor({ kind, id }) {
     const answer = kind === "session"
       ? await page.ask(`sessions/${encodeURIComponent(id)}`)
-      : await page.ask("user", new URLSearchParams({ id }));
+      : await page.ask("user", { id });
     if (answer?.status !== 404 || shown) return answer;
     const name = kind === "session" ? "session" : "user";
-    const feed = await page.ask("activities", new URLSearchParams({ [name]: id, limit: MOST_LEFT }));
+    const feed = await page.ask("activities", { [name]: id, limit: MOST_LEFT });
     return { ...answer, left: feed?.ok ? feed.data.items : [] };
   }
 
