@@ -28,6 +28,12 @@ _TYPES = {".js": "text/javascript", ".css": "text/css"}
 _COMMENT = re.compile(
     r"""^((?:[^"'`/\n]|"[^"\n]*"|'[^'\n]*'|`[^`\n]*`|/(?![/*]))*\S)[ \t]+//.*$""", re.M
 )
+#: Signs that need no space around them; between strings alone.
+_TIGHT = {
+    ".js": re.compile(r" ?(=>|[!=]==|&&|\|\||\?\?|[=?:,{}();<>]) ?"),
+    ".css": re.compile(r"\s*((?<=[\w-]):(?= )|[{};,>])\s*"),
+}
+_STRING = re.compile(r"""("[^"\n]*"|'[^'\n]*')""")
 
 
 def asset(version: str, name: str) -> Response:
@@ -66,14 +72,26 @@ def files() -> dict[str, bytes]:
 
 
 def _lean(path: Path) -> bytes:
-    """Return a file without what only its readers need: comments and indents."""
-    if path.suffix not in (".js", ".css"):
+    """Return a file without what only its readers need: comments, indents and spaces."""
+    if path.suffix not in _TIGHT:
         return path.read_bytes()
     text = re.sub(r"^[ \t]*/\*.*?\*/[ \t]*\n", "", path.read_text("utf-8"), flags=re.M | re.S)
     if path.suffix == ".js":
         text = re.sub(r"^[ \t]*//.*\n", "", text, flags=re.M)
         text = _COMMENT.sub(r"\1", text)
-    return re.sub(r"^[ \t]+|^\n", "", text, flags=re.M).encode()
+    else:
+        text = re.sub(r" /\*.*?\*/", "", text)
+    text = re.sub(r"^[ \t]+|^\n", "", text, flags=re.M)
+    return "".join(_tight(line, path.suffix) for line in text.splitlines(keepends=True)).encode()
+
+
+def _tight(line: str, suffix: str) -> str:
+    """Return a line without spaces around its signs; what stands in quotes is as it was."""
+    if suffix == ".js" and ("`" in line or "/" in line):
+        return line  # a template, or perhaps a regular expression
+    parts = _STRING.split(line)
+    parts[::2] = [_TIGHT[suffix].sub(r"\1", one) for one in parts[::2]]
+    return "".join(parts)
 
 
 def content_hash() -> str:
