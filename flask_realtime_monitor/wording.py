@@ -7,6 +7,7 @@ is a half is asked of two things: ``toFixed`` looks at the exact value of the bi
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -17,6 +18,17 @@ _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _WHOLE, _TENTHS, _EXACT = Decimal(1), Decimal("0.1"), Context(prec=400)  # no float has more
 _LONGEST = 21  # digits before the point; a longer number gets an exponent
 _SMALLEST = -6  # places that the point may stand before the first digit
+#: Joiners between letters that they shape (Arabic to Sinhala) or emoji, and the flag of a region:
+#: they belong there. Elsewhere they could make two names look alike, and are marked.
+_SHAPING = re.compile(
+    "\U0001f3f4[\U000e0030-\U000e007a]{3,6}\U000e007f"
+    "|(?<=[\u0620-\u0dff])[\u200c\u200d](?=[\u0620-\u0dff])"
+    "|(?<=[\u2190-\u2bff\ufe0f\U0001f000-\U0001faff])\u200d"
+    "(?=[\u2190-\u2bff\U0001f000-\U0001faff])"
+    "|(.)",
+    re.DOTALL,
+)
+_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Zl", "Zp"})
 
 
 def age(seconds: float) -> str:
@@ -41,12 +53,17 @@ def number(value: float | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Return a duration, such as "0.4 ms", "12 ms" or "3.1 s"."""
+    """Return a duration, such as "0.4 ms", "12 ms", "3.1 s" or "2 min".
+
+    The unit is that of the number when rounded: 999.7 ms are "1.0 s".
+    """
     if value is None:
         return "–"  # noqa: RUF001 (a dash, not a minus)
-    if value >= 1000:
+    if value >= 59_950:
+        return age(floor(value / 1000 + 0.5))
+    if value >= 999.5:
         return f"{_rounded(Decimal(value / 1000), _TENTHS)} s"
-    return f"{_rounded(Decimal(value), _WHOLE if value >= 10 else _TENTHS)} ms"
+    return f"{_rounded(Decimal(value), _WHOLE if value >= 9.95 else _TENTHS)} ms"
 
 
 def _rounded(value: Decimal, to: Decimal) -> Decimal:
@@ -55,12 +72,15 @@ def _rounded(value: Decimal, to: Decimal) -> Decimal:
 
 def visible(text: Any) -> str:
     """Return text with its invisible characters spelled out, so that no name can hide itself."""
-    return "".join(
-        f"[U+{ord(one):04X}]"
-        if unicodedata.category(one) in {"Cc", "Cf", "Co", "Zl", "Zp"}
-        else one
-        for one in str(text)
-    )
+    text = str(text)
+    return text if text.isprintable() else _SHAPING.sub(_spelled, text)
+
+
+def _spelled(found: re.Match[str]) -> str:
+    one: str = found[0]
+    if found[1] is None or unicodedata.category(one) not in _INVISIBLE:
+        return one
+    return f"[U+{ord(one):04X}]"
 
 
 def datum(value: Any) -> str:
@@ -99,4 +119,6 @@ def device(agent: dict[str, Any]) -> str:
     """Return a browser and its system in a few words."""
     parts = [agent["browser"], agent["os"]]
     known = " on ".join(visible(part) for part in parts if part)
-    return f"Bot: {known}" if agent["is_bot"] and known else known or "Unknown"
+    if agent["is_bot"]:
+        return f"Bot: {known}" if known else "Bot"
+    return known or "Unknown"

@@ -26,8 +26,8 @@ def test_a_number_is_rounded_as_it_reads_halves_up(value: float | None, told: st
     ("value", "told"),
     [
         *((None, "–"), (0, "0.0 ms"), (0.25, "0.3 ms"), (0.15, "0.1 ms"), (0.45, "0.5 ms")),  # noqa: RUF001
-        *((9.95, "9.9 ms"), (9.96, "10.0 ms"), (12.5, "13 ms"), (13.5, "14 ms")),
-        *((999.5, "1000 ms"), (1000, "1.0 s"), (1250, "1.3 s"), (61_000, "61.0 s")),
+        *((9.94, "9.9 ms"), (9.96, "10 ms"), (12.5, "13 ms"), (13.5, "14 ms")),
+        *((999.5, "1.0 s"), (1000, "1.0 s"), (1250, "1.3 s"), (61_000, "1 min")),
     ],
 )
 def test_a_duration_is_rounded_by_what_the_number_is_exactly(

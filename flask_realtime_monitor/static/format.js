@@ -1,7 +1,8 @@
 /** How values read. `wording.py` and `words.html` say the same for the page's first sight. */
 
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"]];
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Co}\p{Zl}\p{Zp}]/gu;
+// What is hidden is the last group; the others shape letters (Arabic to Sinhala), emoji and flags.
+const INVISIBLE = /\u{1F3F4}[\u{E0030}-\u{E007A}]{3,6}\u{E007F}|(?<=[\u0620-\u0DFF])[\u200C\u200D](?=[\u0620-\u0DFF])|(?<=[\u2190-\u2BFF\uFE0F\u{1F000}-\u{1FAFF}])\u200D(?=[\u2190-\u2BFF\u{1F000}-\u{1FAFF}])|([\p{Cc}\p{Cf}\p{Co}\p{Zl}\p{Zp}])/gu;
 const CHOSEN = new Map([["q", "text"], ["who", ""], ["state", ""], ["endpoint", "page"]]);
 const KINDS = { login: "signed in", logout: "signed out" };
 
@@ -23,11 +24,12 @@ export function number(value) {
   return (Number.isInteger(value) || Math.abs(value) >= 100 ? WHOLE : TENTHS).format(value);
 }
 
-/** A duration: "0.4 ms", "12 ms", "3.1 s". */
+/** A duration: "0.4 ms", "12 ms", "3.1 s", "2 min"; the unit is that of the number when rounded. */
 export function milliseconds(value) {
   if (value === null || value === undefined) return "–";
-  if (value >= 1000) return `${(value / 1000).toFixed(1)} s`;
-  return `${value.toFixed(value >= 10 ? 0 : 1)} ms`;
+  if (value >= 59950) return age(Math.round(value / 1000));
+  if (value >= 999.5) return `${(value / 1000).toFixed(1)} s`;
+  return `${value.toFixed(value >= 9.95 ? 0 : 1)} ms`;
 }
 
 /** The viewer's own time of day. */
@@ -37,8 +39,8 @@ export function clockTime(at) {
 
 /** Text with its invisible characters spelled out, so that no name can hide itself. */
 export function visible(text) {
-  return String(text).replace(
-    INVISIBLE, (one) => `[U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
+  return String(text).replace(INVISIBLE, (one, hidden) => (hidden
+    ? `[U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]` : one));
 }
 
 /** What a person is called: name, else id, else "Guest" and a few signs to tell guests apart. */
@@ -57,7 +59,8 @@ export function chosen([name, value], users) {
 /** A browser and its system. */
 export function device(agent) {
   const known = [agent.browser, agent.os].filter(Boolean).map(visible).join(" on ");
-  return agent.is_bot && known ? `Bot: ${known}` : known || "Unknown";
+  if (agent.is_bot) return known ? `Bot: ${known}` : "Bot";
+  return known || "Unknown";
 }
 
 /** "2 of 2 workers, 1 host, oldest report 0 s ago", and who is missing. */
