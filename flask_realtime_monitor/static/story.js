@@ -188,7 +188,7 @@ function copyButton(what) {
 }
 
 /** A point in time: the day is only told when it is another. */
-function dayTime(at) {
+export function dayTime(at) {
   const day = new Date(at * 1000);
   const isToday = day.toDateString() === new Date().toDateString();
   return isToday ? clockTime(at) : day.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
@@ -208,7 +208,7 @@ function drawSessions(element, user, sessions, page, over) {
       row.querySelector("a").href = page.view.href({ person: "", session: one.id });
       write(row.querySelector("a bdi"), device(one.agent));
       write(row.querySelector(".path"), visible(one.path ?? one.endpoint ?? ""));
-      write(row.querySelector(".quiet"), over ? `last seen ${clockTime(one.last_seen_at)}`
+      write(row.querySelector(".quiet"), over ? `last seen ${dayTime(one.last_seen_at)}`
         : `${one.is_active ? "active" : "idle"}, ${age(now - one.last_seen_at)} ago`);
     });
 }
@@ -242,7 +242,7 @@ function reasons(why, user, model, over) {
     const isFirst = one.id === why.first_by && why.workers.length > 1;
     found.push([`worker ${one.id}`, `Worker ${visible(one.id)} on ${visible(one.host)} saw `
       + `${counted(one.requests, "request")} of it, ${isFirst ? "the first among them, " : ""}`
-      + `the last at ${clockTime(one.last_seen_at)}.`]);
+      + `the last at ${dayTime(one.last_seen_at)}.`]);
   }
   if (!over) found.push(["ends", endText(why.ends_at, model)]);
   if (ADDRESSES.has(why.ip_kept)) found.push(["address", ADDRESSES.get(why.ip_kept)]);
@@ -255,7 +255,7 @@ function endText(endsAt, model) {
   if (!endsAt) return "It does not end while a request of it is being answered.";
   const left = model.isEmpty ? null : Math.max(0, endsAt - model.now());
   const within = left === null ? "" : `, in ${countdown(left)}`;
-  return `It ends at ${clockTime(endsAt)}${within}, if nothing more comes.`;
+  return `It ends at ${dayTime(endsAt)}${within}, if nothing more comes.`;
 }
 
 function countdown(seconds) {

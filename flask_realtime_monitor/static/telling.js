@@ -97,7 +97,7 @@ export function begin(element, page, say) {
   /** It has ended, or never was; what was told of it before stays, marked. */
   function leave(endedAt, left = []) {
     const isPerson = subject.kind === "person";
-    over = isPerson ? "not here now" : endedAt ? `ended ${clockTime(endedAt)}` : "ended";
+    over = isPerson ? "not here now" : endedAt ? `ended ${story.dayTime(endedAt)}` : "ended";
     element.dataset.over = "";
     if (shown) {
       say(isPerson ? "Not here now." : `This session ${over}.`);
@@ -110,7 +110,7 @@ export function begin(element, page, say) {
       story.drawLeft(parts, subject, left, page);
       told.hidden = false;
     }
-    const last = left.length ? ` Last seen at ${clockTime(left[0].at)}.` : "";
+    const last = left.length ? ` Last seen at ${story.dayTime(left[0].at)}.` : "";
     if (isPerson) say(`Not here now.${last}`, true);
     else if (endedAt) say(`This session ${over}.`, true);
     else say(`There is no such session. It may have ended long ago.${last}`, true);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote_plus
@@ -400,6 +401,22 @@ def test_a_session_that_never_was_says_so(site: Site, watch: Watch) -> None:
     drawer(page).get_by_role("link", name="Back to all").click()
     expect(drawer(page)).not_to_be_visible()
     expect(page).to_have_url(re.compile("#q=x$"))
+
+
+def test_a_time_of_another_day_comes_with_its_day(site: Site, watch: Watch) -> None:
+    ended_at = time.time() - 26 * 3600
+
+    def answer(route: Any) -> None:
+        route.fulfill(status=404, json={"error": "gone", "ended_at": ended_at})
+
+    page = watch(
+        site,
+        f"#session={UNKNOWN}",
+        prepare=lambda page: page.route(f"**/sessions/{UNKNOWN}", answer),
+        timezone_id="UTC",
+    )
+    day = time.gmtime(ended_at)
+    expect(drawer(page)).to_contain_text(f"ended {day.tm_mday} {time.strftime('%b %Y', day)}, ")
 
 
 def test_without_an_answer_it_says_so_and_asks_again(site: Site, watch: Watch) -> None:
