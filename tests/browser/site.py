@@ -66,6 +66,11 @@ def fail() -> str:
     abort(500)
 
 
+@app.get("/burst")
+def burst() -> str:
+    raise type("Very" + "Long" * 20 + "Error", (ValueError,), {})
+
+
 @app.get("/slow")
 def slow() -> str:
     Event().wait(5)

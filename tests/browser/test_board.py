@@ -369,6 +369,53 @@ def test_more_than_eight_pages_are_shown_when_asked_for(site: Site, watch: Watch
     expect(rows).to_have_count(8)
 
 
+def test_pages_keep_their_places_under_the_pointer(site: Site, watch: Watch) -> None:
+    def visit(room: int, people: range) -> None:
+        for number in people:
+            site.visit(f"/room/{room}", X_User=f"u-place-{number}-{room}")
+
+    visit(6, range(25))
+    visit(7, range(20))
+    page = watch(site)
+    is_live(page)
+    six, seven = (page.locator(".pages li", has_text=f"room{room}") for room in (6, 7))
+
+    def is_first() -> bool:
+        return bool(six.bounding_box()["y"] < seven.bounding_box()["y"])
+
+    seven.hover()
+    visit(7, range(20, 30))
+    expect(seven.locator("[data-people]")).to_have_text(re.compile("^30$"))
+    assert is_first()
+    page.locator("h1").hover()
+    visit(7, range(30, 31))
+    expect(seven.locator("[data-people]")).to_have_text(re.compile("^31$"))
+    assert not is_first()
+
+
+def test_who_waits_moves_nothing_under_the_pointer(site: Site, watch: Watch) -> None:
+    site.visit("/page/first", X_User="u-still")
+    page = watch(site)
+    is_live(page)
+    card, feed = page.locator(".waiting"), page.locator(".activity")
+    expect(card).not_to_be_visible()
+    lines(page).first.hover()
+    place = feed.bounding_box()["y"]
+    with waiting(site, X_User="u-still", X_Name="A Name of Many Words " * 4):
+        expect(tile(page, "in-flight").locator(".sub")).to_have_text(re.compile("oldest [2-9] s"))
+        assert feed.bounding_box()["y"] == place
+        page.locator("h1").hover()
+        expect(card).to_be_visible()
+        path = card.locator(".path")
+        assert path.bounding_box()["height"] < 30  # a long name leaves it its line
+        lines(page).first.hover()
+        height = card.bounding_box()["height"]
+    expect(card.locator("li")).to_have_count(0)
+    assert card.bounding_box()["height"] == height
+    page.locator("h1").hover()
+    expect(card).not_to_be_visible()
+
+
 def test_who_waits_is_shown_with_an_age_and_goes_when_served(site: Site, watch: Watch) -> None:
     who = {"X_User": "u-waits", "X_Name": EVIL, "User_Agent": "one that waits"}
     site.visit("/page/first", **who)
@@ -542,6 +589,15 @@ def test_a_path_has_room_however_wide_the_window_is(site: Site, watch: Watch) ->
     for width in (641, 900, 901, 1024, 1200, 1350, 1351):
         page.set_viewport_size({"width": width, "height": 768})
         assert lines(page).first.locator(".what").bounding_box()["width"] > 140, width
+
+
+def test_a_long_word_runs_over_nothing(site: Site, watch: Watch) -> None:
+    site.visit("/burst", X_User="u-burst")
+    page = watch(site, viewport={"width": 1440, "height": 900})
+    is_live(page)
+    line = lines(page).filter(has_text="VeryLong").first
+    error, who = (line.locator(one).bounding_box() for one in (".error", ".who"))
+    assert error["x"] + error["width"] <= who["x"]
 
 
 def test_a_line_opens_the_story_of_who_did_it(site: Site, watch: Watch) -> None:

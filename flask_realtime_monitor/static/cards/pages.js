@@ -9,12 +9,25 @@ export function mount(element, page) {
   const list = element.querySelector("ul");
   const empty = element.querySelector("[data-empty]");
   const all = element.querySelector("[data-all]");
+  const inUse = matchMedia("(hover: hover)").matches ? ":hover, :has(:focus-visible)" : ":has(:focus-visible)";
   let isWhole = false;
+  let order = [];
+
+  /** None changes its place while somebody is about to choose one. */
+  function inOrder(busy) {
+    if (list.matches(inUse)) {
+      const places = new Map(order.map((name, place) => [name, place]));
+      const place = ({ endpoint }) => places.get(endpoint) ?? order.length;
+      busy.sort((a, b) => place(a) - place(b));
+    }
+    order = busy.map((one) => one.endpoint);
+    return isWhole ? busy : busy.slice(0, MOST);
+  }
 
   function draw(model) {
     const busy = model.busyEndpoints();
     const most = busy.length ? busy[0].active_sessions : 1;
-    keyed(list, isWhole ? busy : busy.slice(0, MOST), (one) => one.endpoint, create, (row, one) => {
+    keyed(list, inOrder(busy), (one) => one.endpoint, create, (row, one) => {
       const meter = row.querySelector("meter");
       meter.max = most;
       meter.value = one.active_sessions;

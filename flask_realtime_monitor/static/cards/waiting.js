@@ -5,10 +5,17 @@ import { bdi, el, hide, keyed, write } from "../dom.js";
 
 export function mount(element, page) {
   const list = element.querySelector("ul");
+  const canHover = matchMedia("(hover: hover)").matches;
 
   function draw(model) {
     const waiting = model.waiting();
-    hide(element, waiting.length === 0);
+    // What stands below keeps its place under the pointer.
+    const isHeld = canHover && document.querySelector(".activity:hover") !== null;
+    if (isHeld) element.style.height ||= `${element.getBoundingClientRect().height}px`;
+    else {
+      element.style.height = "";
+      hide(element, waiting.length === 0);
+    }
     keyed(list, waiting, (one) => one.id, create, (row, one) => {
       const link = row.querySelector(".who a");
       write(link.firstElementChild, person(one.user, one.session));
