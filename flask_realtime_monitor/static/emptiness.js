@@ -1,6 +1,6 @@
 /** Why there is nobody to be seen: each case in its own words, with what to do about it. */
 
-import { age, chosen, number, person } from "./format.js";
+import { age, chosen, counted, number, person } from "./format.js";
 import { el } from "./dom.js";
 
 /** Say it, in the place for it. */
@@ -27,7 +27,7 @@ function wordsFor(page) {
     }
   }
   if (stats.total_sessions) {
-    return [`Nobody was seen in the last ${view.minutes} min; ${total} were before.`,
+    return [`Nobody was seen in the last ${view.minutes} min; ${total} ${stats.total_sessions === 1 ? "was" : "were"} before.`,
       button("Look back 30 min", () => view.set({ window: "" }))];
   }
   return nobody(page);
@@ -50,10 +50,12 @@ function nobody({ model }) {
     return [`Nobody is here. The last request was ${age(model.now() - last.at)} ago, by `
       + `${person(last.user, last.session)}.`];
   }
+  if (stats.in_flight) return ["Listening. The first request is being answered."];
   const since = age(model.now() - stats.since_at);
   const { app } = document.body.dataset;
   const hidden = stats.excluded
-    ? ` ${number(stats.excluded)} requests are left out by rule: files, probes, this page's own.` : "";
+    ? ` ${counted(stats.excluded, "request")} ${stats.excluded === 1 ? "is" : "are"} left out by rule: `
+      + "files, probes, this page's own." : "";
   return [`Listening. Nobody has asked for a page in the ${since} since the start.${hidden}`,
     el("a", { href: app, textContent: "Open the app in another tab", target: "_blank",
       rel: "noopener" })];
@@ -61,6 +63,9 @@ function nobody({ model }) {
 
 function button(text, does) {
   const made = el("button", { type: "button", textContent: text });
-  made.addEventListener("click", does);
+  made.addEventListener("click", () => {
+    does();
+    document.getElementById("people-title").focus({ preventScroll: true }); // the button goes
+  });
   return made;
 }

@@ -19,8 +19,8 @@ from tests.support.waiting import wait_until
 from .conftest import Site, Watch, is_live, module_of
 
 NOBODY = re.compile(
-    r"^Listening\. Nobody has asked for a page in the \d+ s since the start\. \d+ requests are "
-    r"left out by rule: files, probes, this page's own\. Open the app in another tab$"
+    r"^Listening\. Nobody has asked for a page in the \d+ s since the start\. \d+ requests? "
+    r"(?:is|are) left out by rule: files, probes, this page's own\. Open the app in another tab$"
 )
 
 
@@ -356,14 +356,72 @@ def test_each_way_of_seeing_nobody_has_its_words(
     is_live(page)
     empty = page.locator(".people .empty")
     expect(empty).to_have_text(NOBODY)
+    held = Thread(target=site.visit, args=("/held",), daemon=True)
+    held.start()
+    expect(empty).to_have_text("Listening. The first request is being answered.")
+    page.reload()  # the server says it, too
+    expect(empty).to_have_text("Listening. The first request is being answered.")
+    is_live(page)
+    site.visit("/release", "POST")
+    held.join()
+    expect(rows(page, "Guest")).to_be_visible()
     site.visit("/page/first", X_User="u-first", X_Name="Fred First")
     expect(rows(page, "Fred First")).to_be_visible()
     expect(empty).not_to_be_visible()
     page.keyboard.press("e")
-    expect(empty).to_have_text("0 of 1 match: status 5xx. Show all")
+    expect(empty).to_have_text("0 of 2 match: status 5xx. Show all")
     empty.locator("button").click()
     expect(rows(page, "Fred First")).to_be_visible()
     site.stop(signal.SIGTERM)
+
+
+def test_one_is_not_said_as_if_there_were_several(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    told = page.evaluate(
+        """async (module) => {
+            const { emptyWords } = await import(module);
+            const say = (stats) => {
+                const place = document.createElement("p");
+                const view = { isFiltered: false, minutes: 5, get: () => "" };
+                const model = { stats: { since_at: 0, ...stats }, now: () => 1 };
+                emptyWords(place, { model, view });
+                return place.querySelector("span").textContent;
+            };
+            return [say({ excluded: 1 }), say({ total_sessions: 1 }), say({ total_sessions: 2 })];
+        }""",
+        module_of(page, "emptiness.js"),
+    )
+    assert "1 request is left out by rule" in told[0]
+    assert told[1:] == [
+        f"Nobody was seen in the last 5 min; {were} before." for were in ("1 was", "2 were")
+    ]
+
+
+def test_what_narrows_the_feed_alone_does_not_count_people(site: Site, watch: Watch) -> None:
+    site.visit("/page/feed", X_User="u-feed", X_Name="Fee Feed")
+    page = watch(site, "#kind=custom&status=404")
+    is_live(page)
+    expect(rows(page, "Fee Feed")).to_be_visible()
+    expect(page.locator(".people .count")).not_to_contain_text("match")
+
+
+def test_names_and_folds_have_the_room_there_is(site: Site, watch: Watch) -> None:
+    for number in range(12):
+        site.visit(
+            "/page/many", X_User="u-many", X_Name="Maria Lopez", User_Agent=f"tests {number}"
+        )
+    page = watch(site, "#q=u-many")
+    is_live(page)
+    row = rows(page, "12 sessions")
+    for width in (910, 1000, 1200, 1280, 1440, 360):
+        page.set_viewport_size({"width": width, "height": 768})
+        cell, fold, name, whole = (
+            row.locator(one).bounding_box() for one in ("th", ".fold", "th a", "th a bdi")
+        )
+        assert fold["x"] + fold["width"] <= cell["x"] + cell["width"], width
+        assert name["width"] > 48, width
+        if width in (1280, 1440):
+            assert name["width"] >= whole["width"], width
 
 
 def test_a_person_with_the_name_of_another_is_told_apart_by_the_id(

@@ -82,7 +82,7 @@ export function mount(element, page) {
 
   function isNarrowed() {
     const { view } = page;
-    return view.isFiltered || Boolean(view.get("window") || view.get("mine"));
+    return wide().size > 1 || Boolean(view.get("window") || view.get("mine"));
   }
 
   function wide() {
