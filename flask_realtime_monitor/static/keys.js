@@ -21,7 +21,7 @@ export function listenToKeys(does) {
   });
   document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault(); // the fragment holds what the viewer chose
-    document.getElementById("main").focus();
+    (document.getElementById("people-title") ?? document.getElementById("main")).focus();
   });
   const help = document.getElementById("help");
   help.querySelector("[data-close]").addEventListener("click", () => help.close());

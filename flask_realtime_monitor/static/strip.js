@@ -1,7 +1,7 @@
 /** The strip at the top: how fresh all this is, and what the viewer chose to see of it. */
 
 import { bdi, el, hide, keyed, write } from "./dom.js";
-import { age, chosen, clockTime, covered, least } from "./format.js";
+import { age, chosen, clockTime, counted, covered, least, number } from "./format.js";
 
 const SPOKEN_EVERY_MS = 10000;
 const TYPING_MS = 150;
@@ -29,8 +29,10 @@ export class Strip {
       page.view.set({ mine: event.target.checked ? "" : "hide" }));
     find("clear").addEventListener("click", () => page.view.clear());
     find("help-open").addEventListener("click", () => find("help").showModal());
+    this._typed = find("search").value; // by somebody who was faster than this script
     this._listenToSearch();
     this._listenToTheme();
+    keepClear(document.querySelector(".strip"));
     setInterval(() => this._speak(), SPOKEN_EVERY_MS);
   }
 
@@ -48,8 +50,11 @@ export class Strip {
   drawConnection() {
     const { text, look, mark, canTry } = described(this._feed.status);
     write(find("connection-text"), text);
+    if (!canTry) leave(find("connection-now"));
     hide(find("connection-now"), !canTry);
     if (document.body.dataset.state === look) return;
+    const { style, offsetHeight } = document.querySelector(".strip");
+    style.minHeight = MARKS.has(look) ? `${offsetHeight}px` : ""; // the page below is not to move
     find("connection").dataset.state = look;
     document.body.dataset.state = look;
     document.title = `${mark}${this._title}`;
@@ -67,11 +72,15 @@ export class Strip {
   drawChoice() {
     const { view, me, model } = this._page;
     const search = find("search");
-    if (document.activeElement !== search || !view.get("q")) search.value = view.get("q");
+    const typed = this._typed.trim();
+    this._typed = "";
+    if (typed) view.set({ q: typed }, true);
+    if (document.activeElement !== search || !view.isTyping) search.value = view.get("q");
     find("window").value = String(view.minutes);
     find("mine").checked = view.get("mine") !== "hide";
     find("mine").closest("label").hidden = !me;
     const chips = view.filters();
+    if (!chips.length) leave(find("choice"));
     keyed(find("chips"), chips, ([name]) => name, (chip) => this._chip(chip),
       (item, chip) => write(item.querySelector("bdi"), chosen(chip, model.users)));
     find("choice").hidden = chips.length === 0;
@@ -95,6 +104,7 @@ export class Strip {
     search.addEventListener("change", () => {
       clearTimeout(timer);
       view.set({ q: search.value.trim() }, true);
+      view.isTyping = false;
     });
   }
 
@@ -121,9 +131,23 @@ export class Strip {
     const { model } = this._page;
     if (model.isEmpty || document.hidden) return;
     const { active_sessions: active, in_flight: flying, coverage } = model.stats;
-    write(find("spoken"), `${least(coverage)}${active} active now, ${flying} requests in flight. `
-      + described(this._feed.status).text);
+    const [state] = described(this._feed.status).text.split(/, |: asking/); // without its seconds
+    write(find("spoken"), `${least(coverage)}${number(active)} active now, `
+      + `${counted(flying, "request")} in flight. ${state}`);
   }
+}
+
+/** Before something is hidden: the focus goes on to the people. */
+function leave(element) {
+  if (!element.contains(document.activeElement)) return;
+  (find("people-title") ?? find("main")).focus({ preventScroll: true });
+}
+
+/** What gets the focus is not to be below the strip. */
+function keepClear(strip) {
+  new ResizeObserver(() => {
+    document.documentElement.style.scrollPaddingTop = `${strip.offsetHeight + 8}px`;
+  }).observe(strip);
 }
 
 /**

@@ -22,8 +22,13 @@ export class View {
     this._onChange = onChange;
     this._values = parsed(location.hash);
     this._rest = null; // the fragment without any story
-    addEventListener("hashchange", () => this._follow());
-    addEventListener("popstate", () => this._follow());
+    this.isTyping = false; // whether the last choice was one of somebody who goes on typing
+    const turned = () => {
+      this.isTyping = false;
+      this._follow();
+    };
+    addEventListener("hashchange", turned);
+    addEventListener("popstate", turned);
   }
 
   /** What is chosen for a name; "" where nothing is. */
@@ -71,14 +76,15 @@ export class View {
 
   /**
    * Choose: {name: value, or "" for none}.
-   * @param isPassing typing: the browser's history keeps only the end of it.
+   * @param isPassing typing: the browser's history keeps what was before, and the end of it.
    */
   set(changes, isPassing = false) {
     const href = this.href(changes);
     if (href === this.href({})) return;
     const url = href === "#" ? location.pathname + location.search : href;
-    if (isPassing) history.replaceState(null, "", url);
+    if (isPassing && this.isTyping) history.replaceState(null, "", url);
     else history.pushState(null, "", url);
+    this.isTyping = isPassing;
     this._follow();
   }
 

@@ -43,6 +43,10 @@ def test_the_first_numbers_and_rows_are_there_without_any_script(site: Site, bro
     page = context.new_page()
     page.goto(f"{site.url}/monitor/")
     expect(page.locator(".people tr", has_text="Eva Early")).to_be_visible()
+    expect(connection(page)).to_have_text(re.compile(r"^As of [0-9:]{8} UTC$"))
+    for dead in (".tools", ".kinds"):
+        expect(page.locator(dead)).not_to_be_visible()
+        assert page.locator(dead).bounding_box()["height"] > 20  # its place is kept
     assert int(page.locator("[data-tile=active] .figure").inner_text()) >= 1
     context.close()
 

@@ -13,6 +13,7 @@ pytest.importorskip("playwright", reason="no playwright; it comes with the test 
 from playwright.sync_api import expect
 
 from .conftest import CLOCK, Site, Watch, connection, is_live, module_of
+from .states import as_role
 
 
 def chips(page: Any) -> Any:
@@ -121,14 +122,22 @@ def test_cut_off_the_title_the_icon_and_the_colours_say_so(
 ) -> None:
     site = own_site()
     site.visit("/page/before", X_User="u-dim", X_Name="Dora Dim")
-    page = watch(site, prepare=lambda page: page.add_init_script(CLOCK))
+
+    def prepare(page: Any) -> None:
+        as_role("act")(page)
+        page.add_init_script(CLOCK)
+
+    page = watch(site, prepare=prepare, viewport={"width": 1280, "height": 720})
     is_live(page)
     requests = page.locator("[data-tile=requests] [data-value]")
     expect(requests).to_have_text("1")
     icon = page.locator("link[rel=icon]")
     calm = icon.get_attribute("href")
+    tiles = page.locator(".tiles")
+    place = tiles.bounding_box()
     site.stop(signal.SIGKILL)
     expect(page.locator("#connection")).to_have_attribute("data-state", "cut")
+    assert tiles.bounding_box() == place
     expect(connection(page)).to_have_text(re.compile("^Cut off since"))
     expect(page).to_have_title(re.compile(r"^\(cut off\) "))
     expect(icon).to_have_attribute("href", re.compile("icon-cut"))
@@ -136,21 +145,154 @@ def test_cut_off_the_title_the_icon_and_the_colours_say_so(
     expect(page.locator(".people tr", has_text="Dora Dim")).to_contain_text("1 min")
     expect(requests).to_have_text("1")  # nobody knows that there were none
     page.evaluate("window.ahead = 0")
+    for width, height in ((360, 740), (720, 450)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        expect(page.locator("h1")).not_to_be_in_viewport()
+        expect(connection(page)).to_be_in_viewport(ratio=1)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.locator("#connection-now").focus()
     site.start()
     is_live(page)
+    expect(page.locator("#people-title")).to_be_focused()  # the button has gone
     expect(page).not_to_have_title(re.compile("cut off"))
     assert calm is not None
     expect(icon).to_have_attribute("href", re.compile(re.escape(calm) + "$"))
 
 
 def test_the_first_tab_stop_leads_past_the_strip(site: Site, watch: Watch) -> None:
-    page = watch(site, "#q=x")
+    site.visit("/page/skip", X_User="u-skip-x")
+    page = watch(site, "#q=u-skip-x")
     is_live(page)
     page.locator("body").press("Tab")
     expect(page.locator(".skip")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("main")).to_be_focused()
-    expect(page).to_have_url(re.compile(r"#q=x$"))
+    expect(page.locator("#people-title")).to_be_focused()
+    expect(page).to_have_url(re.compile(r"#q=u-skip-x$"))
+    page.keyboard.press("Tab")
+    expect(page.locator(".people tr", has_text="u-skip-x").locator("a")).to_be_focused()
+
+
+def test_what_has_the_focus_is_never_below_the_strip(site: Site, watch: Watch) -> None:
+    for number in range(12):
+        site.visit("/page/below", X_User=f"u-below-{number}")
+    page = watch(site, "#q=u-below", viewport={"width": 800, "height": 640})
+    is_live(page)
+    link = page.locator(".people tr a").nth(1)
+    link.evaluate("(one) => scrollBy(0, one.getBoundingClientRect().top - 5)")
+    link.focus()
+    strip, box = page.locator(".strip").bounding_box(), link.bounding_box()
+    assert (strip["y"], box["y"] >= strip["height"]) == (0, True)
+    page.set_viewport_size({"width": 800, "height": 450})  # as a page is at 200 %
+    page.evaluate("scrollTo(0, 300)")
+    expect(page.locator("h1")).not_to_be_in_viewport()
+
+
+def test_the_focus_goes_on_where_what_had_it_goes(site: Site, watch: Watch) -> None:
+    page = watch(site, "#q=nobody-has-this-name")
+    is_live(page)
+    title = page.locator("#people-title")
+    for button in (chips(page), page.locator("#clear"), page.locator(".people .empty button")):
+        button.focus()
+        page.keyboard.press("Enter")
+        expect(title).to_be_focused()
+        expect(chips(page)).to_have_count(0)
+        page.go_back()
+        expect(page.locator(".people .empty button")).to_be_visible()
+
+
+def test_back_undoes_a_search_and_leaves_the_page_only_then(site: Site, watch: Watch) -> None:
+    page = watch(site)
+    is_live(page)
+    search = page.locator("#search")
+    for typed in ("l", "li", "lina"):
+        search.fill(typed)
+        expect(page).to_have_url(re.compile(f"#q={typed}$"))
+    search.press("Enter")
+    search.fill("linus")
+    expect(page).to_have_url(re.compile("#q=linus$"))
+    page.go_back()
+    expect(page).to_have_url(re.compile("#q=lina$"))
+    expect(search).to_have_value("lina")
+    page.go_back()
+    expect(page).to_have_url(re.compile("/monitor/$"))
+    expect(search).to_have_value("")
+    expect(chips(page)).to_have_count(0)
+
+
+def test_what_is_typed_before_the_script_comes_is_searched_for(site: Site, watch: Watch) -> None:
+    def prepare(page: Any) -> None:
+        def answer(route: Any) -> None:
+            page.locator("#search").fill("early bird")
+            route.continue_()
+
+        page.route("**/main.js", answer)
+
+    page = watch(site, prepare=prepare)
+    expect(page).to_have_url(re.compile(r"#q=early\+bird$"))
+    expect(page.locator("#search")).to_have_value("early bird")
+
+
+def test_what_is_spoken_counts_rightly_and_changes_only_with_what_happens(
+    site: Site, watch: Watch
+) -> None:
+    page = watch(site)
+    said = page.evaluate(
+        """async (module) => {
+            const { Strip } = await import(module);
+            const say = (active_sessions, in_flight, status) => {
+                const coverage = { complete: true };
+                const stats = { active_sessions, in_flight, coverage };
+                Strip.prototype._speak.call(
+                    { _page: { model: { isEmpty: false, stats } }, _feed: { status } });
+                return document.getElementById("spoken").textContent;
+            };
+            const now = Date.now();
+            return [
+                say(1200, 1, { state: "live", heardAt: now - 7000 }),
+                say(1, 2, { state: "live", heardAt: now }),
+                say(1, 0, { state: "reconnecting", since: now, retryAt: now + 3000 })
+                    .replace(/[0-9:]{8}/, "12:00:00"),
+                say(1, 0, { state: "polling", retryAt: now + 3000 }),
+            ];
+        }""",
+        module_of(page, "strip.js"),
+    )
+    assert said == [
+        "1,200 active now, 1 request in flight. Live",
+        "1 active now, 2 requests in flight. Live",
+        "1 active now, 0 requests in flight. Cut off since 12:00:00",
+        "1 active now, 0 requests in flight. No free place for a live view",
+    ]
+
+
+def test_on_paper_it_is_light_whole_and_without_what_can_only_be_clicked(
+    site: Site, watch: Watch
+) -> None:
+    for number in range(60):
+        site.visit(f"/page/{number}", X_User=f"u-paper-{number}")
+    page = watch(site, "#q=u-paper", color_scheme="dark")
+    is_live(page)
+    page.locator("#theme").click()
+    page.locator("#theme").click()  # dark, whatever the system says
+    expect(page.locator(".activity li").nth(29)).to_be_attached()
+    page.emulate_media(media="print", color_scheme="dark")
+    for gone in (".tools", "#clear", ".kinds", ".people tbody[aria-hidden]"):
+        expect(page.locator(gone).first).not_to_be_visible()
+    expect(page.locator("#chips .chip")).to_be_visible()
+    assert page.locator(".scroll").evaluate("(one) => one.scrollHeight === one.clientHeight")
+    assert page.locator("body").evaluate("(one) => getComputedStyle(one).colorScheme") == "light"
+    expect(page.locator(".strip")).to_have_css("position", "static")
+
+
+def test_where_the_system_chooses_the_colours_states_are_seen(site: Site, watch: Watch) -> None:
+    page = watch(site, forced_colors="active")
+    is_live(page)
+    expect(page.locator("#connection .dot")).to_have_css("border-top-width", "5px")
+    grounds = page.locator(".kinds .chip").evaluate_all(
+        "(all) => all.map((one) => getComputedStyle(one).backgroundColor)"
+    )
+    assert grounds[0] not in grounds[1:]
 
 
 @pytest.mark.parametrize(
