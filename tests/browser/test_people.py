@@ -419,7 +419,7 @@ def test_names_and_folds_have_the_room_there_is(site: Site, watch: Watch) -> Non
             row.locator(one).bounding_box() for one in ("th", ".fold", "th a", "th a bdi")
         )
         assert fold["x"] + fold["width"] <= cell["x"] + cell["width"], width
-        assert name["width"] > 48, width
+        assert name["width"] > (50 if width > 910 else 40), width
         if width in (1280, 1440):
             assert name["width"] >= whole["width"], width
 
