@@ -7,7 +7,6 @@ import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from flask_realtime_monitor.web import ROUTES
-from flask_realtime_monitor.web.assets import STATIC, files
 
 from .support.apps import House
 
@@ -162,21 +161,6 @@ def test_the_page_s_files_may_be_kept_for_ever() -> None:
         assert headers["Cache-Control"] == "private, max-age=31536000, immutable"
         again = answer(house, path, If_None_Match=headers["ETag"])
         assert again[0] == "200 OK" or again[2] == b""
-
-
-def test_the_page_s_files_say_in_fewer_bytes_what_their_sources_say() -> None:
-    for name, served in files().items():
-        if not name.endswith((".js", ".css")):
-            continue
-        lean, source = served.decode(), (STATIC / name).read_text("utf-8")
-        assert "/*" not in lean
-        assert not re.search(r"^[ \n]", lean, re.M)
-        source = re.sub(r"/\*(?s:.*?)\*/|(?<!:)//.*", "", source)
-        for text in re.findall(r"\"[^\"\n]*\"|`[^`\n]*`", source):
-            assert text in lean, name
-        bare = re.compile(r"\s+")
-        assert bare.sub("", lean) == bare.sub("", source), name
-        assert len(lean) < 0.95 * len(source), name
 
 
 def test_no_path_leads_out_of_the_page_s_folder() -> None:
