@@ -157,6 +157,7 @@ class Broadcaster:
         """Do what needs the lock as a viewer joins; return a publisher that is to be started."""
         if not channel.viewers:
             channel.tick()
+            channel.sent_s = time.monotonic()  # with what it begins with
         if isinstance(viewer, DetachedViewer):
             self._fanout.adopt(viewer)
         age_s = self._settings.stream_max_age

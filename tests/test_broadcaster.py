@@ -300,6 +300,14 @@ def test_a_limit_that_is_only_read_leaves_the_process_as_it_is(broadcaster: Broa
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_who_has_just_begun_is_not_reassured(broadcaster: Broadcaster) -> None:
+    viewer = HeldViewer(pass_of(broadcaster, "ann"), 0)
+    assert broadcaster.admit(viewer)
+    broadcaster.join(viewer, "")
+    assert broadcaster._quiet_until_s() > time.monotonic()
+    broadcaster.leave(viewer)
+
+
 def test_whatever_is_set_the_app_keeps_some_of_what_streams_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
