@@ -246,13 +246,15 @@ class Ingest:
         if self._tracker.visitors.turn(self._clock.now_at()):
             self._who.clear()
         found = self._scrubbed(queue, count, hook)
-        if found.records:
-            notices = self._tracker.fold(found.records, notice=self._wants_notices())
-            self.notices.extend(notices)
+        try:
+            if found.records:
+                notices = self._tracker.fold(found.records, notice=self._wants_notices())
+                self.notices.extend(notices)
+        finally:  # one that fails is told of when the others are in
+            if found.excluded:
+                self._tracker.exclude(found.excluded)
             while self._tracker.left:
                 self.left(self._tracker.left.popleft())
-        if found.excluded:
-            self._tracker.exclude(found.excluded)
         if found.interruption is not None:
             raise found.interruption
 

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 
 from flask_realtime_monitor import Activity, RealtimeMonitor, signals
+from flask_realtime_monitor.ingest import Raw
 from flask_realtime_monitor.testing import strict
 from flask_realtime_monitor.viewers import HeldViewer, Pass
 
@@ -157,6 +158,30 @@ def test_a_sign_out_ends_streams_before_the_app_is_told_of_anything(house: House
         beat(house)
         wait_until(lambda: len(order) == 2, "both have been told")
     assert order == ["ana is sent away", "request"]
+
+
+def test_one_activity_that_fails_keeps_back_neither_a_count_nor_a_sign_out(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = house.app.extensions["realtime_monitor"].live
+    house.visit("/item/1", "ana")
+    wait_until(lambda: not live.ingest.queue, "the loop has folded it")
+    left: list[str] = []
+    live.ingest.left = left.append
+
+    def fail(*_: Any, **__: Any) -> Any:
+        live.tracker.left.append("ana")
+        raise ValueError("no activity")
+
+    with live._beating, monkeypatch.context() as patch:  # the loop folds as well
+        patch.setattr(live.tracker, "fold", fail)
+        excluded = live.tracker.traffic.excluded
+        done = Raw("request", live.clock.monotonic(), "", "", None, path_info="/item/2")
+        live.ingest.queue.extend([None, done])
+        with pytest.raises(ValueError, match="no activity"):
+            live.ingest.fold()
+    assert live.tracker.traffic.excluded == excluded + 1
+    assert left == ["ana"]
 
 
 def test_who_opens_the_page_is_logged_unless_the_app_wants_less(
