@@ -189,6 +189,7 @@ def test_what_has_the_focus_is_never_below_the_strip(site: Site, watch: Watch) -
 
 
 def test_the_focus_goes_on_where_what_had_it_goes(site: Site, watch: Watch) -> None:
+    site.visit("/page/focus", X_User="u-focus")  # without anybody there is nothing to show all of
     page = watch(site, "#q=nobody-has-this-name")
     is_live(page)
     title = page.locator("#people-title")
