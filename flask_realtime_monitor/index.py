@@ -82,7 +82,7 @@ class Index:
         self._offsets: list[tuple[str, int]] = []
         self._tables: list[Table] = []
         self._joining = Joining(self._tables, self._active_ms, self._timeout_ms)
-        self._busy: Mapping[int, int] = {}
+        self.busy: Mapping[int, int] = {}  # as in ``catch_up``
         #: The last of the ended users of a visitor that one look came upon.
         self._outlived_by: dict[int, tuple[int, int]] = {}
 
@@ -90,7 +90,7 @@ class Index:
         """Build the index from all rows; ``busy`` as in ``catch_up``."""
         before = self.sessions.values, self.users.values
         self._clear()
-        self._busy = busy
+        self.busy = busy
         self._offsets = self._seen_offsets()
         self._tables += Table.of(self._sources, self.endpoints)
         now_ms = self._now_ms()
@@ -157,7 +157,7 @@ class Index:
         if self._has_seen_all:
             self._note_passing(keys_in(seen).union(changed), Gathering(), now_ms)
             changed, seen, self._has_seen_all = (), {}, False
-        self._looked_ms, self._busy = now_ms, busy
+        self._looked_ms, self.busy = now_ms, busy
         others = self._look_shortly(changed, seen, now_ms)
         strangers = [key for key in others if not self._is_known(key)]
         found = self._gathered(others)
@@ -349,7 +349,7 @@ class Index:
 
     def _waits(self, visitor: int, last_ms: int) -> bool:
         """Tell whether a visitor has had a request in flight since before a session timed out."""
-        since_ms = self._busy.get(visitor)
+        since_ms = self.busy.get(visitor)
         return since_ms is not None and last_ms > self._joining.timed_out_ms(since_ms)
 
     def _last_of_other_part(self, key: int, visitor: int, is_user: bool, value: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .gathering import Table
+from .pauses import parted
 from .rows import OTHER_KIND, acts_of, begun_ms_of, head_of, last_ms_of, timed_out_ms
 
 
@@ -95,9 +96,8 @@ class Joining:
         """
         spans = [
             span
-            for table in self._tables
-            if (row := table.rows.get(key)) is not None
-            for span in _spans(row, table.offset_ms)
+            for row, offset_ms in self._rows(key)
+            for span in _spans(row, offset_ms)
             if span[1] > since_ms
         ]
         for begin_ms, end_ms in sorted(spans):
@@ -108,11 +108,7 @@ class Joining:
 
     def _begun_ms(self, key: int) -> int | None:
         """Return when a session began by its rows, None where there are none."""
-        found = [
-            (row, table.offset_ms)
-            for table in self._tables
-            if (row := table.rows.get(key)) is not None
-        ]
+        found = self._rows(key)
         if len(found) > 1:
             spans = [
                 (last_ms_of(row) + offset_ms, begun_ms_of(row) + offset_ms, number)
@@ -120,6 +116,15 @@ class Joining:
             ]
             found = [found[number] for number in latest(spans, self._timeout_ms)]
         return min((begun_ms_of(row) + offset_ms for row, offset_ms in found), default=None)
+
+    def _rows(self, key: int) -> list[tuple[bytes, int]]:
+        """Return all rows of a session, parted by their pauses, each with its clock's offset."""
+        return [
+            (one, table.offset_ms)
+            for table in self._tables
+            if (row := table.rows.get(key)) is not None
+            for one in parted(row, table.source.pauses.get(key, ()))
+        ]
 
 
 def _spans(row: bytes, offset_ms: int) -> list[tuple[int, int]]:

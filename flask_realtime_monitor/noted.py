@@ -99,7 +99,9 @@ class NotedSessions(Sessions):
         if head.user:
             self.people.hold(head.user - 1, to)
             self.of_visitor[head.visitor] = with_key(self.of_visitor.get(head.visitor), to)
+        pauses = self.pauses.get(key, ())
         self._remove(key, row, now_ms)
+        self.pauses.put(to, pauses)
         self._ended.pop(to, None)
         if self.buckets:
             self.buckets[to & 0xFF].append(to)

@@ -41,6 +41,7 @@ class Packed(NamedTuple):
     batches: list[Batch] | None
     erased: list[str]
     moved: list[tuple[int, int]]
+    pauses: set[int]
     is_anew: bool
     marks: tuple[int, int, int, int]
 
@@ -71,6 +72,7 @@ class Outbox:
             sessions.people.renamed = set()
             tracker.traffic.fresh = []
             sessions.dirty = {}
+            sessions.pauses.fresh = set()
             sessions.ends_alone = False
             tracker.notes = tracker.notes or []  # from before there was anybody to tell
         self.resend()
@@ -93,6 +95,7 @@ class Outbox:
         with tracker.lock:
             tracker.sessions.dirty = dict.fromkeys(tracker.sessions.rows, ALL)
             tracker.fresh_rare = [pair for table in tracker.rare_of for pair in table]
+            tracker.sessions.pauses.fresh = set(tracker.sessions.pauses)
             tracker.paths.moved = set(range(len(tracker.paths)))
             tracker.sessions.people.renamed = set(range(tracker.sessions.people.size))
             self._batches_lost = self._is_anew = True
@@ -113,6 +116,7 @@ class Outbox:
             is_new = taken.batches is None or taken.batches or taken.marks[2] != self._marks[2]
             report = tracker.traffic.report(taken.batches) if is_new else None
             gone, packed, overflow = self._rows(taken.dirty)
+            pauses = tracker.sessions.pauses.told(taken.pauses)
             cut = None if taken.is_anew else taken.dirty if overflow else ()
             loose = self._loose(self._marks[3], cut, gone)
             named = [people.entry(number) for number in taken.people]
@@ -128,6 +132,7 @@ class Outbox:
             ("gone", gone),
             ("erased", taken.erased),
             ("moved", taken.moved),
+            ("pauses", pauses),
             ("anew", taken.is_anew),
             ("rare", rare),
             ("loose", loose),
@@ -166,6 +171,8 @@ class Outbox:
             people.renamed = taken.people | (people.renamed or set())
             tracker.erased = taken.erased + tracker.erased
             tracker.sessions.moved = taken.moved + tracker.sessions.moved
+            pauses = tracker.sessions.pauses
+            pauses.fresh = taken.pauses | (pauses.fresh or set())
             self._is_anew |= taken.is_anew
             fresh = tracker.traffic.fresh or []
             if taken.batches is None or len(taken.batches) + len(fresh) > _MOST_BATCHES:
@@ -198,6 +205,9 @@ class Outbox:
                 "u": people.each(bucket, SESSION_BUCKETS),
                 "p": [paths.entry(slot) for slot in range(bucket, len(paths), SESSION_BUCKETS)],
                 "rare": self._rare(tracker.rare_of[bucket]),
+                "pauses": sessions.pauses.told(
+                    key for key in sessions.pauses if key & 0xFF == bucket
+                ),
             }
         return encode({**head, **self._about}, packed)
 
@@ -249,6 +259,7 @@ class Outbox:
             batches,
             tracker.erased,
             sessions.moved,
+            sessions.pauses.fresh or set(),
             self._is_anew,
             (
                 len(sessions.agents),
@@ -260,7 +271,7 @@ class Outbox:
         )
         sessions.dirty, tracker.fresh_rare, tracker.traffic.fresh = left, [], []
         tracker.paths.moved, people.renamed, tracker.erased = set(), set(), []
-        sessions.moved = []
+        sessions.moved, sessions.pauses.fresh = [], set()
         self._batches_lost = self._is_anew = False
         return taken
 

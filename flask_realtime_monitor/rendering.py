@@ -147,6 +147,12 @@ class Renderer:
         if len(parts) < 2:
             return parts
         spans = [(part.last_ms, part.first_ms, number) for number, part in enumerate(parts)]
+        since_ms = self._index.busy.get(parts[0].head.visitor)
+        if since_ms is not None:  # a request in flight bridges a pause, as it keeps the session
+            bridge = max(since_ms, *(last_ms for last_ms, _, _ in spans)), since_ms, len(parts)
+            numbers = latest([*spans, bridge], self._timeout_ms)
+            if len(numbers) > 1:
+                return [parts[number] for number in sorted(numbers) if number < len(parts)]
         return [parts[number] for number in sorted(latest(spans, self._timeout_ms))]
 
     def session(self, key: int) -> Json | None:

@@ -12,6 +12,7 @@ from .doubts import Doubts, by_doubt
 from .feed import Feed, Line, Whole, loose_line, newest_rows
 from .frames import Frame, Head, refusing
 from .meanings import NO_PATH, UNKNOWN, Meanings
+from .pauses import PauseTable
 from .reports import ReportedTraffic
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE, IP_SIZE_AT
 from .traffic import Summary
@@ -46,6 +47,7 @@ class Replica:
         self.boot = ""
         self.is_gone = False
         self.rows: dict[int, bytes] = {}
+        self.pauses = PauseTable()
         #: What is added to a row's time to get ms since the epoch.
         self.offset_ms = 0
         self._store_ms: int | None = None  # the same for the store's time; None where unknown
@@ -95,6 +97,7 @@ class Replica:
             self._take_head(frame.head, ())
             rows.check_all(frame.rows.values())
             self.rows.update(frame.rows)
+            self.pauses.take(frame.head.get("pauses", ()), ())
             self._is_complete = False
             loose = [loose_line(item) for item in frame.head.get("loose", ())]
             if loose:
@@ -144,10 +147,10 @@ class Replica:
             self._tell_doubted()
         others, seen = self._take_rows(taken, fresh)
         changed += others
-        for key in frame.head.get("gone", ()):
-            if key & 0xFF not in newer:
-                self.rows.pop(key, None)
-                changed.append(key)
+        self.pauses.take(frame.head.get("pauses", ()), newer)
+        gone = [key for key in frame.head.get("gone", ()) if key & 0xFF not in newer]
+        self._drop(gone)
+        changed += gone
         if fresh is not None:
             loose = [loose_line(item) for item in frame.head.get("loose", ())]
             fresh += loose
@@ -219,8 +222,7 @@ class Replica:
         # Seen since by a worker that lives: it knows whether there is anything from before.
         ms_of = rows.begun_ms_of if self.is_gone else rows.last_ms_of
         gone = {key for key in gone if key & 0xFF not in but and ms_of(self.rows[key]) <= until_ms}
-        for key in gone:
-            del self.rows[key]
+        self._drop(gone)
         self._meanings.forget_sessions(gone)
         if self.is_gone or until_ms == inf:  # else its worker tells when nothing is left
             still = {head[5] - 1 for key, head in heads.items() if key not in gone}
@@ -250,9 +252,14 @@ class Replica:
         for key in keys:
             row = self.rows.get(key)
             if row is not None and rows.last_ms_of(row) <= until_ms:
-                del self.rows[key]
                 gone.append(key)
+        self._drop(gone)
         return gone
+
+    def _drop(self, keys: Iterable[int]) -> None:
+        for key in keys:
+            self.rows.pop(key, None)
+            self.pauses.pop(key, None)
 
     def _move(self, moved: Iterable[tuple[int, int]], newer: Collection[int]) -> None:
         for key, to in moved:
@@ -260,6 +267,7 @@ class Replica:
             self._doubts.rename(key, to)
             if key in self.rows and key & 0xFF not in newer:
                 self.rows[to] = self.rows.pop(key)
+                self.pauses.put(to, self.pauses.pop(key, ()))
 
     def _begin_anew(self, newer: Collection[int]) -> list[int]:
         """Drop what this frame and the next tell again: all but rows that are known newer.
@@ -268,8 +276,7 @@ class Replica:
         has it told again, whatever of the rows is known.
         """
         gone = [key for key in self.rows if key & 0xFF not in newer]
-        for key in gone:
-            del self.rows[key]
+        self._drop(gone)
         self.feed.keep(lambda item: False)
         self._doubts.settled()
         return gone
@@ -375,6 +382,7 @@ class Replica:
                     acts = ACT.iter_unpack(dropped)
                     self._feed_acts(key, (*before[:6], last, *before[7:]), acts, fresh)
             elif ordinal >= before[6]:  # its base has moved, or one began since under its key
+                self.pauses.pop(key, None)
                 is_new = min(count, ordinal - before[6])
         self.rows[key] = row
         if fresh is None:

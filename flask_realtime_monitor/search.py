@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from . import agents, rows, shapes
 from .filters import Filter
 from .rows import HEAD
+from .shapes import Part
 from .sights import Sight
 from .source import Person, Source
 
@@ -146,7 +147,11 @@ class Search:
 
 
 class Exact(Search):
-    """As a search, for exact values: what a filter asks of a session's newest part and errors."""
+    """As a search, for exact values: what a filter asks of a session's newest part and errors.
+
+    Args:
+        parts_of: returns what there is of a session, and nothing of one that ended before.
+    """
 
     def __init__(
         self,
@@ -154,9 +159,11 @@ class Exact(Search):
         only: Filter,
         guest_key: Callable[[int], int | None],
         sight: Sight,
+        parts_of: Callable[[int], Sequence[Part]],
     ) -> None:
         super().__init__(sources, "", guest_key, sight)
         self._only = only
+        self._parts_of = parts_of
         self._is_placed = only.endpoint is not None or only.path is not None
 
     def has(self, key: int) -> bool:
@@ -182,7 +189,8 @@ class Exact(Search):
     def _has_errors(self, key: int) -> bool:
         keys = (key, self._guest_key(key))
         found = (view.rows.get(one) for view in self._views for one in keys if one is not None)
-        return any(row is not None and HEAD.unpack_from(row)[4] for row in found)
+        may_have = any(row is not None and HEAD.unpack_from(row)[4] for row in found)
+        return may_have and any(part.head.errors for part in self._parts_of(key))
 
 
 class _View:

@@ -137,4 +137,5 @@ class Selection:
         return Search(self._sources, needle, self._index.joined.get, self._render.sight)
 
     def _exact(self, only: Filter) -> Exact:
-        return Exact(self._sources, only, self._index.joined.get, self._render.sight)
+        render = self._render
+        return Exact(self._sources, only, self._index.joined.get, render.sight, render.parts)

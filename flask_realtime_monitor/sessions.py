@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from . import rows
 from .config import Settings
 from .interner import Interner
+from .pauses import PauseTable, parted
 from .people import People
 from .records import Notice, Record
 from .rows import HEAD
@@ -44,6 +45,7 @@ class Sessions:
         self._timeout_ms = int(settings.session_timeout * 1000)
         self._active_ms = int(settings.active_window * 1000)
         self.rows: dict[int, bytes] = {}
+        self.pauses = PauseTable(self._timeout_ms)
         self._due_guests = Wheel()
         self._due_users = Wheel()
         self.of_visitor: dict[int, int | tuple[int, ...]] = {}  # keys of its users' rows
@@ -366,6 +368,7 @@ class Sessions:
 
     def _remove(self, key: int, row: bytes, now_ms: int) -> None:
         del self.rows[key]
+        self.pauses.pop(key, None)
         self.row_bytes -= len(row) + ROW_OVERHEAD
         head = rows.head_of(row)
         if head.user:
@@ -394,6 +397,7 @@ class Sessions:
             return
         number = HEAD.unpack_from(row)[5]
         person = self.people.user(number - 1) if number else None
+        row = parted(row, self.pauses.get(key, ()))[-1]
         guest = None if joined is None else joined[1]
         self.notices.append(Notice(what, key, row, None, guest, person))
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from . import agents, rows
 from .feed import Line, newest_entries, time_of
+from .pauses import parted
 from .peers import Counts, There
 from .records import FeedItem, Rare
 from .rows import Act, Head
@@ -46,12 +47,24 @@ class Part(NamedTuple):
 def parts_of(sources: Iterable[Source], key: int, guest_key: int | None) -> list[Part]:
     """Return what every worker knows of a session, and of its guest part if it has one."""
     keys = (key,) if guest_key is None else (key, guest_key)
-    return [
+    found = [
         _new(Part, (source, one, row, _new(Head, _unpack(row))))
         for source in sources
         for one in keys
         if (row := source.rows.get(one)) is not None
     ]
+    for source in sources:
+        if source.pauses:
+            return [one for part in found for one in _parted(part)]
+    return found
+
+
+def _parted(part: Part) -> list[Part]:
+    """Return a part as several, each of a session of its own unless something bridges them."""
+    pauses = part.source.pauses.get(part.key)
+    if not pauses:
+        return [part]
+    return [Part(*part[:2], row, rows.head_of(row)) for row in parted(part.row, pauses)]
 
 
 def whose(parts: Sequence[Part]) -> Person | None:

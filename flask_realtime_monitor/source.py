@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from .pauses import Pauses
 from .records import FeedItem, Rare
 from .tracker import Tracker
 
@@ -18,6 +19,7 @@ class Source(Protocol):
         worker_id: whose rows they are.
         host: where that worker runs.
         rows: session key -> packed row; times in it are of the worker's own clock.
+        pauses: session key -> pauses in which the session of that row may have ended.
         feed: the newest activities, oldest first; it grows meanwhile, so it is to be read by one
             call that does not wait.
     """
@@ -32,6 +34,10 @@ class Source(Protocol):
     @property
     def rows(self) -> Mapping[int, bytes]:
         """Session key -> packed row."""
+
+    @property
+    def pauses(self) -> Mapping[int, Pauses]:
+        """Session key -> pauses in which the session of that row may have ended."""
 
     @property
     def offset_ms(self) -> int:
@@ -68,6 +74,7 @@ class OwnSource:
         self.host = host
         self._tracker = tracker
         self.rows = tracker.sessions.rows
+        self.pauses = tracker.sessions.pauses
         self.user = tracker.sessions.people.user
         self.user_id = tracker.sessions.people.id
         self.agent = tracker.sessions.agents.value

@@ -116,13 +116,12 @@ class Tracker:
         """
         sessions, table, people = self.sessions, self.sessions.rows, self.sessions.people
         generation, of_visitor = sessions.generation, sessions.of_visitor
-        changed, dirty = sessions.changed, sessions.dirty
+        changed, dirty, pauses = sessions.changed, sessions.dirty, sessions.pauses
         paths, places = self.paths, self._places
         slot_of, is_used = paths.slots.get, paths.used
         codes, history = rows.METHOD_CODES, (self.history - 1) * ACT_SIZE
         unpack, pack, pack_act, join = HEAD.unpack_from, HEAD.pack, ACT.pack, b"".join
-        feed, number = self.feed, self.feed_number
-        grown_bytes = 0
+        feed, number, grown_bytes = self.feed, self.feed_number, 0
         failed: BaseException | None = None
         batch = Batch(0, 0.0)
         cells = batch.cells
@@ -154,6 +153,8 @@ class Tracker:
                     if not 0 <= offset <= rows.MAX_OFFSET:
                         row, base, last, offset = sessions.fitted(key, row, at_ms)
                     ordinal += 1
+                    if offset - last > pauses.timeout_ms or key in pauses:
+                        pauses.note(key, row, at_ms - int(duration_ms or 0))
                     if offset > last:  # noqa: PLR1730 (max() is a call)
                         last = offset
                     code = codes.get(method, rows.OTHER_CODE)
@@ -198,9 +199,8 @@ class Tracker:
                     if before is None and sessions.partner(key, grown) is None:
                         sessions.tell("started", key, grown, None)
                     # -- the counters
-                    second = at_ms // 1000
-                    if batch.second != second:
-                        over, batch = batch, Batch(second, self.clock.wall_at(at_ms))
+                    if batch.second != at_ms // 1000:
+                        over, batch = batch, Batch(at_ms // 1000, self.clock.wall_at(at_ms))
                         cells = batch.cells
                         self.traffic.add(over)
                     if is_error:

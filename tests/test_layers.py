@@ -16,6 +16,7 @@ LAYERS = (
     "errors models signals sse packet ring records clock histogram interner rows wheel crowd",
     "processes agents wording recency groups departures credentials filters tokens listing",
     "config privacy guard people traffic visitors",
+    "pauses",
     "sessions",
     "noted",
     "tracker stores",

@@ -329,3 +329,20 @@ def test_what_a_worker_does_first_of_all_is_told_to_the_others(tmp_path: Path, w
         fresh.test_client().get("/out", headers=ana)
     wait_until(lambda: one.get_stats()["active_users"] == 0, "she is gone")
     assert one.get_active_users() == other.get_active_users() == []
+
+
+def test_who_comes_back_after_the_end_is_shown_anew_by_every_worker(
+    serve: Serve, lines_to: Connect
+) -> None:
+    short = {f"REALTIME_MONITOR_{name}": "2" for name in ("SESSION_TIMEOUT", "ACTIVE_WINDOW")}
+    lines = lines_to(serve(2, **short))
+
+    def requests() -> list[list[int]]:
+        return [[one["requests"] for one in line.api("users")["items"]] for line in lines]
+
+    for _ in range(3):
+        lines[0].get("/", agent="somebody", X_User="ana")
+    wait_until(lambda: not any(requests()), "the session has ended")
+    lines[0].get("/", agent="somebody", X_User="ana")
+    found = wait_until(lambda: all(told := requests()) and told, "she is back")
+    assert found == [[1], [1]]

@@ -1,0 +1,237 @@
+"""Who comes back after the time-out begins a new session, though the old row is there still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_realtime_monitor import rows
+from flask_realtime_monitor.filters import Filter
+from flask_realtime_monitor.frames import FrameError, decode, encode
+from flask_realtime_monitor.pauses import MOST, Pause, PauseTable, parted
+from flask_realtime_monitor.replica import Replica
+
+from .support.records import Bench
+from .support.several import Mate, Team
+
+TIMEOUT_S = 1800.0
+
+
+def shown(mate: Mate) -> tuple[int, int, float, int] | None:
+    """Return requests, errors, beginning and activities of the only session, None for none."""
+    mate.replicas._is_roster_due = True
+    items = mate.picture.sessions()["items"]
+    if not items:
+        return None
+    (item,) = items
+    story = mate.picture.session(item["id"])
+    assert story is not None
+    return item["requests"], item["errors"], item["first_seen_at"], len(story["activities"])
+
+
+def seen_by_all(team: Team) -> tuple[int, int, float, int] | None:
+    """Return the same, which all workers and who comes now say alike."""
+    team.flush()
+    found = {shown(mate) for mate in [*team.mates, team.mate("late")]}
+    assert len(found) == 1
+    return found.pop()
+
+
+def test_no_filter_finds_the_errors_of_one_that_has_ended() -> None:
+    team = Team(1)
+    picture = team.mates[0].picture
+    team.visit(0, 1, None, status=500)
+    failed = Filter(status="5xx")
+    assert picture.sessions(only=failed)["total"] == 1
+    team.time.pass_(TIMEOUT_S + 20)
+    team.visit(0, 1, None)
+    assert picture.sessions()["total"] == 1
+    assert picture.sessions(only=failed)["total"] == 0
+
+
+@pytest.mark.parametrize("user", [None, "ana"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_who_comes_back_before_the_row_goes_begins_anew(user: str | None, count: int) -> None:
+    team = Team(count)
+    for mate in team.mates:
+        mate.flush()
+        mate.read()
+    for _ in range(4):
+        team.visit(0, 1, user, status=500)
+    team.flush()
+    team.time.pass_(TIMEOUT_S + 20)
+    assert seen_by_all(team) is None
+    team.visit(0, 1, user)
+    began_at = team.time.clock().now_at()
+    assert seen_by_all(team) == (1, 0, pytest.approx(began_at), 1)
+    team.visit(0, 1, user)
+    assert seen_by_all(team) == (2, 0, pytest.approx(began_at), 2)
+    users = team.mates[-1].picture.users()["items"]
+    assert [one["requests"] for one in users] == ([2] if user else [])
+
+
+def test_what_another_worker_bridges_is_one_session_with_all_its_story() -> None:
+    team = Team(2)
+    began_at = team.time.clock().now_at()
+    team.visit(0, 1, None)
+    team.time.pass_(1000)
+    team.visit(1, 1, None)
+    team.flush()
+    team.time.pass_(1000)
+    team.visit(0, 1, None)
+    assert seen_by_all(team) == (3, 0, pytest.approx(began_at), 3)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.sampled_from([1, 700, 1100, 1700, 1900, 2500])),
+        min_size=1,
+        max_size=14,
+    )
+)
+def test_a_session_is_what_no_pause_of_the_time_out_parts(steps: list[tuple[int, int]]) -> None:
+    team = Team(2)
+    requests, began_at = 0, 0.0
+    for number, (mate, pause_s) in enumerate(steps):
+        team.time.pass_(pause_s)
+        if pause_s > TIMEOUT_S or not number:
+            requests, began_at = 0, team.time.clock().now_at()
+        requests += 1
+        team.visit(mate, 1, None)
+        assert seen_by_all(team) == (requests, 0, pytest.approx(began_at), requests)
+
+
+def test_a_request_in_flight_bridges_the_pause_while_it_lasts_and_when_it_has_ended() -> None:
+    team = Team(2)
+    began_at = team.time.clock().now_at()
+    team.visit(0, 1, None)
+    team.mates[0].begin(1)
+    team.time.pass_(TIMEOUT_S + 300)
+    team.visit(0, 1, None)
+    assert seen_by_all(team) == (2, 0, pytest.approx(began_at), 2)
+    team.mates[0].flying.clear()
+    team.visit(0, 1, None, duration_ms=(TIMEOUT_S + 299) * 1000)
+    assert seen_by_all(team) == (3, 0, pytest.approx(began_at), 3)
+    assert not team.mates[0].tracker.sessions.pauses
+
+
+def test_one_that_began_after_the_end_bridges_nothing() -> None:
+    team = Team(2)
+    team.visit(0, 1, None)
+    team.flush()
+    team.time.pass_(TIMEOUT_S + 20)
+    team.mates[1].begin(1)
+    team.time.pass_(1)
+    team.visit(0, 1, None)
+    requests, *_ = seen_by_all(team) or (0,)
+    assert requests == 1
+
+
+def erased(team: Team) -> None:
+    team.mates[0].forget("ana")
+    team.alone.forget("ana")
+
+
+def signed_out(team: Team) -> None:
+    team.visit(0, 1, "ana", kind="logout")
+
+
+@pytest.mark.parametrize("end", [erased, signed_out])
+def test_pauses_go_with_their_row(end: Callable[[Team], None]) -> None:
+    team = Team(2)
+    reader = team.mates[1]
+    team.visit(0, 1, "ana")
+    team.time.pass_(TIMEOUT_S + 20)
+    team.visit(0, 1, "ana")
+    assert seen_by_all(team) is not None
+    assert len(reader.replicas._replicas["mate0"].pauses) == 1
+    end(team)
+    assert seen_by_all(team) is None
+    assert not reader.replicas._replicas["mate0"].pauses
+    assert not team.mates[0].tracker.sessions.pauses
+
+
+def test_a_store_that_lost_all_is_told_of_them_again() -> None:
+    team = Team(2)
+    team.visit(0, 1, None)
+    team.time.pass_(TIMEOUT_S + 20)
+    team.visit(0, 1, None)
+    before = seen_by_all(team)
+    team.post.empty()
+    assert seen_by_all(team) == before
+    assert before is not None and before[0] == 1
+
+
+def test_what_could_not_be_written_is_told_later() -> None:
+    team = Team(1)
+    outbox, sessions = team.mates[0].flusher.outbox, team.mates[0].tracker.sessions
+    team.visit(0, 1, None)
+    team.time.pass_(TIMEOUT_S + 20)
+    team.visit(0, 1, None)
+    assert outbox.pack() is not None
+    outbox.unwritten()
+    assert sessions.pauses.fresh == {1}
+    told = outbox.pack()
+    assert told is not None
+    assert decode(told).head["pauses"] == [[1, [[*sessions.pauses[1][0]]]]]
+
+
+@pytest.mark.parametrize("nonsense", [5, [5], [[1, 5]], [[1, [[1]]]], [["x", []]], [[1, ["abcd"]]]])
+def test_what_makes_no_sense_is_refused(nonsense: object) -> None:
+    replica = Replica("other", 50, 100)
+    with pytest.raises(FrameError):
+        replica.take_snapshot(0, decode(encode({"q": 1, "pauses": nonsense})))
+
+
+# -- the rows themselves -----------------------------------------------------------------------
+
+
+def row_of(*times_ms: int) -> bytes:
+    """Return a session's row with a request at each of these times, every second one failed."""
+    bench = Bench(session_timeout=10**6)
+    began_ms = bench.tracker.clock.now_ms()
+    for number, at_ms in enumerate(times_ms):
+        record = bench.record()._replace(
+            at_ms=began_ms + at_ms, status=500 if number % 2 else 200, duration_ms=0.0
+        )
+        bench.tracker.fold([record])
+    return bench.tracker.sessions.rows[1]
+
+
+def test_a_row_is_parted_by_each_pause() -> None:
+    row = row_of(0, 10, 5000, 9000, 9001)
+    base_ms = rows.begun_ms_of(row)
+    pauses = (
+        Pause(2, 1, base_ms + 10, base_ms + 5000),
+        Pause(3, 1, base_ms + 5000, base_ms + 9000),
+    )
+    heads = [rows.head_of(one) for one in parted(row, pauses)]
+    assert [(one.base_ms - base_ms, one.last_ms - base_ms) for one in heads] == [
+        *((0, 10), (5000, 5000), (9000, 9001))
+    ]
+    assert [(one.requests, one.errors) for one in heads] == [(2, 1), (1, 0), (2, 1)]
+    whole = list(rows.acts_of(row, rows.head_of(row)))
+    cut = [act for one in parted(row, pauses)[::-1] for act in rows.acts_of(one, rows.head_of(one))]
+    assert cut == whole
+
+
+def test_a_row_of_before_a_pause_is_whole() -> None:
+    row = row_of(0, 10)
+    base_ms = rows.begun_ms_of(row)
+    later = Pause(2, 1, base_ms + 10, base_ms + 5000)
+    another = Pause(2, 1, base_ms - 10, base_ms + 5)  # of a session that had this key
+    assert parted(row, (later,)) == parted(row, (another,)) == parted(row, ()) == [row]
+
+
+def test_only_the_last_pauses_are_kept() -> None:
+    table = PauseTable(1000)
+    times = range(0, 10_000 * (MOST + 3), 10_000)
+    row = row_of(*times)
+    base_ms = rows.begun_ms_of(row)
+    for number in range(1, MOST + 3):
+        table.note(1, row_of(*times[:number]), base_ms + times[number])
+    assert len(table[1]) == MOST
+    assert len(parted(row, table[1])) == MOST + 1
