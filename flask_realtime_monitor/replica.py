@@ -382,7 +382,6 @@ class Replica:
                     acts = ACT.iter_unpack(dropped)
                     self._feed_acts(key, (*before[:6], last, *before[7:]), acts, fresh)
             elif ordinal >= before[6]:  # its base has moved, or one began since under its key
-                self.pauses.pop(key, None)
                 is_new = min(count, ordinal - before[6])
         self.rows[key] = row
         if fresh is None:
