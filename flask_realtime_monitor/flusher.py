@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any
 
 from . import beats, estate, signouts
@@ -102,6 +103,7 @@ class Flusher:
         #: The picture that has all of this worker; None before anything was written.
         self._whole_in: str | None = None
         self._next_housekeeping_s = 0.0
+        self._alone_since_s = inf
         self._warned_s: float | None = None
         #: Why the store cannot be written, for the health card; None while it can.
         self.trouble: str | None = None
@@ -334,6 +336,16 @@ class Flusher:
                 self._store.retire(worker, fold)
         self._learn(roster.epoch)
         self._executor.look(roster)
+        self._end_alone(not self._others and not roster.taken)
+
+    def _end_alone(self, is_alone: bool) -> None:
+        """Let sessions end as they time out, where nobody else has or had a part of any.
+
+        Not at once: after a store has lost all, the others write within that time.
+        """
+        now_s = time.monotonic()
+        self._alone_since_s = min(now_s, self._alone_since_s) if is_alone else inf
+        self._tracker.sessions.ends_alone = now_s - self._alone_since_s >= beats.SILENT_S
 
     def _learn(self, epoch: str) -> None:
         """Take over sign-outs from those who have written all they know of.
@@ -347,6 +359,7 @@ class Flusher:
 
     def _failed(self, error: StoreError) -> None:
         self.trouble = str(error)
+        self._end_alone(False)
         now_s = time.monotonic()
         if self._warned_s is None or now_s - self._warned_s >= _WARN_EVERY_S:
             self._warned_s = now_s

@@ -64,7 +64,7 @@ class Sessions:
         self.dirty: dict[int, int] | None = None
         #: Keys by their low eight bits, while there are others; those of ended sessions may stay.
         self.buckets: list[array[int]] = []
-        #: Whether a session ends when its time here is over; other workers may know better.
+        #: Whether a session ends when its time here is over; else other workers may know better.
         self.ends_alone = True
         self._overdue: dict[int, set[int]] = {}  # found due while others may know better
         #: What signals will tell; None while nobody listens.

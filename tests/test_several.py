@@ -1742,3 +1742,38 @@ def test_of_two_places_in_one_moment_all_choose_the_same(users: tuple[str | None
     assert {endpoint for endpoint, sessions, _ in places(readers[0]) if sessions} == shown
     shown = {(one["endpoint"]) for one in readers[0].picture.users()["items"]}
     assert {endpoint for endpoint, _, users in places(readers[0]) if users} == shown
+
+
+def test_who_is_alone_ends_sessions_as_they_time_out() -> None:
+    team = Team(2, session_timeout=60.0, active_window=60.0)
+    one, other = team.mates
+    flusher, sessions = one.flusher, one.tracker.sessions
+
+    def keep_house() -> bool:
+        flusher._next_housekeeping_s = 0.0
+        one.visit(2)
+        one.flush()
+        return sessions.ends_alone
+
+    assert not keep_house()  # others may be about to write
+    flusher._alone_since_s -= beats.SILENT_S
+    assert keep_house()
+    team.time.pass_(61.0)
+    notices, _ = one.tracker.expire()
+    assert [notice.what for notice in notices] == ["ended"]
+    assert not sessions.rows
+    team.post.is_down = True
+    one.visit(2)
+    one.flush()
+    assert not sessions.ends_alone
+    team.post.is_down = False
+    assert not keep_house()
+    flusher._alone_since_s -= beats.SILENT_S
+    assert keep_house()
+    other.visit(3)
+    other.flush()
+    assert not keep_house()
+    team.time.pass_(beats.GONE_S + 1)
+    assert not keep_house()  # its sessions may go on here
+    flusher._alone_since_s -= beats.SILENT_S
+    assert not keep_house()
