@@ -284,11 +284,11 @@ class Sessions:
         return found
 
     def end(self, keys: Iterable[int], now_ms: int) -> None:
-        """End some sessions, and what is joined with them."""
-        for key in keys:
-            row = self.rows.get(key)
-            if row is not None:
-                self._end(key, row, now_ms, self.partner(key, row))
+        """End some sessions, each with what was joined with it before the first has ended."""
+        found = [(key, self.rows[key]) for key in keys if key in self.rows]
+        for key, row, joined in [(*one, self.partner(*one)) for one in found]:
+            if key in self.rows:
+                self._end(key, row, now_ms, joined)
 
     def sign_out(self, record: Record, now_ms: int, generation: int) -> tuple[int, ...]:
         """End the session of who signed out, and the visitor's anonymous one, here as elsewhere.

@@ -155,6 +155,21 @@ def test_of_shared_sessions_only_those_that_were_found_due_are_looked_at() -> No
     assert len(tracker.sessions) == 3
 
 
+def test_a_guest_does_not_end_with_two_users_of_the_same_address() -> None:
+    bench = Bench(session_timeout=100, active_window=10)
+    tracker = bench.tracker
+    tracker.sessions.ends_alone = False
+    bench.visit(1, "ana")
+    bench.visit(1, "bob")
+    bench.time.pass_(120)
+    bench.visit(1)
+    tracker.expire()
+    due = tracker.timed_out(1, tracker.clock.now_ms() - 110_000)
+    assert len(due) == 2
+    tracker.end(due)
+    assert list(tracker.sessions.rows) == [1]
+
+
 def test_a_guest_part_lives_as_long_as_the_user_it_became() -> None:
     bench = Bench(session_timeout=100, active_window=10)
     bench.visit(1)
