@@ -175,13 +175,21 @@ def user_of_row(part: Part, is_active: bool, sight: Sight) -> Json | None:
 
 def history(parts: Iterable[Part], sight: Sight) -> list[Json]:
     """Return the activities of a session, newest first."""
+    # Those of one moment in the feed's order, which is the same for all who read.
     found = [
-        (part.source.offset_ms + act.at_ms, act.ordinal, part, act)
+        (
+            -part.source.offset_ms - act.at_ms,
+            part.source.worker_id,
+            part.key,
+            -act.ordinal,
+            part,
+            act,
+        )
         for part in parts
         for act in rows.acts_of(part.row, part.head)
     ]
-    found.sort(key=lambda one: (-one[0], -one[1]))
-    return [_act(part, act, sight) for _, _, part, act in found]
+    found.sort(key=_rank)
+    return [_act(part, act, sight) for *_, part, act in found]
 
 
 def _act(part: Part, act: Act, sight: Sight) -> Json:

@@ -139,6 +139,20 @@ def test_who_has_kept_up_shows_what_one_does_who_comes_now(
         assert shown(mate) == late
 
 
+def test_a_story_of_one_moment_has_the_same_order_for_all() -> None:
+    team = Team(2, session_history_size=3)
+    for number in range(6):
+        team.visit(number % 2, 1, None, path=f"/{number}", rule="/<x>")
+    team.flush()
+    told = []
+    for mate in [*team.mates, team.mate("late")]:
+        mate.read()
+        story = mate.picture.session(f"{1:016x}")
+        assert story is not None
+        told.append([one["path"] for one in story["activities"]])
+    assert told == 3 * [["/4", "/2", "/0"]]
+
+
 def test_a_guest_who_comes_after_the_end_is_a_guest_to_all() -> None:
     team = Team(count=2, session_history_size=5, active_window=20, session_timeout=20)
     team.visit(0, 1, "ana")
