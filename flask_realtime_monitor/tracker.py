@@ -342,7 +342,9 @@ class Tracker:
             self._forgotten = True
             if self.notes is not None:
                 self.erased.append(user_id)
-            return gone
+        if not gone.issubset(keys):  # who told it could not know of all; with these it ends
+            self._tell_to_forget(user_id, gone.union(keys))
+        return gone
 
     def _sign_out(self, record: Record) -> None:
         at_ms = record.at_ms + self.clock.offset_ms
@@ -360,10 +362,7 @@ class Tracker:
             if note["kind"] == "out":
                 self._rename(self.sessions.sign_out_elsewhere(note, self.clock))
         if note["kind"] == "forget":
-            user_id, keys = str(note["user"]), {int(key) for key in note.get("keys", ())}
-            erased = self._forget(user_id, keys)
-            if not erased <= keys:  # who told it could not know of all; with these it ends
-                self._tell_to_forget(user_id, keys | erased)
+            self._forget(str(note["user"]), {int(key) for key in note.get("keys", ())})
 
     def learn_sign_outs(self, generations: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         """Take over (first key, generation) of sign-outs; return which were news."""

@@ -1056,6 +1056,20 @@ def test_who_is_forgotten_is_so_as_the_guest_of_another_worker(
         assert "/before" not in str(found["feed"])
 
 
+def test_who_is_forgotten_after_the_end_is_so_as_the_guest_of_then() -> None:
+    team = Team(2, session_timeout=60.0, active_window=30.0)
+    team.visit(0, 1, None)
+    team.visit(0, 1, "ana")
+    team.flush()
+    for mate in team.mates:
+        assert len(mate.read()["feed"]) == 2
+    team.time.pass_(70)
+    team.mates[0].forget("ana")  # there is no session of hers in any list
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        assert mate.read()["feed"] == []
+
+
 def test_who_comes_again_after_an_erasure_and_a_sign_out_keeps_the_name() -> None:
     team = Team(2)
     team.flush()
