@@ -20,6 +20,7 @@ from . import beats, rows
 from .frames import Frame, FrameError, decode, encode, parts_of
 from .listing import Turns
 from .living import LivingElsewhere
+from .pauses import PauseTable, parted
 from .peers import Counts
 from .refusals import Refusals
 from .replica import Replica
@@ -329,27 +330,37 @@ class Executor:
         with tracker.lock:
             table, keys = tracker.sessions.rows, tracker.sessions.buckets[bucket]
             found = {key: table[key] for key in keys if key in table}
-        return Frame({"at": tracker.clock.now_ms(), "o": tracker.clock.offset_ms}, found)
+            pauses = tracker.sessions.pauses.told(tracker.sessions.pauses.keys() & found)
+        clock = tracker.clock
+        return Frame({"at": clock.now_ms(), "o": clock.offset_ms, "pauses": pauses}, found)
 
     def _rows_of(
         self, worker: str, bucket: int, frame: Frame | None
     ) -> list[tuple[int, rows.Head, int]]:
-        """Return (key, head, offset) of the last rows that a gone worker had in a bucket."""
+        """Return (key, head, offset) of a gone worker's last rows in a bucket, parted by pauses."""
         found: dict[int, tuple[bytes, int]] = {}
-        sequence = -1
+        sequence, pauses = -1, PauseTable()
         with suppress(*_NO_SENSE):
             if frame is not None:
                 rows.check_all(frame.rows.values())
+                pauses.take(frame.head.get("pauses", ()), ())
                 offset_ms = int(frame.head["o"])
                 found = {key: (row, offset_ms) for key, row in frame.rows.items()}
                 sequence = int(frame.head["q"])
         tail = self._tails.get(worker)
+        for told, paused in () if tail is None else tail.pauses:
+            if told > sequence:
+                pauses.update(paused)
         for told, key, row, offset_ms in () if tail is None else tail.rows.get(bucket, ()):
             if told > sequence and row is None:
                 found.pop(key, None)
             elif told > sequence and row is not None:
                 found[key] = row, offset_ms
-        return [(key, rows.head_of(row), offset_ms) for key, (row, offset_ms) in found.items()]
+        return [
+            (key, rows.head_of(one), offset_ms)
+            for key, (row, offset_ms) in found.items()
+            for one in parted(row, pauses.get(key, ()))
+        ]
 
     def _now_ms(self) -> int:
         return self._tracker.clock.now_ms() + self._tracker.clock.offset_ms
@@ -361,10 +372,13 @@ class _Tail(NamedTuple):
     last_ms: int
     #: By bucket: (sequence, key, row or None for a session that ended, offset).
     rows: dict[int, list[tuple[int, int, bytes | None, int]]]
+    #: (sequence, the pauses that were told).
+    pauses: list[tuple[int, PauseTable]]
 
     @classmethod
     def of(cls, blob: bytes) -> _Tail | None:
         last_ms, found = 0, dict[int, list[tuple[int, int, bytes | None, int]]]()
+        pauses: list[tuple[int, PauseTable]] = []
         turns = Turns()
         for part in parts_of(blob):
             with suppress(*_NO_SENSE):  # the readers count it
@@ -372,11 +386,13 @@ class _Tail(NamedTuple):
                 rows.check_all(frame.rows.values())
                 sequence, offset_ms = int(frame.head["q"]), int(frame.head["o"])
                 last_ms = max(last_ms, _told_ms(frame))
+                pauses.append((sequence, PauseTable()))
+                pauses[-1][1].take(frame.head.get("pauses", ()), ())
                 ended = dict.fromkeys(map(int, frame.head.get("gone", ())))
                 for key, row in (*frame.rows.items(), *ended.items()):
                     found.setdefault(key & 0xFF, []).append((sequence, key, row, offset_ms))
             turns()
-        return cls(last_ms, found) if found else None
+        return cls(last_ms, found, pauses) if found else None
 
 
 def _told_ms(frame: Frame) -> int:

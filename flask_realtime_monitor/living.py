@@ -8,6 +8,7 @@ from contextlib import suppress
 from . import rows
 from .frames import Frame, FrameError, decode, parts_of
 from .listing import Turns
+from .pauses import all_parted
 from .stores import TAIL, Load
 
 
@@ -43,6 +44,8 @@ class LivingElsewhere:
         self._active_ms = active_ms
         self._busy = busy
         self._begun_ms: dict[int, int] = {}
+        #: By key: (last, begun) of what had timed out; something may bridge the pause since.
+        self._before: dict[int, list[tuple[int, int]]] = {}
         #: By visitor: the key, whether it is a user's, when it was seen last.
         self._parts: dict[int, list[tuple[int, bool, int]]] = {}
 
@@ -59,13 +62,15 @@ class LivingElsewhere:
         # Alive when it was written: what came since is in the next one.
         since_ms = int(frame.head["at"]) + offset_ms - self._timeout_ms
         rows.check_all(frame.rows.values())
-        for key, row in frame.rows.items():
+        for key, row in all_parted(frame.rows, frame.head.get("pauses", ())):
             head = rows.head_of(row)
-            last_ms = head.last_ms + offset_ms
+            last_ms, begun_ms = head.last_ms + offset_ms, head.base_ms + offset_ms
             if last_ms > since_ms:
-                self._begun_ms.setdefault(key, head.base_ms + offset_ms)
-                self.note_begun(key, head.base_ms + offset_ms)
+                self._begun_ms.setdefault(key, begun_ms)
+                self.note_begun(key, begun_ms)
                 self._parts.setdefault(head.visitor, []).append((key, head.user > 0, last_ms))
+            else:
+                self._before.setdefault(key, []).append((last_ms, begun_ms))
 
     def note_begun(self, key: int, begun_ms: int) -> None:
         """Note when a session began, if it lives on there (ms since the epoch)."""
@@ -74,7 +79,13 @@ class LivingElsewhere:
 
     def begun_ms(self, key: int) -> int | None:
         """Return when a session that lives on there began, None where it does not."""
-        return self._begun_ms.get(key)
+        begun_ms = self._begun_ms.get(key)
+        if begun_ms is not None:
+            for last_ms, before_ms in sorted(self._before.get(key, ()), reverse=True):
+                if last_ms <= rows.timed_out_ms(begun_ms, self._timeout_ms):
+                    break
+                begun_ms = min(begun_ms, before_ms)
+        return begun_ms
 
     def has(self, key: int, row: bytes, offset_ms: int) -> bool:
         """Tell whether a session of this worker's, or what is joined with it, lives on there."""
@@ -88,9 +99,8 @@ class LivingElsewhere:
         begun_ms, last_ms = head.base_ms + offset_ms, head.last_ms + offset_ms
         for other, is_user, their_last_ms in self._parts.get(head.visitor, ()):
             if is_user != (head.user > 0):
-                user_ms, guest_ms = (
-                    (self._begun_ms[other], last_ms) if is_user else (begun_ms, their_last_ms)
-                )
-                if guest_ms >= user_ms - self._active_ms:
+                user_ms = self.begun_ms(other) if is_user else begun_ms
+                guest_ms = last_ms if is_user else their_last_ms
+                if user_ms is not None and guest_ms >= user_ms - self._active_ms:
                     return other
         return None

@@ -8,7 +8,7 @@ bridges the pause, the worker notes what the row had when it came.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import rows
@@ -95,6 +95,19 @@ def parted(row: bytes, pauses: Pauses) -> list[bytes]:
         before, row = _cut(row, head, pause, found)
         found.append(before)
     return [*found, row]
+
+
+def all_parted(table: Mapping[int, bytes], told: Iterable[Any]) -> list[tuple[int, bytes]]:
+    """Return (key, row) of some rows, parted by what was told of their pauses.
+
+    Raises:
+        TypeError, ValueError: that makes no sense.
+    """
+    pauses = PauseTable()
+    pauses.take(told, ())
+    if not pauses:  # by far the most
+        return list(table.items())
+    return [(key, one) for key, row in table.items() for one in parted(row, pauses.get(key, ()))]
 
 
 def _cut(row: bytes, head: Head, pause: Pause, before: Sequence[bytes]) -> tuple[bytes, bytes]:

@@ -1637,6 +1637,38 @@ def test_a_session_that_begins_after_the_last_has_ended_inherits_nothing_of_that
             assert sessions_to(mate) == sessions_to(team.alone)
 
 
+@pytest.mark.parametrize("goes_on_at", [0, 2])
+@pytest.mark.parametrize("is_bridged", [False, True])
+def test_what_ended_at_a_worker_that_is_gone_for_long_stays_ended(
+    goes_on_at: int, is_bridged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = Team(3, session_timeout=60.0, active_window=30.0)
+    pass_ = Years(team, monkeypatch)
+    reader, gone = team.mates[0], team.mates[2]
+    for mate in (2, 2, goes_on_at):
+        team.visit(mate, 1, "ana", status=500)
+    pass_(40)
+    if is_bridged:
+        team.visit(1, 1, "ana")
+    pass_(30)
+    team.visit(goes_on_at, 1, "ana")  # in the row that is there still
+    team.visit(0, 1, "ana")
+    team.flush()
+    assert sessions_to(reader)[0][1:3] == ((6, 3) if is_bridged else (2, 0))
+    team.mates.remove(gone)
+
+    def go_on() -> None:
+        team.visit(0, 1, "ana")
+        reader.flush()
+        assert sessions_to(reader) == sessions_to(team.alone)
+
+    pass_(60 + GRACE_S + legacy.KEEP_S + 300, go_on)
+    assert (gone.name, 1) not in team.post.snapshots
+    late = team.mate("late")
+    late.flush()
+    assert sessions_to(late) == sessions_to(team.alone)
+
+
 @pytest.mark.parametrize("seconds", [460, 60 + GRACE_S + legacy.KEEP_S + 400])
 @pytest.mark.parametrize("serves", [False, True])
 @pytest.mark.parametrize("is_seen_again", [False, True])
