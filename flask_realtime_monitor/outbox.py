@@ -62,6 +62,7 @@ class Outbox:
         self._taken: Packed | None = None
         self._batches_lost = False
         self._is_anew = True  # whether the next frame is the first that tells everything
+        self._is_again = False  # whether the last may have been written, though nobody said so
         with tracker.lock:
             sessions = tracker.sessions
             sessions.buckets = [array("Q") for _ in range(SESSION_BUCKETS)]
@@ -134,6 +135,7 @@ class Outbox:
             ("moved", taken.moved),
             ("pauses", pauses),
             ("anew", taken.is_anew),
+            ("again", self._is_again and bool(packed)),
             ("rare", rare),
             ("loose", loose),
             ("c", report),
@@ -149,7 +151,7 @@ class Outbox:
         """The packed frame is in the store; tell whether there is more to pack."""
         if self._taken is not None:
             self._marks = self._taken.marks
-            self._taken = None
+            self._taken, self._is_again = None, False
         return bool(self._tracker.sessions.dirty) or self._batches_lost
 
     def unwritten(self) -> None:
@@ -174,6 +176,7 @@ class Outbox:
             pauses = tracker.sessions.pauses
             pauses.fresh = taken.pauses | (pauses.fresh or set())
             self._is_anew |= taken.is_anew
+            self._is_again = True
             fresh = tracker.traffic.fresh or []
             if taken.batches is None or len(taken.batches) + len(fresh) > _MOST_BATCHES:
                 self._batches_lost = True

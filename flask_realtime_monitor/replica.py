@@ -134,7 +134,7 @@ class Replica:
             changed += self._begin_anew(newer)
         for user_id in frame.head.get("erased", ()):
             changed += self.forget(user_id, but=newer)
-        moved = frame.head.get("moved", ())
+        moved, again = frame.head.get("moved", ()), frame.head.get("again")
         self._move(moved, newer)
         self._doubts.name(frame.head.get("u", ()), newer)
         self._take_head(frame.head, newer)
@@ -154,7 +154,7 @@ class Replica:
         if fresh is not None:
             loose = [loose_line(item) for item in frame.head.get("loose", ())]
             fresh += loose
-            if loose or moved or not self._is_complete or sequence <= self._loose_sequence:
+            if loose or moved or again or not self._is_complete or sequence <= self._loose_sequence:
                 # What was not acknowledged is told again, and what a row held once is loose later.
                 told = self.feed.told()
                 fresh = [line for line in fresh if line[1:3] not in told]

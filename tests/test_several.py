@@ -330,6 +330,23 @@ def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
     team.check()
 
 
+def test_what_ended_before_its_frame_is_written_again_is_told_once() -> None:
+    team = Team(2)
+    one, other = team.mates
+    team.flush()
+    other.read()
+    one.visit(1)
+    team.post.loses_answers = True
+    one.flush()
+    assert other.read()["total_sessions"] == 1
+    other.end(f"{1:016x}")
+    one.flush()
+    assert len(other.read()["feed"]) == 1  # which has no line twice
+    team.post.loses_answers = False
+    team.flush()
+    assert other.read() == team.mate("late").read()
+
+
 def test_what_the_feed_is_told_before_its_meaning_is_told_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
