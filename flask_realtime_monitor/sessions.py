@@ -154,8 +154,7 @@ class Sessions:
         self._ended.pop(key, None)
         if self.buckets:
             self.buckets[key & 0xFF].append(key)
-        agent = self.agents.number(record.agent)
-        ip = record.ip
+        agent, ip = self.agents.number(record.agent), record.ip
         ordinal = seen % _MOST_SEEN
         return HEAD.pack(record.visitor, now_ms, 0, 0, 0, user, ordinal, agent, len(ip)) + ip
 
@@ -169,10 +168,11 @@ class Sessions:
             self.dirty[key] = self.dirty.get(key, 0) + 1
 
     def fitted(self, key: int, row: bytes, at_ms: int) -> tuple[bytes, int, int, int]:
-        """As ``rows.fitted``; where a session's base moves the others must have the whole row."""
+        """As ``rows.fitted``; where a session's base moves the others must be told all of it."""
         found = rows.fitted(row, at_ms)
         if self.dirty is not None and found[1] != rows.begun_ms_of(row):
             self.dirty[key] = ALL
+            self.pauses.put(key, self.pauses.get(key, ()))
         return found
 
     # -- joining guest and user --------------------------------------------------------------

@@ -165,6 +165,27 @@ def test_a_store_that_lost_all_is_told_of_them_again() -> None:
     assert before is not None and before[0] == 1
 
 
+def test_they_are_told_again_when_the_base_of_the_row_moves() -> None:
+    team = Team(2)
+    until_s = team.time.now_s + rows.MAX_OFFSET / 1000
+    team.visit(0, 1, None)
+    while team.time.now_s < until_s - 6000:
+        team.time.pass_(1700)
+        team.visit(0, 1, None)
+    team.flush()
+    assert seen_by_all(team) is not None
+    team.time.pass_(TIMEOUT_S + 20)
+    team.visit(0, 1, None)
+    began_at = team.time.clock().now_at()
+    assert seen_by_all(team) == (1, 0, pytest.approx(began_at), 1)
+    requests = 1
+    while team.time.now_s < until_s:
+        team.time.pass_(1700)
+        team.visit(0, 1, None)
+        requests += 1
+    assert seen_by_all(team) == (requests, 0, pytest.approx(began_at), requests)
+
+
 def test_what_could_not_be_written_is_told_later() -> None:
     team = Team(1)
     outbox, sessions = team.mates[0].flusher.outbox, team.mates[0].tracker.sessions
