@@ -398,7 +398,7 @@ class Sessions:
         number = HEAD.unpack_from(row)[5]
         person = self.people.user(number - 1) if number else None
         row = parted(row, self.pauses.get(key, ()))[-1]
-        guest = None if joined is None else joined[1]
+        guest = None if joined is None else parted(joined[1], self.pauses.get(joined[0], ()))[-1]
         self.notices.append(Notice(what, key, row, None, guest, person))
 
     def _evict(self, now_ms: int) -> None:

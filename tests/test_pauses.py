@@ -14,7 +14,7 @@ from flask_realtime_monitor.frames import FrameError, decode, encode
 from flask_realtime_monitor.pauses import MOST, Pause, PauseTable, parted
 from flask_realtime_monitor.replica import Replica
 
-from .support.records import Bench
+from .support.records import Bench, record_at
 from .support.several import Mate, Team
 
 TIMEOUT_S = 1800.0
@@ -128,6 +128,19 @@ def test_one_that_began_after_the_end_bridges_nothing() -> None:
     team.visit(0, 1, None)
     requests, *_ = seen_by_all(team) or (0,)
     assert requests == 1
+
+
+def test_a_signal_tells_nothing_of_a_guest_part_before_it() -> None:
+    team = Team(1)
+    (mate,) = team.mates
+    for status in (500, 200):
+        team.visit(0, 1, None, status=status)
+        team.visit(0, 1, "ana")
+        team.time.pass_(TIMEOUT_S + 20)
+    out = record_at(team.time, 1, "ana", kind="logout")
+    told = [one for one in mate.tracker.fold([out], notice=True) if one.what == "ended"]
+    ended = [mate.picture.describe(one) for one in told]
+    assert [(one["requests"], one["errors"]) for one in ended] == [(2, 0)]
 
 
 def erased(team: Team) -> None:
