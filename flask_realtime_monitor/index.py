@@ -369,7 +369,7 @@ class Index:
 
     def _is_joined(self, user: int, user_last: int, guest: int, guest_last: int) -> bool:
         """Tell whether a visitor's only user and the guest, last seen then, are one session."""
-        shown = self.sessions.values.get(user) if user in self.joined else None
+        shown = self.sessions.values.get(user) if self.joined.get(user) == guest else None
         return self._joining.is_one(user, user_last, guest, guest_last, shown, self._now_ms())
 
     def _arrange(self, visitor: int) -> None:

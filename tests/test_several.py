@@ -168,6 +168,24 @@ def test_a_guest_who_comes_after_the_end_is_a_guest_to_all() -> None:
         assert [(one["user"], one["requests"]) for one in shown(mate)["sessions"]] == [(None, 1)]
 
 
+def test_what_a_guest_of_before_a_sign_out_kept_is_not_kept_by_the_next() -> None:
+    team = Team(1, session_timeout=60, active_window=30)
+    (first,) = team.mates
+    team.visit(0, 1, "ana")
+    team.time.pass_(36)
+    team.visit(0, 1, None)
+    team.flush()
+    assert [one["id"] for one in shown(first)["users"]] == ["ana"]
+    team.time.pass_(24)
+    first.visit(1, "bob", kind="logout")
+    team.time.pass_(4)
+    team.visit(0, 1, None)
+    team.flush()
+    for mate in [first, team.mate("late")]:
+        assert shown(mate)["users"] == []
+        assert mate.picture.stats()["anonymous_sessions"] == 1
+
+
 def test_a_request_in_flight_keeps_what_it_began_in_and_revives_nothing() -> None:
     team = Team(count=2, session_timeout=20, active_window=20)
     first, second = team.mates
