@@ -111,9 +111,10 @@ class Replicas(Peers):
             found = look()
         except StoreError as error:
             self.trouble = str(error)
-            if self.failed_at_s is None:
-                self.failed_at_s = time.monotonic()
+            self.failed_at_s = self.failed_at_s or time.monotonic()
             return None
+        if self.failed_at_s is not None and time.monotonic() - self.failed_at_s > beats.SILENT_S:
+            self._is_new = True  # who has a request in flight may have seemed to have none
         self.trouble = self.failed_at_s = None
         return found
 
@@ -214,6 +215,7 @@ class Replicas(Peers):
             notes = [beats.decode(note) for _, note in self._store.notes()]
             self._hearsay.recall(notes, just_gone)
         for worker, one in self._replicas.items():
+            self._is_new |= one.is_gone and worker not in absent  # so are its requests in flight
             one.is_gone = worker in absent
         overdue = beats.overdue(self._gone_s, absent, now_s, self._store.keep_s)
         if any(self._replicas[worker].rows for worker in overdue) and now_s >= self._let_go_s:

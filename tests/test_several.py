@@ -1599,6 +1599,32 @@ def test_who_has_a_request_in_flight_at_another_worker_does_not_end(
     assert not one.tracker.sessions.rows
 
 
+@pytest.mark.parametrize("is_down", [False, True])
+def test_who_has_a_request_in_flight_where_nothing_was_heard_of_is_back_as_that_is(
+    monkeypatch: pytest.MonkeyPatch, is_down: bool
+) -> None:
+    team = Team(2, session_timeout=60.0, active_window=30.0)
+    pass_ = Years(team, monkeypatch)
+    one, other = team.mates
+    one.visit(1)
+    one.begin(1)
+    pass_(70)
+    assert other.read()["total_sessions"] == 1
+    team.post.is_down = is_down  # or the other is frozen
+    team.mates.remove(one)
+    for _ in range(8):
+        pass_(5)
+        other.read()
+    assert other.read()["total_sessions"] == 0
+    team.post.is_down = False
+    team.mates.append(one)
+    for _ in range(2):
+        pass_(5)
+        other.read()
+    for mate in [*team.mates, team.mate("late")]:
+        assert mate.read()["total_sessions"] == 1
+
+
 def sessions_to(mate: Mate) -> list[tuple[Any, ...]]:
     """Return what of the sessions outlives the rows of a worker that is gone for long."""
     mate.replicas._is_roster_due = True
