@@ -128,6 +128,9 @@ class NotedSessions(Sessions):
             for key in keys
             if generation or (row := self.rows.get(key)) is None or rows.last_ms_of(row) <= at_ms
         ]
+        for key in keys:
+            if key in self.rows and key not in ends:
+                self._tell_whole(key)
         parts = [(key, self.rows[key]) for key in ends if key in self.rows]
         if parts:
             self.tell("ended", *parts[0], parts[1] if len(parts) > 1 else None)
@@ -138,6 +141,13 @@ class NotedSessions(Sessions):
         if generation:
             self.begin_generation(generation, visitor, first)
             self._touch_visitor(visitor)
+
+    def _tell_whole(self, key: int) -> None:
+        """Tell all of a session that goes on: whoever ended it has let go of the row."""
+        self.moved.append((key, key))  # its lines may be known
+        self.pauses.put(key, self.pauses.get(key, ()))
+        if self.dirty is not None:
+            self.dirty[key] = ALL
 
 
 def rename(

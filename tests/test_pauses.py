@@ -178,6 +178,28 @@ def test_a_store_that_lost_all_is_told_of_them_again() -> None:
     assert before is not None and before[0] == 1
 
 
+def test_who_ended_a_session_learns_of_them_again_where_it_goes_on() -> None:
+    team = Team(2)
+    one, other = team.mates
+    for pause_s in (0, TIMEOUT_S + 20, 10):
+        team.time.pass_(pause_s)
+        team.visit(0, 1, "ana")
+        team.visit(0, 1, "bob")
+        team.flush()
+        assert other.read()["total_sessions"] == 2
+    other.end(other.read()["sessions"][0][0])
+    team.time.pass_(1)
+    one.visit(1, "ana")  # before it hears of that
+    one.visit(1, "bob")
+    team.flush()
+    team.flush()
+    late = team.mate("late")
+    for mate in (one, other):
+        assert mate.read() == late.read()
+        for id, *_ in late.read()["sessions"]:
+            assert mate.picture.session(id) == late.picture.session(id)
+
+
 def test_they_are_told_again_when_the_base_of_the_row_moves() -> None:
     team = Team(2)
     until_s = team.time.now_s + rows.MAX_OFFSET / 1000
