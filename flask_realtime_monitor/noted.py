@@ -15,6 +15,7 @@ from typing import Any
 from . import rows
 from .clock import Clock
 from .config import Settings
+from .pauses import parted
 from .records import FeedItem, Rare
 from .sessions import ALL, Sessions, with_key
 from .visitors import Visitors
@@ -46,9 +47,10 @@ class NotedSessions(Sessions):
         known, ends = list(dict.fromkeys((*keys, *own))), []
         for key in known:
             row = self.rows.get(key)
-            # A guest's requests of since then, until this was heard, began no session of their own.
+            # A guest's requests of since then, until this was heard, began no session of their own,
+            # but where the last had timed out.
             last_ms_of = rows.begun_ms_of if key in (keys[-1], own[-1]) else rows.last_ms_of
-            if row is not None and last_ms_of(row) <= at_ms:
+            if row is not None and last_ms_of(parted(row, self.pauses.get(key, ()))[-1]) <= at_ms:
                 ends.append(key)
         for key in ends:
             self._end_among(ends, key, now_ms)

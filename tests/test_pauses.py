@@ -178,6 +178,19 @@ def test_a_store_that_lost_all_is_told_of_them_again() -> None:
     assert before is not None and before[0] == 1
 
 
+def test_a_guest_who_comes_after_one_does_not_end_with_a_sign_out_before() -> None:
+    team = Team(2)
+    team.visit(0, 1, None)
+    team.flush()
+    team.time.pass_(TIMEOUT_S + 20)
+    team.mates[1].visit(1, "ana", kind="logout")
+    team.time.pass_(1)
+    team.visit(0, 1, None)  # before that worker hears of it
+    began_at = team.time.clock().now_at()
+    team.flush()
+    assert seen_by_all(team) == (1, 0, pytest.approx(began_at), 1)
+
+
 def test_who_ended_a_session_learns_of_them_again_where_it_goes_on() -> None:
     team = Team(2)
     one, other = team.mates
