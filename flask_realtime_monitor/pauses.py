@@ -113,8 +113,8 @@ def all_parted(table: Mapping[int, bytes], told: Iterable[Any]) -> list[tuple[in
 def _cut(row: bytes, head: Head, pause: Pause, before: Sequence[bytes]) -> tuple[bytes, bytes]:
     start = HEAD_SIZE + head.ip_size
     ip, acts = row[HEAD_SIZE:start], row[start:]
-    requests = pause.requests - sum(rows.head_of(one).requests for one in before)
-    errors = pause.errors - sum(rows.head_of(one).errors for one in before)
+    requests = max(0, pause.requests - sum(rows.head_of(one).requests for one in before))
+    errors = max(0, pause.errors - sum(rows.head_of(one).errors for one in before))
     since = pause.begun_ms - head.base_ms
     each = [acts[at : at + ACT_SIZE] for at in range(0, len(acts), ACT_SIZE)]
     later = [act for act in each if _offset(act) >= since]
@@ -123,7 +123,7 @@ def _cut(row: bytes, head: Head, pause: Pause, before: Sequence[bytes]) -> tuple
         last=pause.last_ms - head.base_ms,
         requests=min(requests, head.requests),
         errors=min(errors, head.errors),
-        ordinal=head.ordinal - len(later),
+        ordinal=max(0, head.ordinal - len(later)),
     )
     new = head._replace(
         base_ms=pause.begun_ms,

@@ -295,6 +295,19 @@ def test_a_row_of_before_a_pause_is_whole() -> None:
     assert parted(row, (later,)) == parted(row, (another,)) == parted(row, ()) == [row]
 
 
+@pytest.mark.parametrize("requests", [-1, 2**40])
+def test_counts_that_make_no_sense_make_no_row_unreadable(requests: int) -> None:
+    row = row_of(0, 10, 5000, 9000)
+    base_ms = rows.begun_ms_of(row)
+    times = (base_ms + 10, base_ms + 5000), (base_ms + 5000, base_ms + 9000)
+    pauses = tuple(
+        Pause(number, number, *both) for number, both in zip((2, requests), times, strict=True)
+    )
+    counts = [rows.head_of(one).requests for one in parted(row, pauses)]
+    assert len(counts) == 3
+    assert all(0 <= count <= 4 for count in counts)
+
+
 def test_only_the_last_pauses_are_kept() -> None:
     table = PauseTable(1000)
     times = range(0, 10_000 * (MOST + 3), 10_000)
