@@ -7,7 +7,7 @@ leads to. What only the clock moves causes no update; it rides along now and the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 Json = dict[str, Any]
@@ -37,12 +37,12 @@ RATES = frozenset({"requests_per_s", "errors_per_s", "latency_ms"})
 _FRAME_BYTES = 256  # what the names of all lists and their brackets take together
 
 
-def update(before: Json, after: Json, rode: Json | None = None) -> Json | None:
+def update(before: Json, after: Json, rode: Sequence[Json] = ()) -> Json | None:
     """Return what leads from one snapshot to a later one, None where nothing has changed.
 
     Args:
-        rode: the snapshot from which viewers last got the values that only the clock moves;
-            given, these ride along.
+        rode: the snapshot from which viewers last got the values that only the clock moves, and
+            those shown since; given, these values ride along.
     """
     changed: Json = {}
     removed: dict[str, list[str]] = {}
@@ -65,7 +65,7 @@ def update(before: Json, after: Json, rode: Json | None = None) -> Json | None:
         changed["stats"] = stats
     if not changed:
         return None
-    if rode is not None:
+    if rode:
         _ride(changed, rode, after)
     return {"as_of": after["as_of"], **changed}
 
@@ -165,29 +165,37 @@ def _fields(old: Json, new: Json, has_requests: bool) -> Json:
     }
 
 
-def _ride(changed: Json, rode: Json, after: Json) -> None:
-    """Add the clock's values where they differ from what viewers have."""
+def _ride(changed: Json, rode: Sequence[Json], after: Json) -> None:
+    """Add the clock's values where they differ from what some viewer may have.
+
+    Requests bring some of these values in between, and who came lately began with others: one that
+    is back where it was differs all the same.
+    """
     for name, key in _lists(after):
-        seen = {item[key]: item for item in rode[name]}
+        seen: dict[str, list[Json]] = {}
+        for items in {id(one[name]): one[name] for one in rode}.values():
+            for item in _others(items, after[name]):
+                seen.setdefault(item[key], []).append(item)
         going = {item[key]: item for item in changed.get(name, ())}
         for item in after[name]:
-            values = _clocked(seen.get(item[key], {}), item)
+            values = _clocked(seen.get(item[key], ()), item)
             if values:
                 going[item[key]] = {**going.get(item[key], {key: item[key]}), **values}
         if going:
             changed[name] = list(going.values())
-    stats = {**_clocked(rode["stats"], after["stats"]), **changed.get("stats", {})}
-    if rode["stats"]["coverage"] != after["stats"]["coverage"]:
+    shown = [one["stats"] for one in rode]
+    stats = {**_clocked(shown, after["stats"]), **changed.get("stats", {})}
+    if any(one["coverage"] != after["stats"]["coverage"] for one in shown):
         stats["coverage"] = after["stats"]["coverage"]
-    minutes = _history(rode["stats"]["history"], after["stats"]["history"])
+    minutes = _history(shown[0]["history"], after["stats"]["history"])
     if minutes:
         stats["history"] = minutes
     changed["stats"] = stats
 
 
-def _clocked(old: Json, new: Json) -> Json:
+def _clocked(olds: Sequence[Json], new: Json) -> Json:
     return {
         name: value
         for name, value in new.items()
-        if (name in CLOCKED or name in RATES) and old.get(name) != value
+        if (name in CLOCKED or name in RATES) and any(old.get(name) != value for old in olds)
     }

@@ -59,7 +59,7 @@ class Timeline:
         self._base: Json | None = None
         self._base_s = 0.0
         self._cursor = 0
-        self._rode: Json = {}
+        self._rode: list[Json] = []  # shown since the clock's values rode along, then first
         self._rode_s = 0.0
         self._forgot_ms = 0
         self._snapshots: dict[str, Packet] = {}  # of this tick, by role
@@ -92,11 +92,13 @@ class Timeline:
             self._begin_anew(after, now_s)
             return None, True
         rides = now_s - self._rode_s >= _RIDE_S
-        changed = delta.update(before, after, self._rode if rides else None)
+        changed = delta.update(before, after, self._rode if rides else ())
         if changed is None:
             return None, False
         if rides:
-            self._rode, self._rode_s = after, now_s
+            self._rode.clear()
+            self._rode_s = now_s
+        self._rode.append(after)
         self._base = after
         self._snapshots.clear()
         self._resumed.clear()
@@ -104,7 +106,7 @@ class Timeline:
         return self._framed(changed), False
 
     def _begin_anew(self, after: Json, now_s: float) -> None:
-        self._base = self._rode = after
+        self._base, self._rode = after, [after]
         if self.is_forgetting:
             # By the clock of all workers' ticks, which may not be this host's.
             self._forgot_ms = int(after["as_of"] * 1000)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_realtime_monitor import delta
+from flask_realtime_monitor import delta, timeline
+from flask_realtime_monitor.packet import Packet
 
 from .support.merging import comparable, merged
 from .support.records import Bench
@@ -45,7 +47,7 @@ def test_a_snapshot_with_its_updates_is_the_later_snapshot(
             bench.tracker.expire()
         else:
             after = snapshot(bench, is_masked)
-            update = delta.update(before, after, rode if number % 2 else None)
+            update = delta.update(before, after, [rode] if number % 2 else ())
             if number % 3 == 0:
                 snapshot(bench, not is_masked)  # who sees otherwise takes nothing away from these
             if update is not None:
@@ -61,7 +63,7 @@ def test_nothing_changed_is_no_update() -> None:
     before = snapshot(bench)
     bench.time.pass_(5)
     assert delta.update(before, snapshot(bench)) is None
-    assert delta.update(before, snapshot(bench), before) is None
+    assert delta.update(before, snapshot(bench), [before]) is None
 
 
 def test_only_what_changed_is_sent() -> None:
@@ -87,9 +89,34 @@ def test_what_only_the_clock_moves_rides_along_when_asked() -> None:
     bench.time.pass_(61)
     bench.visit(2)
     after = snapshot(bench)
-    with_riders = delta.update(before, after, before)
+    with_riders = delta.update(before, after, [before])
     assert with_riders is not None
     assert with_riders["stats"]["requests_per_s"] == after["stats"]["requests_per_s"]
+
+
+def test_a_rate_that_is_back_where_it_was_rides_along_to_who_has_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    clock = SimpleNamespace(monotonic=lambda: bench.time.now_s)
+    monkeypatch.setattr(timeline, "time", clock)
+    stream = timeline.Timeline(bench.picture, "", "worker", 0)
+    rates = []
+    for number in range(3):
+        if number == 1:
+            bench.visit(1)
+        frame, is_anew = stream.advance()
+        packet = stream.snapshot("reveal") if is_anew else frame
+        assert packet is not None
+        rates.append(events(packet)[0]["stats"]["requests_per_s"])
+        bench.time.pass_(2 if number == 0 else 301)  # then that visitor is idle
+    assert rates[0] == rates[2] == 0 < rates[1]
+
+
+def events(packet: Packet) -> list[dict[str, Any]]:
+    """Return what some events say."""
+    lines = packet.form(0).decode().splitlines()
+    return [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
 
 
 def crowded(number: int, text: str) -> tuple[Bench, dict[str, Any]]:
