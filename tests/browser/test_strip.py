@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -284,6 +285,10 @@ def test_on_paper_it_is_light_whole_and_without_what_can_only_be_clicked(
     assert page.locator(".scroll").evaluate("(one) => one.scrollHeight === one.clientHeight")
     assert page.locator("body").evaluate("(one) => getComputedStyle(one).colorScheme") == "light"
     expect(page.locator(".strip")).to_have_css("position", "static")
+    # A card that is not there leaves no place for the next one on a sheet as wide as a window.
+    boxes = [one.bounding_box() for one in page.locator("main > :visible").all()]
+    for above, below in pairwise(boxes):
+        assert above["y"] + above["height"] <= below["y"], (above, below)
 
 
 def test_where_the_system_chooses_the_colours_states_are_seen(site: Site, watch: Watch) -> None:
