@@ -22,7 +22,7 @@ from .sights import Sight
 Json = dict[str, Any]
 
 _MARGIN_MS = 3_000  # between two workers' looks at the same moment, and between their clocks
-_MOST_BEYOND = 400
+_MOST_BEYOND = 400  # a viewer's session has sunk by no more places than sessions have changed
 _ID = re.compile(r"([0-9a-zA-Z]{1,24})-(\d{1,18})\.(\d{1,15})\.([0-9a-f]{1,16})(\.[mw])?(\.f)?")
 
 
@@ -82,8 +82,10 @@ def update(
     since = peers.changed_since(place.cursor)
     if since is None or since.cursor < base_cursor:
         return None
-    hidden = index.departures.since(since_ms)
     changed = {session_id(index.shown(key)) for key in since.keys}
+    if len(changed) > _MOST_BEYOND:
+        return None  # what it has may be further down by now than is looked for below
+    hidden = index.departures.since(since_ms)
     has_moved = bool(hidden) or index.parted_ms >= since_ms
     since_s = since_ms / 1000
 

@@ -6,6 +6,7 @@ import pytest
 
 from flask_realtime_monitor.resumption import StreamPlace
 
+from .support.merging import comparable, merged
 from .support.records import Bench, Time
 from .support.several import Mate, Post
 
@@ -68,3 +69,31 @@ def test_a_guest_who_was_shown_alone_for_a_while_is_in_no_view() -> None:
     assert update is not None
     lacks = {one["id"] for one in held["sessions"]} - {joined["id"]}
     assert lacks <= set(update["removed"]["sessions"])
+
+
+@pytest.mark.parametrize("more", [50, 2_000])
+def test_who_was_pushed_out_of_the_lists_by_however_many_is_in_no_view(more: int) -> None:
+    time = Time()
+    post, settings = Post(time), Bench().settings
+    here, there = (Mate(name, post, settings, time) for name in ("aaaa", "bbbb"))
+    for mate in (here, there):
+        mate.flush()
+    there.picture.snapshot()
+    time.pass_(5)
+    for number in range(100):
+        here.visit(number, f"u{number}")
+    here.flush()
+    held = here.picture.snapshot()
+    place = StreamPlace(
+        here.picture.epoch, here.picture.cursor, int(held["as_of"] * 1000), "aaaa", False
+    )
+    for number in range(more):
+        time.pass_(0.002)
+        here.visit(100 + number, f"u{100 + number}")
+    here.flush()
+    base = there.picture.snapshot()
+    update = there.picture.resumed(place, base, there.picture.cursor)
+    later = base if update is None else merged(held, update)
+    assert comparable(later)["sessions"] == comparable(base)["sessions"]
+    assert comparable(later)["users"] == comparable(base)["users"]
+    assert (update is None) == (more > 400)
