@@ -16,7 +16,7 @@ from .foresight import Foresight
 from .gathering import Gathering, Sightings, Table
 from .groups import Groups
 from .interner import Interner
-from .joining import Joining
+from .joining import Joining, Outlived
 from .listing import pairs, slices
 from .peers import Seen, keys_in
 from .recency import Recency
@@ -83,8 +83,7 @@ class Index:
         self._tables: list[Table] = []
         self._joining = Joining(self._tables, self._active_ms, self._timeout_ms)
         self.busy: Mapping[int, int] = {}  # as in ``catch_up``
-        #: The last of the ended users of a visitor that one look came upon.
-        self._outlived_by: dict[int, tuple[int, int]] = {}
+        self._outlived_by = Outlived()
 
     def load(self, busy: Mapping[int, int]) -> None:
         """Build the index from all rows; ``busy`` as in ``catch_up``."""
@@ -106,7 +105,6 @@ class Index:
         left_out = self._gathered(found.missed)
         # Some are kept by the other part of their session: of several users, who was seen last.
         newest_first = sorted(left_out.values, key=left_out.rank, reverse=True)
-        self._outlived_by.clear()
         for key in chain.from_iterable(slices(newest_first)):
             self._look_at(key, left_out, now_ms)
         for key in before[0].keys() - self.sessions.values.keys():
@@ -163,7 +161,7 @@ class Index:
         found = self._gathered(others)
         # As in a load: who may be kept by another part comes after it.
         others.sort(key=found.rank, reverse=True)
-        self._outlived_by.clear()
+        self._outlived_by.keep(self._of_visitor)
         ended = self._joining.timed_out_ms(now_ms), inf
         for key in chain.from_iterable(slices(others)):
             if found.rank(key) <= ended and self._is_known(key):
@@ -273,7 +271,7 @@ class Index:
                 if not self._is_crowd(visitor):
                     self._arrange(visitor)
             elif key in found.users:
-                self._outlived_by.setdefault(found.visitors.get(key, key), found.rank(key))
+                self._outlived_by.note(found.visitors.get(key, key), found.rank(key))
             return
         if not is_known:
             self._begin(key, found)
@@ -315,9 +313,8 @@ class Index:
             self._of_user.add(user_id, key)
 
     def _end(self, key: int, now_ms: int) -> None:
-        last = self.sessions.values.get(key)
+        last, own = self.sessions.values.get(key), self._own_value(key)
         if last is not None:
-            own = self._parts.get(key, last)
             self.departures.end(key, min(now_ms, (own >> 16) + self._timeout_ms))
         self._hide(key)
         self._tied.discard(key)
@@ -327,6 +324,8 @@ class Index:
         if user_id is None:
             return
         self._of_visitor.drop(visitor, key)
+        if own <= self._joining.ended(now_ms):
+            self._outlived_by.note(visitor, (own >> 16, key))
         self._of_user.drop(user_id, key)
         self.disturbed.add(user_id)
         if user_id in self._of_user:

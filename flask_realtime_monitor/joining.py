@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .gathering import Table
+from .groups import Groups
 from .pauses import parted
 from .rows import OTHER_KIND, acts_of, begun_ms_of, head_of, last_ms_of, timed_out_ms
 
@@ -26,6 +27,19 @@ def latest(spans: Sequence[tuple[int, int, int]], timeout_ms: int) -> list[int]:
         begun_ms = min(begun_ms, span_ms) if found else span_ms
         found.append(number)
     return found
+
+
+class Outlived(dict[int, tuple[int, int]]):
+    """By visitor, the last of the users who timed out: when seen last, and the session's key."""
+
+    def note(self, visitor: int, rank: tuple[int, int]) -> None:
+        """Note one; of several the last seen counts."""
+        self[visitor] = max(rank, self.get(visitor, rank))
+
+    def keep(self, whose: Groups[int]) -> None:
+        """Keep those of visitors who have other users."""
+        for visitor in [one for one in self if one not in whose]:
+            del self[visitor]
 
 
 class Joining:

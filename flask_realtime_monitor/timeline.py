@@ -14,6 +14,7 @@ from .resumption import StreamPlace, parse
 from .ring import Ring
 
 _RIDE_S = 10.0
+_MOST_SHOWN = 16  # snapshots, between two rides
 _BASE_KEPT_S = 120.0
 _MOST_UPDATE_BYTES = 65_536
 _ID_AND_NAME_BYTES = 128
@@ -91,7 +92,7 @@ class Timeline:
         if before is None or self.is_forgetting:
             self._begin_anew(after, now_s)
             return None, True
-        rides = now_s - self._rode_s >= _RIDE_S
+        rides = now_s - self._rode_s >= _RIDE_S or len(self._rode) >= _MOST_SHOWN
         changed = delta.update(before, after, self._rode if rides else ())
         if changed is None:
             return None, False

@@ -1898,3 +1898,22 @@ def test_who_is_alone_ends_sessions_as_they_time_out() -> None:
     assert not keep_house()  # its sessions may go on here
     flusher._alone_since_s -= beats.SILENT_S
     assert not keep_house()
+
+
+@pytest.mark.parametrize("signs_out_s", [None, 34, 60])
+def test_a_guest_who_ended_beside_another_user_stays_ended_for_who_looks_again(
+    signs_out_s: int | None,
+) -> None:
+    team = Team(3, session_timeout=90.0, active_window=20.0)
+    visits = {0: (0, "u4"), 2: (1, None), 32: (0, "u9"), 72: (0, "u4"), 130: (2, "u4")}
+    for second in range(0, 140, 2):
+        if second in visits:
+            mate, user = visits[second]
+            team.visit(mate, 9, user)
+        if second == signs_out_s:
+            team.visit(0, 9, "u9", kind="logout")
+        team.flush()
+        for mate in team.mates:
+            mate.read()
+        team.time.pass_(2.0)
+    team.check(*team.mates, team.mate("late"))
