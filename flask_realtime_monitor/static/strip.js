@@ -38,6 +38,7 @@ export class Strip {
 
   draw() {
     this.drawCoverage();
+    this._drawChips(this._page.view.filters()); // who was an id is known by name by now
   }
 
   drawCoverage() {
@@ -70,7 +71,7 @@ export class Strip {
 
   /** What the viewer chose: the fields, and a chip for each filter. */
   drawChoice() {
-    const { view, me, model } = this._page;
+    const { view, me } = this._page;
     const search = find("search");
     const typed = this._typed.trim();
     this._typed = "";
@@ -81,9 +82,13 @@ export class Strip {
     find("mine").closest("label").hidden = !me;
     const chips = view.filters();
     if (!chips.length) leave(find("choice"));
-    keyed(find("chips"), chips, ([name]) => name, (chip) => this._chip(chip),
-      (item, chip) => write(item.querySelector("bdi"), chosen(chip, model.users)));
+    this._drawChips(chips);
     find("choice").hidden = chips.length === 0;
+  }
+
+  _drawChips(chips) {
+    keyed(find("chips"), chips, ([name]) => name, (chip) => this._chip(chip),
+      (item, chip) => write(item.querySelector("bdi"), chosen(chip, this._page.model.users)));
   }
 
   _chip([name]) {

@@ -913,3 +913,15 @@ def test_a_newer_page_is_told_of_and_never_loaded_by_itself(site: Site, watch: W
     expect(note).to_have_count(0)
     expect(page.locator("[data-last]")).to_contain_text("Before that: sessions: <b>all")
     assert page.evaluate("window.isSame")
+
+
+def test_a_long_name_leaves_room_for_others_in_the_feed(site: Site, watch: Watch) -> None:
+    name = "Wolfeschlegelsteinhausenbergerdorff " * 3
+    site.visit("/page/short", X_User="u-short", X_Name="Sho Rt")
+    site.visit("/page/long", X_User="u-long", X_Name=name.strip())
+    page = watch(site)
+    lines = page.locator(".activity li")
+    long, short = (lines.filter(has_text=who).first for who in ("Wolfe", "Sho Rt"))
+    expect(long).to_be_visible()
+    heights = [one.bounding_box()["height"] for one in (long, short)]
+    assert heights[0] < 2 * heights[1] + 10

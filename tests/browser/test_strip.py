@@ -36,6 +36,13 @@ def test_a_search_is_in_the_url_and_a_link_shows_the_same(site: Site, watch: Wat
     expect(again.locator(".people tr", has_text="Lina Link")).to_have_count(1)
 
 
+def test_a_link_to_somebody_shows_the_name_once_it_is_known(site: Site, watch: Watch) -> None:
+    site.visit("/page/named", X_User="u-named", X_Name="Nora Named")
+    page = watch(site, "#user=u-named")
+    is_live(page)
+    expect(chips(page)).to_have_text([re.compile("Nora Named")])
+
+
 def test_spaces_alone_are_no_search(site: Site, watch: Watch) -> None:
     page = watch(site, "#q=%20")
     is_live(page)
