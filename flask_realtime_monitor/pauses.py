@@ -26,9 +26,13 @@ class Pause(NamedTuple):
     last_ms: int  # when it was seen last before
     begun_ms: int  # when the request began with which it went on
 
-    def is_bridged(self, begun_ms: int, timeout_ms: int) -> bool:
-        """Tell whether a request that began then, and has ended since, leaves no pause."""
-        return begun_ms < self.begun_ms and self.last_ms > rows.timed_out_ms(begun_ms, timeout_ms)
+    def is_bridged(self, begun_ms: int, timed_out_ms: int) -> bool:
+        """Tell whether a request that began then, and has ended since, leaves no pause.
+
+        Args:
+            timed_out_ms: when what had ended by then was last seen, at the latest.
+        """
+        return begun_ms < self.begun_ms and self.last_ms > timed_out_ms
 
 
 Pauses = tuple[Pause, ...]
@@ -47,13 +51,19 @@ class PauseTable(dict[int, Pauses]):
         #: Keys of those that are new since somebody last took note; None: nobody does.
         self.fresh: set[int] | None = None
 
-    def note(self, key: int, row: bytes, begun_ms: int) -> None:
-        """Note what a request that began then, and has ended, makes of a row's pauses."""
+    def note(self, key: int, row: bytes, begun_ms: int, offset_ms: int) -> None:
+        """Note what a request that began then, and has ended, makes of a row's pauses.
+
+        Args:
+            offset_ms: what is added to the row's times to get ms since the epoch. Readers go by
+                these: a second of theirs begins at another moment than one of the row's clock.
+        """
         before = self.get(key, ())
+        ended_ms = rows.timed_out_ms(begun_ms + offset_ms, self.timeout_ms) - offset_ms
         # It was in flight meanwhile, which kept the session: no pause any more.
-        found = [one for one in before if not one.is_bridged(begun_ms, self.timeout_ms)]
+        found = [one for one in before if not one.is_bridged(begun_ms, ended_ms)]
         head = rows.head_of(row)
-        if head.last_ms <= rows.timed_out_ms(begun_ms, self.timeout_ms):
+        if head.last_ms <= ended_ms:
             found.append(Pause(head.requests, head.errors, head.last_ms, begun_ms))
         if found != [*before]:
             self.put(key, tuple(found[-MOST:]))

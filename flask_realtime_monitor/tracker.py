@@ -154,7 +154,7 @@ class Tracker:
                         row, base, last, offset = sessions.fitted(key, row, at_ms)
                     ordinal += 1
                     if offset - last > pauses.timeout_ms or key in pauses:
-                        pauses.note(key, row, at_ms - int(duration_ms or 0))
+                        pauses.note(key, row, at_ms - int(duration_ms or 0), self.clock.offset_ms)
                     if offset > last:  # noqa: PLR1730 (max() is a call)
                         last = offset
                     code = codes.get(method, rows.OTHER_CODE)

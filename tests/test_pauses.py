@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_realtime_monitor import rows
+from flask_realtime_monitor.clock import Clock
 from flask_realtime_monitor.filters import Filter
 from flask_realtime_monitor.frames import FrameError, decode, encode
 from flask_realtime_monitor.pauses import MOST, Pause, PauseTable, parted
 from flask_realtime_monitor.replica import Replica
 
-from .support.records import Bench, record_at
+from .support.records import Bench, Time, record_at
 from .support.several import Mate, Team
 
 TIMEOUT_S = 1800.0
@@ -71,6 +72,23 @@ def test_who_comes_back_before_the_row_goes_begins_anew(user: str | None, count:
     assert seen_by_all(team) == (2, 0, pytest.approx(began_at), 2)
     users = team.mates[-1].picture.users()["items"]
     assert [one["requests"] for one in users] == ([2] if user else [])
+
+
+def test_an_end_that_was_seen_is_one_where_the_clocks_tick_at_different_moments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        Time, "clock", lambda time: Clock(lambda: time.now_s + 1e9 + 0.6, lambda: time.now_s)
+    )
+    team = Team(2)
+    for _ in range(3):
+        team.visit(0, 1, None)
+    assert seen_by_all(team) is not None
+    team.time.pass_(TIMEOUT_S + 0.5)
+    assert seen_by_all(team) is None
+    team.visit(0, 1, None)
+    requests, *_ = seen_by_all(team) or (0,)
+    assert requests == 1
 
 
 def test_what_another_worker_bridges_is_one_session_with_all_its_story() -> None:
@@ -314,6 +332,6 @@ def test_only_the_last_pauses_are_kept() -> None:
     row = row_of(*times)
     base_ms = rows.begun_ms_of(row)
     for number in range(1, MOST + 3):
-        table.note(1, row_of(*times[:number]), base_ms + times[number])
+        table.note(1, row_of(*times[:number]), base_ms + times[number], 0)
     assert len(table[1]) == MOST
     assert len(parted(row, table[1])) == MOST + 1
