@@ -15,6 +15,11 @@ _UNSURE_MS = 250
 _FADE_S = 0.01
 
 
+def grain_ms(span_ms: int) -> int:
+    """Return how finely a span of time is counted: in hundredths of it, in seconds at most."""
+    return min(1000, max(1, span_ms // 100))
+
+
 class Clock:
     """Counts milliseconds by the monotonic clock and translates them to the epoch.
 

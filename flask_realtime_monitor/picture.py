@@ -84,13 +84,12 @@ class Picture:
         self._lock = threading.Lock()
         self._common = Common()
         self._sources: list[Source] = [self._own]
-        self._active_ms = int(settings.active_window * 1000)
         self._index = Index(
             self._sources,
             tracker.sessions.anonymous_key,
             tracker.sessions.generation,
             self._now_ms,
-            self._active_ms,
+            int(settings.active_window * 1000),
             int(settings.session_timeout * 1000),
         )
         self._counted = numbers.Counted()
@@ -340,7 +339,7 @@ class Picture:
         return (
             *(common.moved, common.begun, self._index.is_loaded),
             *(peers, peers.looks, self._around.cursor(), own.feed_number),
-            *(self._clock.offset_ms, now_ms // 1000, (now_ms - self._active_ms) // 1000),
+            *(self._clock.offset_ms, now_ms // 1000, self._index.sessions.cut_at(now_ms)),
             *(own.traffic.moves, own.traffic.excluded, tuple(self._around.in_flight())),
         )
 

@@ -1,9 +1,9 @@
 """Keys by when they were last seen: how many are active, where, and the newest of them.
 
-Counts are kept by second, so that time passing costs a look at the seconds that passed, never at
-the keys. Of the order only the newest are kept, as many as are asked for and up to as many again:
-what has moved since then is put in its place when it is asked for, and what falls behind them is
-found again.
+Counts are kept by second, or by hundredths of a short window, so that time passing costs a look at
+the steps that passed, never at the keys. Of the order only the newest are kept, as many as are
+asked for and up to as many again: what has moved since then is put in its place when it is asked
+for, and what falls behind them is found again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterable
 from itertools import compress, repeat
 from typing import Any, Generic, TypeVar
 
+from .clock import grain_ms
 from .listing import pairs, slices
 
 K = TypeVar("K", bound=Hashable)
@@ -26,7 +27,6 @@ _MOST_KEPT = 1_000
 _UNASKED = 16
 _FEW = 20
 _SLICE = 5_000  # numbers are looked through quickly
-_SECOND = 1000 << 16  # in values
 _ENDPOINT = (0xFFFF).__and__  # of a value
 
 
@@ -36,16 +36,18 @@ class Recency(Generic[K]):
     A value holds the time (ms since the epoch) and, in its low 16 bits, the endpoint.
 
     Args:
-        window_ms: how long after it was seen a key is active; counted in whole seconds.
+        window_ms: how long after it was seen a key is active; counted in steps (``grain_ms``).
     """
 
     def __init__(self, window_ms: int) -> None:
         self._window_ms = window_ms
+        self._step_ms = grain_ms(window_ms)
+        self._step = self._step_ms << 16  # in values
         self.values: dict[K, int] = {}
         self.active = 0
         self.active_at: dict[int, int] = {}  # endpoint -> active keys
-        self._seconds: dict[int, dict[int, int]] = {}  # second -> endpoint -> keys
-        self._cut_s = 0  # what was seen in this second or before is idle
+        self._steps: dict[int, dict[int, int]] = {}  # step -> endpoint -> keys
+        self._cut = 0  # what was seen in this step or before is idle
         # All keys with a value of at least the floor, newest first; what has moved since, with the
         # value it had then, is not in its place yet. None where they are to be put in order anew.
         self._order: list[K] | None = None
@@ -70,15 +72,15 @@ class Recency(Generic[K]):
         self.values[key] = value
         if value >= self._floor or old >= self._floor:
             self._move({key: old})
-        second, old_second = value // _SECOND, old // _SECOND
-        if second == old_second and not (value ^ old) & 0xFFFF:
+        step, old_step = value // self._step, old // self._step
+        if step == old_step and not (value ^ old) & 0xFFFF:
             return
-        if old_second > self._cut_s:
+        if old_step > self._cut:
             self._uncount(old)
-        if second > self._cut_s:
-            counts = self._seconds.get(second)
+        if step > self._cut:
+            counts = self._steps.get(step)
             if counts is None:
-                counts = self._seconds[second] = {}
+                counts = self._steps[step] = {}
             counts[endpoint] = counts.get(endpoint, 0) + 1
             self.active_at[endpoint] = self.active_at.get(endpoint, 0) + 1
             self.active += 1
@@ -113,13 +115,13 @@ class Recency(Generic[K]):
 
     def _count(self, values: list[int], sign: int) -> None:
         """Add keys of some values to those that are active, or take them off; it sorts them."""
-        # Second by second: most of them come in order, and a second has few endpoints.
+        # Step by step: most of them come in order, and a step has few endpoints.
         values.sort()
-        at = bisect_left(values, (self._cut_s + 1) * _SECOND)
+        at = bisect_left(values, (self._cut + 1) * self._step)
         while at < len(values):
-            second = values[at] // _SECOND
-            end = bisect_left(values, (second + 1) * _SECOND, at)
-            counts = self._seconds.setdefault(second, {})
+            step = values[at] // self._step
+            end = bisect_left(values, (step + 1) * self._step, at)
+            counts = self._steps.setdefault(step, {})
             for endpoint, n in Counter(map(_ENDPOINT, values[at:end])).items():
                 counts[endpoint] = counts.get(endpoint, 0) + sign * n
                 self.active_at[endpoint] = self.active_at.get(endpoint, 0) + sign * n
@@ -141,27 +143,31 @@ class Recency(Generic[K]):
 
     def is_active(self, key: K) -> bool:
         """Tell whether a key was seen within the window."""
-        return (self.values.get(key, 0) >> 16) // 1000 > self._cut_s
+        return self.values.get(key, 0) // self._step > self._cut
 
     def active_with(self, keys: Iterable[K]) -> dict[int, int]:
         """Return ``active_at`` as it were if some idle keys were active."""
         return Counter(self.active_at) + Counter(self.values[key] & 0xFFFF for key in keys)
 
+    def cut_at(self, now_ms: int) -> int:
+        """Return the last of the steps in which it was seen what is active no more by then."""
+        return (now_ms - self._window_ms) // self._step_ms
+
     def settle(self, now_ms: int) -> bool:
         """Let time pass: what was last seen before the window is active no more; tell of any."""
-        cut_s = (now_ms - self._window_ms) // 1000
-        if cut_s == self._cut_s:
+        cut = self.cut_at(now_ms)
+        if cut == self._cut:
             return False
-        if cut_s < self._cut_s:
-            self._recount(cut_s)
+        if cut < self._cut:
+            self._recount(cut)
             return True
         active = self.active
-        passed = range(self._cut_s + 1, cut_s + 1)
-        seconds = self._seconds
-        due = [one for one in seconds if one <= cut_s] if len(passed) > len(seconds) else passed
-        self._cut_s = cut_s
-        for second in due:
-            for endpoint, n in seconds.pop(second, {}).items():
+        passed = range(self._cut + 1, cut + 1)
+        steps = self._steps
+        due = [one for one in steps if one <= cut] if len(passed) > len(steps) else passed
+        self._cut = cut
+        for step in due:
+            for endpoint, n in steps.pop(step, {}).items():
                 self.active_at[endpoint] -= n
                 self.active -= n
         return self.active != active
@@ -200,13 +206,13 @@ class Recency(Generic[K]):
 
     def _reached(self, most: int) -> tuple[list[K], int]:
         """Return the keys that were seen when the ``most``th newest was, or since, and when."""
-        values, seconds = self.values, self._seconds
-        # The seconds' counts tell from where on there are enough: only these need be sorted.
+        values, steps = self.values, self._steps
+        # The steps' counts tell from where on there are enough: only these need be sorted.
         begin = counted = 0
-        for second in sorted(seconds, reverse=True):
-            counted += sum(seconds[second].values())
+        for step in sorted(steps, reverse=True):
+            counted += sum(steps[step].values())
             if counted >= most:
-                begin = second * _SECOND
+                begin = step * self._step
                 break
         found: list[K] = []
         for part, moments in pairs(values, values.values(), _SLICE):
@@ -286,19 +292,19 @@ class Recency(Generic[K]):
         self._moved = {}
 
     def _uncount(self, value: int) -> None:
-        second = (value >> 16) // 1000
-        if second > self._cut_s:
+        step = value // self._step
+        if step > self._cut:
             endpoint = value & 0xFFFF
-            self._seconds[second][endpoint] -= 1
+            self._steps[step][endpoint] -= 1
             self.active_at[endpoint] -= 1
             self.active -= 1
 
-    def _recount(self, cut_s: int) -> None:
+    def _recount(self, cut: int) -> None:
         """Count anew: the clock went back."""
         values, self.values = self.values, {}
-        self.active, self.active_at, self._seconds = 0, {}, {}
+        self.active, self.active_at, self._steps = 0, {}, {}
         self._forget_order()
-        self._cut_s = cut_s
+        self._cut = cut
         for key, value in values.items():
             self.put(key, value >> 16, value & 0xFFFF)
 

@@ -12,6 +12,7 @@ from flask_realtime_monitor import recency
 from flask_realtime_monitor.recency import Recency
 
 WINDOW_MS = 5_000
+STEP_MS = 50
 BEGIN_MS = 1_000_000
 KEYS = st.integers(0, 60)
 TIMES = st.integers(1_000_000, 1_000_005) | st.integers(990_000, 1_010_000)
@@ -36,7 +37,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_what_sorting_and_counting_everything_gives(steps: list[tuple]) -> None:  # type: ignore[type-arg]
     one: Recency[int] = Recency(WINDOW_MS)
     known: dict[int, tuple[int, int]] = {}
-    cut_s = 0
+    cut = 0
     for name, *said in steps:
         if name == "put":
             key, last_ms, endpoint = said
@@ -50,7 +51,7 @@ def test_it_is_what_sorting_and_counting_everything_gives(steps: list[tuple]) ->
                 known = {key: (last_ms, 0) for key, last_ms in said[0].items()}
                 one.fill({key: last_ms << 16 for key, last_ms in said[0].items()})
         elif name == "settle":
-            cut_s = (said[0] - WINDOW_MS) // 1000
+            cut = (said[0] - WINDOW_MS) // STEP_MS
             one.settle(said[0])
         else:
             (most,) = said
@@ -65,13 +66,26 @@ def test_it_is_what_sorting_and_counting_everything_gives(steps: list[tuple]) ->
                 assert known[few[-1]][0] != known[order[len(few)]][0]
             if len(found) < len(order):  # all of a moment, or none
                 assert known[found[-1]][0] != known[order[len(found)]][0]
-            active = {key: place for key, place in known.items() if place[0] // 1000 > cut_s}
+            active = {key: place for key, place in known.items() if place[0] // STEP_MS > cut}
             assert one.active == len(active)
             assert {n: number for n, number in one.active_at.items() if number} == {
                 endpoint: sum(1 for _, where in active.values() if where == endpoint)
                 for endpoint in {where for _, where in active.values()}
             }
             assert all(one.is_active(key) == (key in active) for key in known)
+
+
+@pytest.mark.parametrize("window_ms", [1_000, 5_000, 300_000])
+@pytest.mark.parametrize("begin_ms", [BEGIN_MS, BEGIN_MS + 990])
+def test_a_window_lasts_as_long_as_it_is_to_a_hundredth(window_ms: int, begin_ms: int) -> None:
+    one: Recency[int] = Recency(window_ms)
+    one.put(1, begin_ms, 0)
+    one.settle(begin_ms + window_ms - window_ms // 100)
+    assert one.is_active(1)
+    assert one.active == 1
+    one.settle(begin_ms + window_ms)
+    assert not one.is_active(1)
+    assert one.active == 0
 
 
 #: Keys that were seen at once, and how many ms after the begin; who leaves; how much time passes.
