@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import compress
 
+from .clock import grain_ms
 from .listing import pairs
 from .wheel import Wheel
 
@@ -24,7 +25,8 @@ class Foresight:
 
     def __init__(self, timeout_ms: int) -> None:
         self._timeout_ms = timeout_ms
-        self._due = Wheel()
+        self._step_ms = grain_ms(timeout_ms)
+        self._due = Wheel()  # in these steps
         self._until_ms = 0
 
     def look_ahead(self, now_ms: int, *tables: Mapping[int, int]) -> None:
@@ -38,16 +40,20 @@ class Foresight:
                 for key in compress(keys, map(latest.__ge__, values)):
                     self.note(key, table[key])
 
-    def note(self, key: int, value: int, least_s: int = 0) -> None:
-        """Note when a session that was last seen then may end, if that is before the next look."""
+    def note(self, key: int, value: int, after_ms: int = 0) -> None:
+        """Note when a session that was last seen then may end, if that is before the next look.
+
+        Args:
+            after_ms: it is to be looked at in a later step than this moment's.
+        """
         end_ms = (value >> 16) + self._timeout_ms
         if end_ms <= self._until_ms:
-            self._due.add(key, max(end_ms // 1000 + 1, least_s))
+            self._due.add(key, max(end_ms, after_ms) // self._step_ms + 1)
 
     def note_end(self, key: int, now_ms: int) -> None:
         """Note that a session may have ended."""
-        self._due.add(key, now_ms // 1000)
+        self._due.add(key, now_ms // self._step_ms)
 
     def due(self, now_ms: int, is_known: Callable[[int], bool]) -> list[int]:
         """Take out all known ones that may have ended by now, each once: it may be noted twice."""
-        return list(filter(is_known, dict.fromkeys(self._due.due(now_ms // 1000))))
+        return list(filter(is_known, dict.fromkeys(self._due.due(now_ms // self._step_ms))))

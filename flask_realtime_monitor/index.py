@@ -177,7 +177,7 @@ class Index:
         for key in chain.from_iterable(slices(due)):
             self._look_at(key, found, now_ms)
             if self._is_known(key):
-                self._foresight.note(key, self._shown_value(key), now_ms // 1000 + 1)
+                self._foresight.note(key, self._shown_value(key), now_ms)
         settled = self.sessions.settle(now_ms), self.users.settle(now_ms)
         return has_moved or any(settled)
 

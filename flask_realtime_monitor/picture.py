@@ -84,13 +84,14 @@ class Picture:
         self._lock = threading.Lock()
         self._common = Common()
         self._sources: list[Source] = [self._own]
+        self._timeout_ms = int(settings.session_timeout * 1000)
         self._index = Index(
             self._sources,
             tracker.sessions.anonymous_key,
             tracker.sessions.generation,
             self._now_ms,
             int(settings.active_window * 1000),
-            int(settings.session_timeout * 1000),
+            self._timeout_ms,
         )
         self._counted = numbers.Counted()
         render = partial(Renderer, self._sources, self._index, self._find_peers, settings)
@@ -242,7 +243,7 @@ class Picture:
     @_reading
     def ended_at(self, session_id: str) -> float | None:
         """Return when a session ended, while that is remembered."""
-        key, timeout_ms = shapes.key_of(session_id), int(self._settings.session_timeout * 1000)
+        key, timeout_ms = shapes.key_of(session_id), self._timeout_ms
         if key is None:
             return None
         ended_ms = endings.ended_ms(key, self._tracker, self._sources, self._index, timeout_ms)
@@ -336,10 +337,11 @@ class Picture:
     def _marks(self, peers: Peers) -> tuple[Any, ...]:
         """Return what differs whenever a reading may find something that no row tells."""
         now_ms, common, own = self._now_ms(), self._common, self._tracker
+        ended_ms = rows.timed_out_ms(now_ms, self._timeout_ms)
         return (
             *(common.moved, common.begun, self._index.is_loaded),
             *(peers, peers.looks, self._around.cursor(), own.feed_number),
-            *(self._clock.offset_ms, now_ms // 1000, self._index.sessions.cut_at(now_ms)),
+            *(self._clock.offset_ms, now_ms // 1000, ended_ms, self._index.sessions.cut_at(now_ms)),
             *(own.traffic.moves, own.traffic.excluded, tuple(self._around.in_flight())),
         )
 

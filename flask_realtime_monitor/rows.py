@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
+from .clock import grain_ms
+
 HEAD = struct.Struct("<QqIIIIIHB")
 ACT = struct.Struct("<IHHHe")
 _HALF = struct.Struct("<e")
@@ -149,10 +151,10 @@ def briefs_of(rows: Sequence[bytes]) -> list[Brief]:
 def timed_out_ms(now_ms: int, timeout_ms: int) -> int:
     """Return when a session was last seen, at the latest, that has ended by now.
 
-    It ends with the second in which it times out, so that it is over in the same moment for who
-    looks at it once a second and for who has just come.
+    It ends with the second, or the hundredth of a short time-out, in which it times out, so that it
+    is over in the same moment for who looks at it once a second and for who has just come.
     """
-    return now_ms // 1000 * 1000 - timeout_ms - 1
+    return now_ms - now_ms % grain_ms(timeout_ms) - timeout_ms - 1
 
 
 def last_ms_of(row: bytes) -> int:

@@ -74,6 +74,23 @@ def test_who_comes_back_before_the_row_goes_begins_anew(user: str | None, count:
     assert [one["requests"] for one in users] == ([2] if user else [])
 
 
+@pytest.mark.parametrize("timeout_s", [1.0, 5.0, 50.0])
+def test_a_short_time_out_lasts_as_long_as_it_is_to_a_hundredth(timeout_s: float) -> None:
+    team = Team(2, session_timeout=timeout_s, active_window=1.0)
+    for mate in team.mates:
+        mate.flush()
+        mate.read()
+    team.visit(0, 1, None)
+    began_at = team.time.clock().now_at()
+    team.time.pass_(timeout_s)
+    assert seen_by_all(team) == (1, 0, pytest.approx(began_at), 1)
+    team.time.pass_(timeout_s / 100 + 0.001)
+    assert seen_by_all(team) is None
+    team.visit(0, 1, None)
+    requests, *_ = seen_by_all(team) or (0,)
+    assert requests == 1
+
+
 def test_an_end_that_was_seen_is_one_where_the_clocks_tick_at_different_moments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
