@@ -50,10 +50,13 @@ class Doubts:
         self._aside.setdefault(number, []).extend(lines)
         return []
 
-    def rename(self, key: int, to: int) -> None:
-        """Give a session's lines another key."""
+    def rename(self, key: int, to: int, after: int) -> None:
+        """Give a session's lines, behind an ordinal, another key."""
         for number, lines in self._aside.items():
-            moving = ((line[0], to, *line[2:]) if line[1] == key else line for line in lines)
+            moving = (
+                (line[0], to, *line[2:]) if line[1] == key and line[2] > after else line
+                for line in lines
+            )
             self._aside[number] = list(moving)
 
     def settled(self) -> list[Line | Whole]:

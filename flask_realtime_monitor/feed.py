@@ -97,10 +97,10 @@ class Feed(Sequence[FeedItem]):
         self._number += len(lines)
         entries.extend(lines)
 
-    def rename(self, key: int, to: int) -> None:
-        """Give a session's lines another key."""
+    def rename(self, key: int, to: int, after: int) -> None:
+        """Give a session's lines, behind an ordinal, another key."""
         for at, entry in enumerate(self._entries):
-            if entry[1] != key:
+            if entry[1] != key or entry[2] <= after:
                 continue
             if isinstance(entry, FeedItem):
                 self._entries[at] = entry._replace(key=to)

@@ -2,7 +2,7 @@
 
 The keys of a visitor's sessions tell which sign-out was the last before them. What this worker
 recorded until it heard of one has the keys of before, and would be another session than what the
-others record: so it gets the keys of after.
+others record: so it gets the keys of after. A row that has both is cut in two.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from typing import Any
 from . import rows
 from .clock import Clock
 from .config import Settings
-from .pauses import parted
+from .pauses import Pause, parted
 from .records import FeedItem, Rare
+from .rows import HEAD_SIZE
 from .sessions import ALL, Sessions, with_key
 from .visitors import Visitors
 
-#: Pairs of keys: what was one is the other now.
-Moves = list[tuple[int, int]]
+#: Two keys, and an ordinal: what was the first's, and came after that, is the second's now.
+Moves = list[tuple[int, int, int]]
+Person = tuple[str, str | None]
 
 
 class NotedSessions(Sessions):
@@ -45,9 +47,10 @@ class NotedSessions(Sessions):
         # Where an earlier sign-out was not heard of there, or here, these are others.
         own = self.key(visitor, user_id, None), self.anonymous_key(visitor)
         known, ends = list(dict.fromkeys((*keys, *own))), []
+        later = {key: cut for key in known if (cut := self._cut(key, at_ms)) is not None}
         for key in known:
             row = self.rows.get(key)
-            # A guest's requests of since then, until this was heard, began no session of their own,
+            # What a guest's row holds no more of since then goes with it, for want of its number,
             # but where the last had timed out.
             last_ms_of = rows.begun_ms_of if key in (keys[-1], own[-1]) else rows.last_ms_of
             if row is not None and last_ms_of(parted(row, self.pauses.get(key, ()))[-1]) <= at_ms:
@@ -59,14 +62,17 @@ class NotedSessions(Sessions):
                 self._note_end(key, at_ms, is_told=True)
         self.begin_generation(generation, visitor, self.first_key(visitor, user_id))
         self._touch_visitor(visitor)  # what others told before this was heard is joined by it
-        moved = []
+        moved: Moves = []
         for key in known:
-            row = self.rows.get(key)
+            row, after, person = later.get(key) or (self.rows.get(key), 0, None)
             if row is not None:
                 to = self.next_key(visitor, user_id if rows.head_of(row).user else None)
                 if to not in self.rows:
-                    self._move(key, row, to, now_ms)
-                    moved.append((key, to))
+                    if after:
+                        self._place(to, row, person)
+                    else:
+                        self._move(key, row, to, now_ms)
+                    moved.append((key, to, after))
         self.moved += moved
         return moved
 
@@ -93,17 +99,57 @@ class NotedSessions(Sessions):
             self.begin_generation(generation, first)
         return moved
 
+    def _cut(self, key: int, at_ms: int) -> tuple[bytes, int, Person | None] | None:
+        """Take what came after a moment out of a session that began before.
+
+        Returns:
+            the row of what came after, the last ordinal of before, and whose the session is; None
+            where nothing came after.
+        """
+        row = self.rows.get(key)
+        if row is None or not rows.begun_ms_of(row) <= at_ms < rows.last_ms_of(row):
+            return None
+        head = rows.head_of(row)
+        acts = list(rows.acts_of(row, head))
+        since = [act for act in acts if act.at_ms > at_ms and not act.code & rows.OTHER_KIND]
+        if not since:  # there were so many others since that the row does not hold them any more
+            return None
+        errors = sum(act.code & rows.STATUS in rows.FAILED for act in since)
+        begun_ms = min(act.at_ms - int(act.duration_ms or 0) for act in since)
+        cut = Pause(
+            max(0, head.requests - len(since)),
+            max(0, head.errors - errors),
+            max((act.at_ms for act in acts if act.at_ms <= at_ms), default=head.base_ms),
+            max(at_ms + 1, begun_ms),
+        )
+        *before, later = parted(row, (*self.pauses.get(key, ()), cut))
+        self.put(key, row, before[-1])
+        self.pauses.pop(key, None)
+        person = self.people.user(head.user - 1) if head.user else None
+        return later, rows.head_of(before[-1]).ordinal, person
+
+    def _place(self, key: int, row: bytes, person: Person | None) -> None:
+        """Begin a session with a row that there is of it."""
+        if person is not None:  # whose number may be another, since the last session ended
+            number = self.people.number(*person)
+            row = rows.HEAD.pack(*rows.head_of(row)._replace(user=number + 1)) + row[HEAD_SIZE:]
+        self._take_in(key, row)
+
     def _move(self, key: int, row: bytes, to: int, now_ms: int) -> None:
         """Give a session another key."""
+        pauses = self.pauses.get(key, ())
+        self._take_in(to, row)  # before the user's number may be given back
+        self._remove(key, row, now_ms)
+        self.pauses.put(to, pauses)
+
+    def _take_in(self, to: int, row: bytes) -> None:
+        """List a session whose row there is already."""
         head = rows.head_of(row)
         wheel = self._due_users if head.user else self._due_guests
         wheel.add(to, -(-(rows.last_ms_of(row) + self._timeout_ms) // 1000))
         if head.user:
             self.people.hold(head.user - 1, to)
             self.of_visitor[head.visitor] = with_key(self.of_visitor.get(head.visitor), to)
-        pauses = self.pauses.get(key, ())
-        self._remove(key, row, now_ms)
-        self.pauses.put(to, pauses)
         self._ended.pop(to, None)
         if self.buckets:
             self.buckets[to & 0xFF].append(to)
@@ -146,7 +192,7 @@ class NotedSessions(Sessions):
 
     def _tell_whole(self, key: int) -> None:
         """Tell all of a session that goes on: whoever ended it has let go of the row."""
-        self.moved.append((key, key))  # its lines may be known
+        self.moved.append((key, key, 0))  # its lines may be known
         self.pauses.put(key, self.pauses.get(key, ()))
         if self.dirty is not None:
             self.dirty[key] = ALL
@@ -161,12 +207,12 @@ def rename(
 ) -> None:
     """Give what a tracker knows of sessions their new keys; the rows have them already."""
     renamed: dict[tuple[int, int], tuple[int, int]] = {}
-    for key, to in moves:
+    for key, to, after in moves:
         for at, item in enumerate(feed):
-            if item.key == key:
+            if item.key == key and item.ordinal > after:
                 feed[at] = item._replace(key=to)
         table = rare_of[key & 0xFF]
-        for old in [pair for pair in table if pair[0] == key]:
+        for old in [pair for pair in table if pair[0] == key and pair[1] > after]:
             new = to, old[1]
             table[new] = table.pop(old)
             renamed[old] = new

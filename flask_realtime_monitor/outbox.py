@@ -40,7 +40,7 @@ class Packed(NamedTuple):
     people: set[int]
     batches: list[Batch] | None
     erased: list[str]
-    moved: list[tuple[int, int]]
+    moved: list[tuple[int, int, int]]
     pauses: set[int]
     is_anew: bool
     marks: tuple[int, int, int, int]

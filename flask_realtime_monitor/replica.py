@@ -261,10 +261,11 @@ class Replica:
             self.rows.pop(key, None)
             self.pauses.pop(key, None)
 
-    def _move(self, moved: Iterable[tuple[int, int]], newer: Collection[int]) -> None:
-        for key, to in moved:
-            self.feed.rename(key, to)
-            self._doubts.rename(key, to)
+    def _move(self, moved: Iterable[Sequence[int]], newer: Collection[int]) -> None:
+        for key, to, *rest in moved:  # the releases before tell no ordinal
+            after = rest[0] if rest else 0
+            self.feed.rename(key, to, after)
+            self._doubts.rename(key, to, after)
             if key in self.rows and key & 0xFF not in newer:
                 self.rows[to] = self.rows.pop(key)
                 self.pauses.put(to, self.pauses.pop(key, ()))

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flask_realtime_monitor import beats, legacy, outbox, rendering, signouts
+from flask_realtime_monitor.filters import Filter
 from flask_realtime_monitor.flusher import GRACE_S
 from flask_realtime_monitor.frames import decode, encode
 from flask_realtime_monitor.outbox import COUNTERS, SIGNED_OUT, Outbox
@@ -1123,7 +1124,7 @@ def test_who_comes_again_after_an_erasure_and_a_sign_out_keeps_the_name() -> Non
     other.visit(1, "ana")
     team.flush()
     for mate in [*team.mates, team.mate("late")]:
-        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [2]
+        assert [requests for _, requests, *_ in mate.read()["sessions"]] == [1]
 
 
 def test_the_guest_of_an_address_with_another_user_is_not_forgotten_with_one() -> None:
@@ -1384,6 +1385,38 @@ def test_a_guest_who_was_answered_before_the_sign_out_was_heard_of_is_one_guest(
     one.visit(1)
     team.flush()
     assert one.read() == other.read()
+    assert [requests for _, requests, *_ in one.read()["sessions"]] == [3]
+
+
+@pytest.mark.parametrize("history", [50, 1])
+@pytest.mark.parametrize("user", [None, "ana"])
+def test_what_came_between_a_sign_out_and_the_news_of_it_begins_a_session(
+    user: str | None, history: int
+) -> None:
+    team = Team(2, session_history_size=history)
+    team.flush()
+    one, other = team.mates
+    for number in range(3):
+        team.visit(1, 1, user, path=f"/before/{number}", status=500)
+    team.visit(0, 1, "ana")
+    team.flush()
+    team.time.pass_(1.0)
+    team.visit(0, 1, "ana", kind="logout")
+    one.flush()
+    team.time.pass_(0.01)
+    team.visit(1, 1, user, path="/after")
+    team.flush()
+    team.flush()
+    for mate in [*team.mates, team.mate("late")]:
+        (session,) = mate.picture.sessions()["items"]
+        assert (session["requests"], session["errors"], session["path"]) == (1, 0, "/after")
+        story = mate.picture.session(session["id"])
+        assert story is not None
+        assert [act["path"] for act in story["activities"]] == ["/after"]
+        of_it = mate.picture.activities(only=Filter(session=session["id"]))["items"]
+        assert [act["path"] for act in of_it] == ["/after"]
+    other.visit(1, user)
+    team.flush()
     assert [requests for _, requests, *_ in one.read()["sessions"]] == [2]
 
 
