@@ -238,7 +238,24 @@ def rounded_ms(milliseconds: float) -> float | None:
     return unpacked_ms(kept)
 
 
-def fitted(row: bytes, now_ms: int) -> tuple[bytes, int, int, int]:
+#: A row, its base, its last offset and a moment's.
+Fitted = tuple[bytes, int, int, int]
+
+
+def begun_by(row: bytes, begun_ms: int) -> bytes:
+    """Return a row that began at a moment at the latest, where its offsets still fit."""
+    head = head_of(row)
+    later = head.base_ms - begun_ms
+    if later <= 0 or head.last + later > MAX_OFFSET:
+        return row
+    start = HEAD_SIZE + head.ip_size
+    moved = [ACT.pack(at + later, *rest) for at, *rest in ACT.iter_unpack(row[start:])]
+    return HEAD.pack(*head._replace(base_ms=begun_ms, last=head.last + later)) + b"".join(
+        (row[HEAD_SIZE:start], *moved)
+    )
+
+
+def fitted(row: bytes, now_ms: int) -> Fitted:
     """Return a row to which a moment can be added, its base, its last offset and the moment's.
 
     A moment before the base counts as the base. Where an offset would no longer fit (a session of
@@ -247,6 +264,8 @@ def fitted(row: bytes, now_ms: int) -> tuple[bytes, int, int, int]:
     head = head_of(row)
     if now_ms <= head.base_ms:
         return row, head.base_ms, head.last, 0
+    if now_ms - head.base_ms <= MAX_OFFSET:
+        return row, head.base_ms, head.last, now_ms - head.base_ms
     base_ms = now_ms - 86_400_000
     moved = head._replace(base_ms=base_ms, last=max(0, head.last_ms - base_ms))
     kept = [

@@ -167,9 +167,9 @@ class Sessions:
         if self.dirty is not None:
             self.dirty[key] = self.dirty.get(key, 0) + 1
 
-    def fitted(self, key: int, row: bytes, at_ms: int) -> tuple[bytes, int, int, int]:
+    def fitted(self, key: int, row: bytes, at_ms: int, took_ms: int = 0) -> rows.Fitted:
         """As ``rows.fitted``; where a session's base moves the others must be told all of it."""
-        found = rows.fitted(row, at_ms)
+        found = rows.fitted(rows.begun_by(row, at_ms - took_ms), at_ms)
         if self.dirty is not None and found[1] != rows.begun_ms_of(row):
             self.dirty[key] = ALL
             self.pauses.put(key, self.pauses.get(key, ()))

@@ -153,6 +153,17 @@ def test_a_request_in_flight_bridges_the_pause_while_it_lasts_and_when_it_has_en
     assert not team.mates[0].tracker.sessions.pauses
 
 
+def test_a_request_at_another_worker_bridges_the_pause_though_another_ended_there_first() -> None:
+    team = Team(2)
+    began_at = team.time.clock().now_at()
+    team.visit(0, 1, None)
+    team.time.pass_(TIMEOUT_S + 300)
+    for mate in (1, 0):
+        team.visit(mate, 1, None)
+    team.visit(1, 1, None, duration_ms=(TIMEOUT_S + 299) * 1000)
+    assert seen_by_all(team) == (4, 0, pytest.approx(began_at), 4)
+
+
 def test_one_that_began_after_the_end_bridges_nothing() -> None:
     team = Team(2)
     team.visit(0, 1, None)
