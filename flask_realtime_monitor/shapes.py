@@ -175,13 +175,13 @@ def user_of_row(part: Part, is_active: bool, sight: Sight) -> Json | None:
 
 def history(parts: Iterable[Part], sight: Sight) -> list[Json]:
     """Return the activities of a session, newest first."""
-    # Those of one moment in the feed's order, which is the same for all who read.
+    # Those of one moment in an order that is the same for all who read.
     found = [
         (
             -part.source.offset_ms - act.at_ms,
             part.source.worker_id,
-            part.key,
             -act.ordinal,
+            part.key,
             part,
             act,
         )
