@@ -145,16 +145,16 @@ class Tracker:
                     else:
                         key = sessions.key(visitor, user_id, user_name)
                     before = row = table.get(key)
-                    took_ms = int(duration_ms or 0)
+                    took_ms = duration_ms or 0.0
                     if row is None:
-                        row = sessions.begin(key, record, at_ms - took_ms, number - 1)
+                        row = sessions.begin(key, record, at_ms - int(took_ms), number - 1)
                     (_, base, last, requests, errors, user, ordinal, agent, ip_size) = unpack(row)
                     offset = at_ms - base
-                    if not took_ms <= offset <= rows.MAX_OFFSET:
-                        row, base, last, offset = sessions.fitted(key, row, at_ms, took_ms)
+                    if not took_ms - 1 < offset <= rows.MAX_OFFSET:
+                        row, base, last, offset = sessions.fitted(key, row, at_ms, int(took_ms))
                     ordinal += 1
                     if offset - last > pauses.timeout_ms or key in pauses:
-                        pauses.note(key, row, at_ms - took_ms, self.clock.offset_ms)
+                        pauses.note(key, row, at_ms - int(took_ms), self.clock.offset_ms)
                     if offset > last:  # noqa: PLR1730 (max() is a call)
                         last = offset
                     code = codes.get(method, rows.OTHER_CODE)
