@@ -219,7 +219,7 @@ class Settings:
     max_sessions: int = _setting(
         100_000,
         _number(1, 10_000_000, whole=True),
-        "bound; the longest-idle anonymous sessions go first, and are counted",
+        "bound, in each worker; the longest-idle anonymous sessions go first, and are counted",
     )
     update_interval: float = _setting(
         1.0, _number(0.1, 60), "s between two stream updates; stretched only by a tick's own work"
