@@ -68,7 +68,7 @@ class NotedSessions(Sessions):
             if row is not None:
                 to = self.next_key(visitor, user_id if rows.head_of(row).user else None)
                 if to not in self.rows:
-                    if after:
+                    if key in later:
                         self._place(to, row, person)
                     else:
                         self._move(key, row, to, now_ms)

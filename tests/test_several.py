@@ -1950,3 +1950,18 @@ def test_a_guest_who_ended_beside_another_user_stays_ended_for_who_looks_again(
             mate.read()
         team.time.pass_(2.0)
     team.check(*team.mates, team.mate("late"))
+
+
+def test_a_request_that_was_under_way_as_its_visitor_signed_out_is_in_the_next_session() -> None:
+    team = Team(2)
+    one, other = team.mates
+    one.visit(1, "ana")
+    team.flush()
+    team.time.pass_(5.0)
+    one.visit(1, "ana", kind="logout")
+    team.time.pass_(1.0)
+    other.visit(1, None, duration_ms=3_000)
+    team.flush()
+    for mate in (*team.mates, team.mate("late")):
+        found = mate.read()["sessions"]
+        assert [(requests, user) for _, requests, _, user, *_ in found] == [(1, "None")]
