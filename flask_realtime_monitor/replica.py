@@ -122,10 +122,10 @@ class Replica:
         if sequence <= self._sequence:
             return Taken((), ())  # it was written twice
         rows.check_all(frame.rows.values())
-        self._sequence = sequence
-        # A worker's first frame tells of all that was before it.
+        # A worker's first frame tells of all before it. Of one who seemed gone the next may lack.
         from_ms = -inf if sequence == 1 else float(frame.head.get("at", inf))
-        self._log_from_ms = min(self._log_from_ms, from_ms)
+        known_from_ms = self._log_from_ms if sequence == self._sequence + 1 else inf
+        self._log_from_ms, self._sequence = min(known_from_ms, from_ms), sequence
         newer = {n for n, of in self._bucket_sequences.items() if of >= sequence}
         if not newer:
             self._bucket_sequences = {}
@@ -190,7 +190,8 @@ class Replica:
         most = self.feed.size
         # What is older than all of a full feed has no place in it.
         least_ms = self.feed.oldest_ms if len(self.feed) == most else 0
-        if least_ms > self._log_from_ms:  # the log has told of all that is newer
+        is_whole = self._sequence >= max(self._bucket_sequences.values(), default=0)
+        if is_whole and least_ms > self._log_from_ms:  # the log has told of all that is newer
             self._is_complete = True
             return
         table = dict(self.rows)  # in somebody else's turn a sign-out may be told of

@@ -418,6 +418,25 @@ def test_who_was_only_frozen_is_counted_once(
     team.check(late)
 
 
+@pytest.mark.parametrize("has_written_since", [False, True])
+def test_the_feed_of_who_seemed_gone_and_is_back_is_read_from_its_rows_too(
+    has_written_since: bool,
+) -> None:
+    team = Team(2)
+    back = team.mates[1]
+    team.flush()
+    team.post.retire(back.name)  # its first frame is kept, which tells of all before it
+    back.visit(1, "ana")
+    team.flush()
+    for bucket in range(SESSION_BUCKETS):
+        back.store.put(back.name, bucket, back.flusher.outbox.snapshot(bucket))
+    team.post.trim()
+    if has_written_since:
+        back.visit(2)
+        team.flush()
+    assert team.mate("late").read()["feed"] == back.read()["feed"] != []
+
+
 def test_whose_new_beat_was_lost_with_the_old_one_is_counted_in_full() -> None:
     team = Team()
     team.visit(1, 1, "ana")

@@ -65,6 +65,11 @@ class Post:
         self.taken: dict[str, bytes] = {}
         self.retired: bytes | None = None
 
+    def trim(self) -> None:
+        """Let all go that is in the log, as when snapshots cover it."""
+        self.first += len(self.log)
+        self.log = []
+
     def retire(self, worker: str, fold: Fold = estate.fold) -> bool:
         """Take over what a worker has counted, who is gone, or seems to be."""
         beat = self.beats.pop(worker, None)
