@@ -107,6 +107,16 @@ class Feed(Sequence[FeedItem]):
             else:
                 self._entries[at] = (entry[0], to, *entry[2:])
 
+    def begin_anew(self, is_known_later: bool) -> None:
+        """Drop what is told again.
+
+        Args:
+            is_known_later: what came whole is from after that: from here on it may not be told.
+        """
+        kept = [one for one in self._entries if is_known_later and _is_whole(one)]
+        self._entries.clear()
+        self._entries.extend(kept)
+
     def keep(self, is_kept: Callable[[FeedItem], bool]) -> None:
         """Drop what is not to be kept; the others are as they were."""
         kept = [item for item in self if is_kept(item)]
@@ -148,6 +158,10 @@ def loose_line(plain: list[Any]) -> Whole:
     key, ordinal, *fields = plain
     record = Record._make([*fields[:5], b"", "", *fields[5:]])
     return whole(FeedItem(0, key, ordinal, record))
+
+
+def _is_whole(entry: Any) -> bool:
+    return type(entry) is tuple and len(entry) != _LINE
 
 
 def _name(entry: Any) -> tuple[int | None, int]:

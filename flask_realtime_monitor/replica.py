@@ -279,7 +279,7 @@ class Replica:
         """
         gone = [key for key in self.rows if key & 0xFF not in newer]
         self._drop(gone)
-        self.feed.keep(lambda item: False)
+        self.feed.begin_anew(is_known_later=self._sequence <= self._loose_sequence)
         self._doubts.settled()
         return gone
 

@@ -14,7 +14,7 @@ from flask_realtime_monitor import beats, legacy, outbox, rendering, signouts
 from flask_realtime_monitor.filters import Filter
 from flask_realtime_monitor.flusher import GRACE_S
 from flask_realtime_monitor.frames import decode, encode
-from flask_realtime_monitor.outbox import COUNTERS, SIGNED_OUT, Outbox
+from flask_realtime_monitor.outbox import COUNTERS, LOOSE, SIGNED_OUT, Outbox
 from flask_realtime_monitor.stores import SESSION_BUCKETS, Beat, Entry, Flush, Flushed, StoreError
 
 from .support.several import Mate, Post, Team
@@ -434,6 +434,20 @@ def test_the_feed_of_who_seemed_gone_and_is_back_is_read_from_its_rows_too(
     if has_written_since:
         back.visit(2)
         team.flush()
+    assert team.mate("late").read()["feed"] == back.read()["feed"] != []
+
+
+def test_what_ended_at_who_seemed_gone_and_is_back_stays_in_the_feed() -> None:
+    team = Team(2)
+    back = team.mates[1]
+    team.flush()
+    team.post.retire(back.name)
+    back.visit(1, "ana")
+    team.flush()
+    back.tracker.end(list(back.tracker.sessions.rows))
+    team.flush()
+    back.store.put(back.name, LOOSE, back.flusher.outbox.loose())
+    team.post.trim()
     assert team.mate("late").read()["feed"] == back.read()["feed"] != []
 
 
