@@ -118,8 +118,11 @@ class Outbox:
             report = tracker.traffic.report(taken.batches) if is_new else None
             gone, packed, overflow = self._rows(taken.dirty)
             pauses = tracker.sessions.pauses.told(taken.pauses)
-            cut = None if taken.is_anew else taken.dirty if overflow else ()
-            loose = self._loose(self._marks[3], cut, gone)
+            changed = taken.dirty if overflow else {}
+            cut = None if taken.is_anew else changed
+            # One may have ended, and another begun under its key, before anybody was told.
+            ended = [key for key, untold in changed.items() if untold >= ALL]
+            loose = self._loose(self._marks[3], cut, ended)
             named = [people.entry(number) for number in taken.people]
             moved = [paths.entry(slot) for slot in taken.paths]
             now = self._now()

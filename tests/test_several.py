@@ -349,6 +349,18 @@ def test_what_the_store_lost_or_refused_is_told_when_it_is_back(
     team.check()
 
 
+def test_what_ended_before_the_next_began_unheard_of_under_its_key_stays_in_the_feed() -> None:
+    team = Team(2)
+    one = team.mates[0]
+    team.visit(0, 1, None)
+    team.flush()
+    one.tracker.end([1])
+    team.visit(0, 1, None)
+    team.post.trim()
+    team.flush()
+    assert len(team.mate("late").read()["feed"]) == len(one.read()["feed"]) == 2
+
+
 def test_what_ended_before_its_frame_is_written_again_is_told_once() -> None:
     team = Team(2)
     one, other = team.mates
