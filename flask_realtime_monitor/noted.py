@@ -23,6 +23,8 @@ from .visitors import Visitors
 
 #: Two keys, and an ordinal: what was the first's, and came after that, is the second's now.
 Moves = list[tuple[int, int, int]]
+#: A user, and the keys of all that went with them.
+Erasure = tuple[str, Collection[int]]
 Person = tuple[str, str | None]
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from . import rows
 from .frames import PACKERS, Head, encode, join
+from .noted import Erasure
 from .records import MAX_RARE, FeedItem
 from .rows import ACT_SIZE, HEAD_SIZE, IP_SIZE_AT
 from .sessions import ALL
@@ -39,7 +40,7 @@ class Packed(NamedTuple):
     paths: set[int]
     people: set[int]
     batches: list[Batch] | None
-    erased: list[str]
+    erased: list[Erasure]
     moved: list[tuple[int, int, int]]
     pauses: set[int]
     is_anew: bool
@@ -134,7 +135,8 @@ class Outbox:
             ("u", named),
             ("p", moved),
             ("gone", gone),
-            ("erased", taken.erased),
+            ("erased", [user_id for user_id, _ in taken.erased]),
+            ("erased_keys", [key for _, keys in taken.erased for key in keys]),
             ("moved", taken.moved),
             ("pauses", pauses),
             ("anew", taken.is_anew),

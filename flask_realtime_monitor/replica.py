@@ -133,7 +133,7 @@ class Replica:
         if frame.head.get("anew"):
             changed += self._begin_anew(newer)
         for user_id in frame.head.get("erased", ()):
-            changed += self.forget(user_id, but=newer)
+            changed += self.forget(user_id, but=newer, keys=frame.head.get("erased_keys", ()))
         moved, again = frame.head.get("moved", ()), frame.head.get("again")
         self._move(moved, newer)
         self._doubts.name(frame.head.get("u", ()), newer)

@@ -20,7 +20,7 @@ from .clock import Clock
 from .config import Settings
 from .histogram import BOUNDS, Histogram
 from .interner import Interner, PathTable
-from .noted import Moves, NotedSessions, erase, rename
+from .noted import Erasure, Moves, NotedSessions, erase, rename
 from .records import MAX_RARE, UNRECORDED_LOGOUT, FeedItem, Notice, Rare, Record
 from .rows import ACT, ACT_SIZE, HEAD, HEAD_SIZE
 from .sessions import ROW_OVERHEAD
@@ -82,7 +82,7 @@ class Tracker:
         #: What other workers must be told by name; None while there are none.
         self.notes: list[dict[str, Any]] | None = None
         #: Who was erased since the others were last told, in order with the rows.
-        self.erased: list[str] = []
+        self.erased: list[Erasure] = []
         self.ended_notices: list[Notice] = []
         self.left: deque[str] = deque(maxlen=1_000)  # users who signed out, not yet taken
 
@@ -341,7 +341,7 @@ class Tracker:
             erase(user_id, gone, keys, self.feed, self.rare_of)
             self._forgotten = True
             if self.notes is not None:
-                self.erased.append(user_id)
+                self.erased.append((user_id, gone.union(keys)))
         if not gone.issubset(keys):  # who told it could not know of all; with these it ends
             self._tell_to_forget(user_id, gone.union(keys))
         return gone

@@ -1151,6 +1151,21 @@ def test_who_is_forgotten_after_the_end_is_so_as_the_guest_of_then() -> None:
         assert mate.read()["feed"] == []
 
 
+def test_a_guest_who_was_seen_before_the_erasure_was_heard_of_is_shown_by_nobody() -> None:
+    team = Team(2)
+    first, other = team.mates
+    team.visit(0, 1, "ana")
+    team.visit(0, 1, None)
+    team.flush()
+    assert len(other.read()["feed"]) == 2
+    first.forget("ana")
+    team.time.pass_(0.1)
+    other.visit(1)
+    team.flush()
+    for mate in (first, other, team.mate("late")):
+        assert mate.read()["feed"] == []
+
+
 def test_who_comes_again_after_an_erasure_and_a_sign_out_keeps_the_name() -> None:
     team = Team(2)
     team.flush()
