@@ -341,11 +341,13 @@ class Flusher:
     def _end_alone(self, is_alone: bool) -> None:
         """Let sessions end as they time out, where nobody else has or had a part of any.
 
-        Not at once: after a store has lost all, the others write within that time.
+        Not at once: after a store has lost all, the others write within that time. Nor for longer
+        than until the next look: while this process stood still others may have come.
         """
         now_s = time.monotonic()
         self._alone_since_s = min(now_s, self._alone_since_s) if is_alone else inf
-        self._tracker.sessions.ends_alone = now_s - self._alone_since_s >= beats.SILENT_S
+        for_s = beats.SILENT_S if now_s - self._alone_since_s >= beats.SILENT_S else 0.0
+        self._tracker.sessions.alone_until_ms = self._tracker.clock.now_ms() + for_s * 1000
 
     def _learn(self, epoch: str) -> None:
         """Take over sign-outs from those who have written all they know of.

@@ -75,7 +75,7 @@ class Outbox:
             tracker.traffic.fresh = []
             sessions.dirty = {}
             sessions.pauses.fresh = set()
-            sessions.ends_alone = False
+            sessions.alone_until_ms = 0
             tracker.notes = tracker.notes or []  # from before there was anybody to tell
         self.resend()
 

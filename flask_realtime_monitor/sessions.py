@@ -64,8 +64,8 @@ class Sessions:
         self.dirty: dict[int, int] | None = None
         #: Keys by their low eight bits, while there are others; those of ended sessions may stay.
         self.buckets: list[array[int]] = []
-        #: Whether a session ends when its time here is over; else other workers may know better.
-        self.ends_alone = True
+        #: Until then a session ends when its time here is over; else other workers may know better.
+        self.alone_until_ms = float("inf")
         self._overdue: dict[int, set[int]] = {}  # found due while others may know better
         #: What signals will tell; None while nobody listens.
         self.notices: list[Notice] | None = None
@@ -248,7 +248,7 @@ class Sessions:
                     due_s = self._due_s(key, row, now_ms, busy)
                     if due_s is not None:
                         wheel.add(key, due_s)
-                    elif self.ends_alone:
+                    elif now_ms < self.alone_until_ms:
                         self._end(key, row, now_ms, self.partner(key, row))
                     else:
                         self._overdue.setdefault(key & 0xFF, set()).add(key)

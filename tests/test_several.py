@@ -1967,19 +1967,23 @@ def test_who_is_alone_ends_sessions_as_they_time_out() -> None:
         flusher._next_housekeeping_s = 0.0
         one.visit(2)
         one.flush()
-        return sessions.ends_alone
+        return sessions.alone_until_ms > one.tracker.clock.now_ms()
 
     assert not keep_house()  # others may be about to write
     flusher._alone_since_s -= beats.SILENT_S
     assert keep_house()
+    one.visit(1)
     team.time.pass_(61.0)
+    assert one.tracker.expire()[0] == []  # others may have come while it stood still
+    team.time.pass_(30.0)
+    assert keep_house()
     notices, _ = one.tracker.expire()
     assert [notice.what for notice in notices] == ["ended"]
-    assert not sessions.rows
+    assert [*sessions.rows] == [2]
     team.post.is_down = True
     one.visit(2)
     one.flush()
-    assert not sessions.ends_alone
+    assert sessions.alone_until_ms <= one.tracker.clock.now_ms()
     team.post.is_down = False
     assert not keep_house()
     flusher._alone_since_s -= beats.SILENT_S

@@ -132,7 +132,7 @@ def test_a_session_with_a_request_in_flight_does_not_end() -> None:
 def test_of_shared_sessions_only_those_that_were_found_due_are_looked_at() -> None:
     bench = Bench(session_timeout=100, active_window=10)
     tracker = bench.tracker
-    tracker.sessions.ends_alone = False
+    tracker.sessions.alone_until_ms = 0
 
     def timed_out() -> set[int]:
         return tracker.timed_out(1, tracker.clock.now_ms() - 110_000)
@@ -158,7 +158,7 @@ def test_of_shared_sessions_only_those_that_were_found_due_are_looked_at() -> No
 def test_a_guest_does_not_end_with_two_users_of_the_same_address() -> None:
     bench = Bench(session_timeout=100, active_window=10)
     tracker = bench.tracker
-    tracker.sessions.ends_alone = False
+    tracker.sessions.alone_until_ms = 0
     bench.visit(1, "ana")
     bench.visit(1, "bob")
     bench.time.pass_(120)
