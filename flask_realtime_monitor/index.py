@@ -170,14 +170,16 @@ class Index:
                 self._look_at(key, found, now_ms)
         self._note_passing(strangers, found, now_ms)
         self._foresight.look_ahead(now_ms, self.sessions.values, self._parts)
-        due = self._foresight.due(now_ms, self._is_known)
-        has_moved |= bool(due)
-        found = self._gathered(due)
-        due.sort(key=found.rank)  # in the order in which they ended, whenever that is seen
-        for key in chain.from_iterable(slices(due)):
-            self._look_at(key, found, now_ms)
-            if self._is_known(key):
-                self._foresight.note(key, self._shown_value(key), now_ms)
+        looked: set[int] = set()  # some end as the part does that has kept them
+        while due := set(self._foresight.due(now_ms, self._is_known)) - looked:
+            has_moved = True
+            looked |= due
+            found = self._gathered(due)
+            # In the order in which they ended, whenever that is seen.
+            for key in chain.from_iterable(slices(sorted(due, key=found.rank))):
+                self._look_at(key, found, now_ms)
+                if self._is_known(key):
+                    self._foresight.note(key, self._shown_value(key), now_ms)
         settled = self.sessions.settle(now_ms), self.users.settle(now_ms)
         return has_moved or any(settled)
 

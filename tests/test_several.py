@@ -2029,3 +2029,17 @@ def test_a_request_that_was_under_way_as_its_visitor_signed_out_is_in_the_next_s
     for mate in (*team.mates, team.mate("late")):
         found = mate.read()["sessions"]
         assert [(requests, user) for _, requests, _, user, *_ in found] == [(1, "None")]
+
+
+def test_who_was_kept_by_a_guest_ends_as_the_guest_does() -> None:
+    team = Team(2, session_timeout=60.0, active_window=30.0)
+    team.visit(0, 1, "bob")
+    team.time.pass_(31.0)
+    team.visit(0, 1, None)
+    team.time.pass_(30.0)
+    team.flush()
+    assert len(team.mates[0].read()["sessions"]) == 1
+    team.time.pass_(1.0)
+    team.visit(0, 1, "ana", kind="logout")
+    team.flush()
+    team.check_nobody()
