@@ -34,6 +34,10 @@ class Pause(NamedTuple):
         """
         return begun_ms < self.begun_ms and self.last_ms > timed_out_ms
 
+    def until(self, begun_ms: int) -> Pause:
+        """Return it as it is when a request that leaves it had begun then, and ended since."""
+        return self if begun_ms >= self.begun_ms else self._replace(begun_ms=begun_ms)
+
 
 Pauses = tuple[Pause, ...]
 
@@ -61,7 +65,7 @@ class PauseTable(dict[int, Pauses]):
         before = self.get(key, ())
         ended_ms = rows.timed_out_ms(begun_ms + offset_ms, self.timeout_ms) - offset_ms
         # It was in flight meanwhile, which kept the session: no pause any more.
-        found = [one for one in before if not one.is_bridged(begun_ms, ended_ms)]
+        found = [one.until(begun_ms) for one in before if not one.is_bridged(begun_ms, ended_ms)]
         head = rows.head_of(row)
         if head.last_ms <= ended_ms:
             found.append(Pause(head.requests, head.errors, head.last_ms, begun_ms))
