@@ -71,7 +71,8 @@ export class Model {
       }
     }
     const fresh = this._fresh(data.activities ?? []).reverse();
-    this.activities = [...fresh, ...this.activities].slice(0, MOST);
+    // What other workers saw comes a little later than what happened after it here.
+    this.activities = [...fresh, ...this.activities].sort((a, b) => b.at - a.at).slice(0, MOST);
     this.seen += fresh.length;
     if (data.stats) {
       const { history, ...rest } = data.stats;

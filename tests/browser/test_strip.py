@@ -352,3 +352,24 @@ def test_what_was_missed_while_cut_off_is_counted(
         "asked": missed or None,
         "fresh": fresh,
     }
+
+
+def test_what_other_workers_saw_earlier_comes_behind_what_is_there(
+    site: Site, watch: Watch
+) -> None:
+    page = watch(site)
+    found = page.evaluate(
+        """async (module) => {
+            const { Model } = await import(module);
+            const done = (...all) => all.map((at) => ({ id: `a${at}`, at }));
+            const model = new Model();
+            model.snapshot({
+                as_of: 10, users: [], sessions: [], endpoints: [], in_flight: [], workers: [],
+                stats: { history: [] }, activities: done(9, 7, 5),
+            });
+            model.update({ as_of: 11, activities: done(4, 8, 9, 10) });
+            return model.activities.map((one) => one.id);
+        }""",
+        module_of(page, "model.js"),
+    )
+    assert found == ["a10", "a9", "a8", "a7", "a5", "a4"]

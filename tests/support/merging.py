@@ -41,9 +41,11 @@ def merged(before: Json, update: Json) -> Json:
         for item in update.get(name, ()):
             items.setdefault(item[key], {}).update(item)
     known = {item["id"] for item in held["activities"]}
-    for item in update.get("activities", ()):
-        if item["id"] not in known:
-            held["activities"].insert(0, item)
+    fresh = [item for item in update.get("activities", ()) if item["id"] not in known]
+    for item in fresh:
+        held["activities"].insert(0, item)
+    if fresh:
+        held["activities"].sort(key=lambda item: -item["at"])
     del held["activities"][100:]
     for name, value in update.get("stats", {}).items():
         if name == "history":
