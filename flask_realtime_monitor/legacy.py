@@ -350,7 +350,7 @@ class Executor:
         tail = self._tails.get(worker)
         for told, paused in () if tail is None else tail.pauses:
             if told > sequence:
-                pauses.update(paused)
+                pauses.take(paused, ())
         for told, key, row, offset_ms in () if tail is None else tail.rows.get(bucket, ()):
             if told > sequence and row is None:
                 found.pop(key, None)
@@ -372,13 +372,13 @@ class _Tail(NamedTuple):
     last_ms: int
     #: By bucket: (sequence, key, row or None for a session that ended, offset).
     rows: dict[int, list[tuple[int, int, bytes | None, int]]]
-    #: (sequence, the pauses that were told).
-    pauses: list[tuple[int, PauseTable]]
+    #: (sequence, what was told of pauses), which makes sense.
+    pauses: list[tuple[int, list[Any]]]
 
     @classmethod
     def of(cls, blob: bytes) -> _Tail | None:
         last_ms, found = 0, dict[int, list[tuple[int, int, bytes | None, int]]]()
-        pauses: list[tuple[int, PauseTable]] = []
+        pauses: list[tuple[int, list[Any]]] = []
         turns = Turns()
         for part in parts_of(blob):
             with suppress(*_NO_SENSE):  # the readers count it
@@ -386,8 +386,9 @@ class _Tail(NamedTuple):
                 rows.check_all(frame.rows.values())
                 sequence, offset_ms = int(frame.head["q"]), int(frame.head["o"])
                 last_ms = max(last_ms, _told_ms(frame))
-                pauses.append((sequence, PauseTable()))
-                pauses[-1][1].take(frame.head.get("pauses", ()), ())
+                paused = list(frame.head.get("pauses", ()))
+                PauseTable().take(paused, ())
+                pauses.append((sequence, paused))
                 ended = dict.fromkeys(map(int, frame.head.get("gone", ())))
                 for key, row in (*frame.rows.items(), *ended.items()):
                     found.setdefault(key & 0xFF, []).append((sequence, key, row, offset_ms))

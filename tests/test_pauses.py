@@ -12,8 +12,10 @@ from flask_realtime_monitor import rows
 from flask_realtime_monitor.clock import Clock
 from flask_realtime_monitor.filters import Filter
 from flask_realtime_monitor.frames import FrameError, decode, encode
+from flask_realtime_monitor.legacy import _Tail
 from flask_realtime_monitor.pauses import MOST, Pause, PauseTable, parted
 from flask_realtime_monitor.replica import Replica
+from flask_realtime_monitor.stores.base import tail_of
 
 from .support.records import Bench, Time, record_at
 from .support.several import Mate, Team
@@ -224,6 +226,21 @@ def test_pauses_go_with_their_row(end: Callable[[Team], None]) -> None:
     assert seen_by_all(team) is None
     assert not reader.replicas._replicas["mate0"].pauses
     assert not team.mates[0].tracker.sessions.pauses
+
+
+def test_what_a_gone_worker_last_told_of_a_pause_counts() -> None:
+    row = row_of(0, 5000)
+    base_ms = rows.begun_ms_of(row)
+    pause = [1, 0, base_ms, base_ms + 5000]
+    told = {"q": 1, "at": 0, "o": 0}
+    snapshot = decode(encode({**told, "pauses": [[1, [pause]]]}, {1: row}))
+    executor = Team(1).mates[0].flusher._executor
+    assert len(executor._rows_of("gone", 1, snapshot)) == 2
+    # A long request bridged it since.
+    tail = _Tail.of(tail_of([encode({**told, "q": 2, "pauses": [[1, []]]}, {1: row})]))
+    assert tail is not None
+    executor._tails = {"gone": tail}
+    assert len(executor._rows_of("gone", 1, snapshot)) == 1
 
 
 def test_a_store_that_lost_all_is_told_of_them_again() -> None:
