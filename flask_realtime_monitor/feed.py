@@ -97,11 +97,28 @@ class Feed(Sequence[FeedItem]):
         self._number += len(lines)
         entries.extend(lines)
 
+    def add_untold(self, lines: list[Any]) -> None:
+        """Put those of some lines into their places that are not there, each once."""
+        told = self.told()
+        self.add([*{line[1:3]: line for line in lines if line[1:3] not in told}.values()])
+
     def rename(self, key: int, to: int, after: int) -> None:
-        """Give a session's lines, behind an ordinal, another key."""
-        for at, entry in enumerate(self._entries):
-            if entry[1] != key or entry[2] <= after:
-                continue
+        """Give a session's lines, behind an ordinal, another key.
+
+        Of those that are there by that key already, from a later snapshot, there is one afterwards.
+        """
+        if key == to:
+            return
+        moving = [at for at, one in enumerate(self._entries) if one[1] == key and one[2] > after]
+        there = {one[2] for one in self._entries if one[1] == to} if moving else ()
+        if any(self._entries[at][2] in there for at in moving):
+            self.keep(
+                lambda item: item.key != key or item.ordinal <= after or item.ordinal not in there
+            )
+            self.rename(key, to, after)
+            return
+        for at in moving:
+            entry = self._entries[at]
             if isinstance(entry, FeedItem):
                 self._entries[at] = entry._replace(key=to)
             else:

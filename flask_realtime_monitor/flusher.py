@@ -301,6 +301,7 @@ class Flusher:
         if self._round_cursor is not None:
             self._store.trim(self._round_cursor)
         self._round_cursor = cursor
+        self.outbox.end_round()
 
     # -- sessions that have timed out ----------------------------------------------------------
 

@@ -8,7 +8,7 @@ all of them the log before it may go.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -60,6 +60,9 @@ class Outbox:
         self._about = about
         self._sequence = 0
         self._marks = (0, 0, 0, 0)  # agents, routes, excluded, feed
+        #: The feed's number as the last two rounds of all snapshots ended; the first of the two
+        #: says what the log may not have any more.
+        self._rounds = (0, 0)
         self._taken: Packed | None = None
         self._batches_lost = False
         self._is_anew = True  # whether the next frame is the first that tells everything
@@ -101,7 +104,11 @@ class Outbox:
             tracker.paths.moved = set(range(len(tracker.paths)))
             tracker.sessions.people.renamed = set(range(tracker.sessions.people.size))
             self._batches_lost = self._is_anew = True
-            self._marks = (0, 0, 0, 0)
+            self._marks, self._rounds = (0, 0, 0, 0), (0, 0)
+
+    def end_round(self) -> None:
+        """All snapshots are written: what was in the log before the last time may go."""
+        self._rounds = self._rounds[1], self._marks[3]
 
     def pack(self) -> bytes | None:
         """Return a frame of what has changed, None where nothing has.
@@ -123,7 +130,7 @@ class Outbox:
             cut = None if taken.is_anew else changed
             # One may have ended, and another begun under its key, before anybody was told.
             ended = [key for key, untold in changed.items() if untold >= ALL]
-            loose = self._loose(self._marks[3], cut, ended)
+            loose = self._pushed_out(taken.dirty) + self._loose(self._marks[3], cut, ended)
             named = [people.entry(number) for number in taken.people]
             moved = [paths.entry(slot) for slot in taken.paths]
             now = self._now()
@@ -332,9 +339,24 @@ class Outbox:
         found.reverse()
         return found
 
+    def _pushed_out(self, dirty: Mapping[int, int]) -> list[list[Any]]:
+        """Return the activities of before the log that the rows of this frame do not tell any more.
+
+        Until the next round is over no snapshot tells them either.
+        """
+        found, table = [], self._tracker.sessions.rows
+        for item in self._tracker.feed:
+            if item.number > self._rounds[0]:
+                break
+            untold = dirty.get(item.key or 0, 0)
+            row = table.get(item.key or 0) if 0 < untold < ALL else None
+            if row is not None and 0 <= _before(row) - item.ordinal < untold:
+                found.append(_plain(item))
+        return found
+
     def _is_loose(self, item: FeedItem) -> bool:
         row = None if item.key is None else self._tracker.sessions.rows.get(item.key)
-        return row is None or item.ordinal <= rows.head_of(row).ordinal - _acts_in(row)
+        return row is None or item.ordinal <= _before(row)
 
     def _rare(self, pairs: Iterable[tuple[int, int]]) -> list[list[Any]]:
         found = []
@@ -345,8 +367,10 @@ class Outbox:
         return found
 
 
-def _acts_in(row: bytes) -> int:
-    return (len(row) - HEAD_SIZE - row[IP_SIZE_AT]) // ACT_SIZE
+def _before(row: bytes) -> int:
+    """Return the ordinal of the last activity that a row does not tell any more."""
+    acts = (len(row) - HEAD_SIZE - row[IP_SIZE_AT]) // ACT_SIZE
+    return rows.head_of(row).ordinal - acts
 
 
 def _plain(item: FeedItem) -> list[Any]:

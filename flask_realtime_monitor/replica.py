@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from itertools import chain
 from math import inf
 from typing import Any, NamedTuple
 
@@ -129,13 +131,14 @@ class Replica:
         newer = {n for n, of in self._bucket_sequences.items() if of >= sequence}
         if not newer:
             self._bucket_sequences = {}
-        changed: list[int] = []
-        if frame.head.get("anew"):
-            changed += self._begin_anew(newer)
-        for user_id in frame.head.get("erased", ()):
-            changed += self.forget(user_id, but=newer, keys=frame.head.get("erased_keys", ()))
+        changed = self._begin_anew(newer) if frame.head.get("anew") else []
         moved, again = frame.head.get("moved", ()), frame.head.get("again")
+        erase = partial(self.forget, but=newer, keys=frame.head.get("erased_keys", ()))
+        erased = frame.head.get("erased", ())
+        changed += chain.from_iterable(map(erase, erased))
         self._move(moved, newer)
+        if moved:  # what came by its key in this way went by it; which was first is not told
+            changed += chain.from_iterable(map(erase, erased))
         self._doubts.name(frame.head.get("u", ()), newer)
         self._take_head(frame.head, newer)
         fresh: list[Line | Whole] | None = [] if is_shown else None
@@ -156,9 +159,9 @@ class Replica:
             fresh += loose
             if loose or moved or again or not self._is_complete or sequence <= self._loose_sequence:
                 # What was not acknowledged is told again, and what a row held once is loose later.
-                told = self.feed.told()
-                fresh = [line for line in fresh if line[1:3] not in told]
-            self.feed.add(fresh)
+                self.feed.add_untold(fresh)
+            else:
+                self.feed.add(fresh)
         return Taken(changed, seen)
 
     def _take_beside(
@@ -178,8 +181,7 @@ class Replica:
         return [*plain, *doubtful]
 
     def _tell_doubted(self) -> None:
-        told = self.feed.told()
-        self.feed.add([line for line in self._doubts.settled() if line[1:3] not in told])
+        self.feed.add_untold(self._doubts.settled())
 
     def complete_feed(self) -> None:
         """Add to the feed what only snapshots tell: after these and the log.
@@ -200,9 +202,7 @@ class Replica:
             row = table[key]
             fields = _unpack(row)
             self._feed_acts(key, fields, ACT.iter_unpack(row[HEAD_SIZE + fields[8] :]), found)
-        told = self.feed.told()
-        fresh = [line for line in found if line[1:3] not in told]
-        self.feed.add(sorted(fresh, key=_place)[-most:])
+        self.feed.add_untold(sorted(found, key=_place))
         self._is_complete = True
 
     def forget(
