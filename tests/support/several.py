@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from flask_realtime_monitor import endings, estate, legacy, signouts
+from flask_realtime_monitor import endings, estate, handover, legacy, signouts
 from flask_realtime_monitor.config import Settings
 from flask_realtime_monitor.flusher import GRACE_S, Flusher
 from flask_realtime_monitor.guard import Guard
+from flask_realtime_monitor.ingest import Raw
 from flask_realtime_monitor.living import visitors_in
 from flask_realtime_monitor.picture import Picture
 from flask_realtime_monitor.records import InFlight
@@ -31,6 +32,7 @@ from flask_realtime_monitor.surroundings import Surroundings
 from flask_realtime_monitor.tracker import Tracker
 from flask_realtime_monitor.visitors import Visitors
 
+from .file_post import FilePost
 from .records import Time, record_at
 
 Json = dict[str, Any]
@@ -64,6 +66,13 @@ class Post:
         self.beats: dict[str, Beat] = {}
         self.taken: dict[str, bytes] = {}
         self.retired: bytes | None = None
+
+    def open(self, worker: str, keep_s: float) -> PostStore:
+        """Return one worker's end of it."""
+        return PostStore(self, worker, keep_s)
+
+    def close(self) -> None:
+        """Leave nothing behind, as nothing is."""
 
     def trim(self) -> None:
         """Let all go that is in the log, as when snapshots cover it."""
@@ -204,11 +213,11 @@ class Mate:
         name: its id.
     """
 
-    def __init__(self, name: str, post: Post, settings: Settings, time: Time) -> None:
+    def __init__(self, name: str, post: Post | FilePost, settings: Settings, time: Time) -> None:
         self.name = name
         self.time = time
         self.dropped: dict[str, int] = {}
-        self.store = PostStore(post, name, settings.session_timeout + GRACE_S + legacy.KEEP_S)
+        self.store = post.open(name, settings.session_timeout + GRACE_S + legacy.KEEP_S)
         self.guard = Guard()
         self.guard.is_strict = True
         clock = time.clock()
@@ -278,9 +287,18 @@ class Mate:
             endings.take(self.tracker, note)
         elif note["kind"] == signouts.KIND:
             signouts.take(self.tracker, note)
+        elif note["kind"] == handover.KIND:
+            handover.take(note, self.name, self._record)
         else:
             self.tracker.take_note(note)
         self.replicas.take_note(note)
+
+    def _record(self, raw: Raw) -> None:
+        """Take over what a shell has told."""
+        user, user_name = raw.user or (None, None)
+        blank = dict.fromkeys(("path", "rule", "endpoint", "method", "status", "duration_ms"))
+        whose = {"user_name": user_name, "at_ms": int(raw.at_s * 1000)}
+        self.visit(0, user, kind="custom", name=raw.name, **whose, **blank)
 
     def visit(self, visitor: int = 1, user: str | None = None, **fields: Any) -> None:
         """Fold one request."""

@@ -1,0 +1,69 @@
+"""Whatever happens at several workers, in whatever order: all tell the same, and what was done."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .support.course import Step
+from .support.courses import CIRCUMSTANCES, run, steps_in
+
+#: What once went wrong: in which circumstances, and how it came to it.
+WENT_WRONG = {
+    "told twice to who came after a sign-out that was heard late": (
+        "signed out, not heard yet",
+        [
+            Step("visit"),
+            Step("visit"),
+            Step("sign_out"),
+            Step("burst", worker=1),
+            Step("pass_", number=7),
+        ],
+    ),
+    "pushed out of its row, with no snapshot that tells it yet": (
+        "file",
+        [Step("visit"), Step("pass_", number=10), Step("burst")],
+    ),
+    "pushed out of its row, and of what a snapshot told of it": (
+        "file",
+        [
+            *[Step("visit")] * 4,
+            Step("write"),
+            *[Step("visit")] * 4,
+            Step("pass_"),
+            Step("pass_"),
+            Step("pass_", number=5),
+            *[Step("visit")] * 4,
+            Step("pass_", number=1),
+            Step("pass_", number=7),
+            Step("burst"),
+        ],
+    ),
+    "erased by a key that it had only from a sign-out told in the same frame": (
+        "all, not heard yet",
+        [
+            Step("sign_out", visitor=2),
+            Step("replace"),
+            Step("visit", visitor=2),
+            Step("visit", visitor=2, user="ana"),
+            Step("forget"),
+            Step("quit"),
+            Step("visit", visitor=2),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CIRCUMSTANCES)
+@settings(max_examples=10, derandomize=True)
+@given(st.data())
+def test_all_tell_the_same_and_what_was_done(name: str, data: st.DataObject) -> None:
+    circumstances = CIRCUMSTANCES[name]
+    run(circumstances, data.draw(steps_in(circumstances)))
+
+
+@pytest.mark.parametrize("what", WENT_WRONG)
+def test_what_once_went_wrong_does_not(what: str) -> None:
+    name, steps = WENT_WRONG[what]
+    run(CIRCUMSTANCES[name], steps)
