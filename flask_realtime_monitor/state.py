@@ -292,6 +292,7 @@ class Live:
             raise StoreError(f"no worker was told to forget: {self.sharing.store.reason}")
         gone = self.tracker.forget(user_id, keys)
         self.broadcaster.forget()
+        self.sharing.tell()  # at once: a worker may be killed
         return gone
 
     @property

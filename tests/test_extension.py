@@ -4,6 +4,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import flask
@@ -13,7 +14,8 @@ from blinker import Signal
 from flask import Flask
 from werkzeug.local import LocalProxy
 
-from flask_realtime_monitor import ConfigError, RealtimeMonitor
+from flask_realtime_monitor import ConfigError, RealtimeMonitor, beats
+from flask_realtime_monitor.stores.sqlite import SQLiteStore
 from flask_realtime_monitor.testing import strict
 
 from .support.apps import House
@@ -202,6 +204,18 @@ def test_who_is_forgotten_leaves_no_trace() -> None:
     everything = str([house.get(path).text for path in ("users", "sessions", "activities")])
     assert "ana" not in everything.lower()
     assert [one["id"] for one in house.monitor.get_active_users()] == ["bob"]
+
+
+def test_the_others_are_told_at_once_to_forget(tmp_path: Path) -> None:
+    """A worker may be killed before it writes the next time."""
+    tmp_path.chmod(0o700)
+    url = f"sqlite:///{tmp_path / 'monitor.sqlite'}"
+    house = House(STORE=url, FLUSH_INTERVAL=2)
+    house.visit("/", "ana")
+    house.monitor.get_stats()  # all else is written
+    house.monitor.forget("ana")
+    found = SQLiteStore(url, worker="another", keep_s=60).notes()
+    assert [beats.decode(note)["kind"] for _, note in found] == ["forget"]
 
 
 def test_nobody_cannot_be_forgotten() -> None:
