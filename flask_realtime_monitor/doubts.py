@@ -34,9 +34,11 @@ class Doubts:
             newer: the buckets that are.
         """
         for number, user_id, name in users:
+            self._aside.pop(number, None)  # of somebody before, who is not known
             if number & 0xFF in newer:
                 self._earlier[number] = None if user_id is None else (str(user_id), name)
-                self._aside.pop(number, None)  # of somebody before, who is not known
+            else:
+                self._earlier.pop(number, None)
 
     def has_named(self, number: int) -> bool:
         """Tell whether the log has told whose a number was."""
