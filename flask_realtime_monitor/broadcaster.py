@@ -64,7 +64,7 @@ class Broadcaster:
         self._joining: dict[Viewer, None] = {}  # were told of, and are being taken in
         self._leaving: dict[Viewer, None] = {}  # were told bye, and are to be closed
         self._sign_outs = SignOuts()
-        self._channels = channels(picture, worker.id, settings.resync_interval)
+        self._channels = channels(picture, worker.id, settings)
         self._wake = threading.Event()
         self._capacity = Capacity(settings.max_viewers)
         self._fanout = Fanout(self._left, self._wake.set, is_told_to_stop)

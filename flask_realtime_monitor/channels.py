@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from . import sse
+from .config import Settings
 from .packet import Packet
 from .picture import Picture
 from .timeline import Shown, Timeline
@@ -74,9 +75,8 @@ class Channel:
         return list(self.viewers), packet
 
 
-def channels(picture: Picture, worker_id: str, resync_s: float) -> dict[str, Channel]:
+def channels(picture: Picture, worker_id: str, settings: Settings) -> dict[str, Channel]:
     """Return a channel for each sight; one that nobody watches does nothing."""
     shown: dict[str, Shown] = {"": picture, "m": picture.masked, "w": Totals(picture)}
-    return {
-        sight: Channel(Timeline(one, sight, worker_id, resync_s)) for sight, one in shown.items()
-    }
+    more = worker_id, settings.resync_interval, min(100, settings.history_size)
+    return {sight: Channel(Timeline(one, sight, *more)) for sight, one in shown.items()}

@@ -70,6 +70,22 @@ def update(before: Json, after: Json, rode: Sequence[Json] = ()) -> Json | None:
     return {"as_of": after["as_of"], **changed}
 
 
+def has_lost(before: Json, after: Json, most: int) -> bool:
+    """Tell whether activities are no longer shown that newer ones have not pushed out.
+
+    Somebody was erased, or what a session is was heard late. No update takes an activity back.
+
+    Args:
+        most: how many are shown.
+    """
+    shown, left = before.get("activities"), after.get("activities")
+    if shown is None or left is None or shown is left:
+        return False
+    known = {item["id"] for item in _others(left, shown)}
+    least_at = left[-1]["at"] if len(left) >= most else 0.0
+    return any(item["id"] not in known and item["at"] > least_at for item in _others(shown, left))
+
+
 def parts(update: Json, most_bytes: int) -> list[Json]:
     """Return an update as several, in whose order they merge to the same.
 

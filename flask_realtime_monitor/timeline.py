@@ -49,13 +49,17 @@ class Timeline:
         sight: what is shown of it, as in ``StreamPlace``.
         worker_id: whose ticks these are; part of the events' ids.
         resync_s: after which viewers get a whole snapshot where something has changed; 0: never.
+        lines: how many activities are shown.
     """
 
-    def __init__(self, picture: Shown, sight: str, worker_id: str, resync_s: float) -> None:
+    def __init__(
+        self, picture: Shown, sight: str, worker_id: str, resync_s: float, lines: int = 100
+    ) -> None:
         self._picture = picture
         self._sight = sight
         self._worker_id = worker_id
         self._resync_s = resync_s
+        self._lines = lines
         self._ring = Ring()
         self._base: Json | None = None
         self._base_s = 0.0
@@ -89,6 +93,7 @@ class Timeline:
         before, after = self._base, self._picture.snapshot()
         now_s = self._base_s = time.monotonic()
         self._cursor = self._picture.cursor
+        self.is_forgetting |= before is not None and delta.has_lost(before, after, self._lines)
         if before is None or self.is_forgetting:
             self._begin_anew(after, now_s)
             return None, True

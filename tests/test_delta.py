@@ -113,6 +113,28 @@ def test_a_rate_that_is_back_where_it_was_rides_along_to_who_has_another(
     assert rates[0] == rates[2] == 0 < rates[1]
 
 
+@pytest.mark.parametrize(
+    ("seen_at", "left_at", "is_lost"),
+    [
+        ([3, 2, 1], [3, 2, 1], False),
+        ([2, 1], [3, 2, 1], False),
+        ([3, 2, 1], [4, 3, 2], False),  # the oldest had to go
+        ([3, 2, 1], [4, 3], True),  # and here it had not
+        ([3, 2, 1], [4, 3, 1], True),
+        ([1], [], True),
+    ],
+)
+def test_activities_that_nothing_newer_has_pushed_out_are_lost(
+    seen_at: list[int], left_at: list[int], *, is_lost: bool
+) -> None:
+    before, after = (
+        {"activities": [{"id": f"a{at}", "at": float(at)} for at in each]}
+        for each in (seen_at, left_at)
+    )
+    assert delta.has_lost(before, after, most=3) == is_lost
+    assert not delta.has_lost({}, {}, most=3), "where none are shown"
+
+
 def events(packet: Packet) -> list[dict[str, Any]]:
     """Return what some events say."""
     lines = packet.form(0).decode().splitlines()
