@@ -318,7 +318,8 @@ class Index:
         last, own = self.sessions.values.get(key), self._own_value(key)
         if last is not None:
             self.departures.end(key, min(now_ms, (own >> 16) + self._timeout_ms))
-        self._hide(key)
+        self.departures.note(key, now_ms)  # also of a part: others may have shown it alone
+        self.sessions.drop(key)
         self._tied.discard(key)
         self._parts.pop(key, None)
         self.joined.pop(key, None)
@@ -379,9 +380,8 @@ class Index:
         guest = self._own(guest_key)
         if guest is not None:
             self._tied.update(users, (guest_key,))
-        if guest is not None and len(users) == 1:
-            last = self._own_value(users[0])
-            if self._is_joined(users[0], last, guest_key, guest):
+            own = self._own_value(users[0]) if len(users) == 1 else 0
+            if own and self._is_joined(users[0], own, guest_key, guest):
                 self._join(users[0], guest_key, guest)
                 return
         for key in users:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from math import inf
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from . import rows
@@ -63,6 +64,7 @@ class Replica:
         self._bucket_sequences: dict[int, int] = {}
         self._sequence = 0
         self._loose_sequence = 0
+        self._ended: set[int] = set()  # by notes; frames of before those may follow
         self._is_complete = True  # whether the feed has what the snapshots told
         self._log_from_ms = inf  # what came later is told by frames of the log
         self._doubts = Doubts()
@@ -121,8 +123,8 @@ class Replica:
 
     def _take(self, frame: Frame, is_shown: bool) -> Taken:
         sequence = int(frame.head.get("q", 0))
-        if sequence <= self._sequence:
-            return Taken((), ())  # it was written twice
+        if sequence <= self._sequence:  # it was written twice
+            return Taken((), ())
         rows.check_all(frame.rows.values())
         # A worker's first frame tells of all before it. Of one who seemed gone the next may lack.
         from_ms = -inf if sequence == 1 else float(frame.head.get("at", inf))
@@ -151,7 +153,9 @@ class Replica:
         others, seen = self._take_rows(taken, fresh)
         changed += others
         self.pauses.take(frame.head.get("pauses", ()), newer)
+        again = again or not self._ended.isdisjoint(frame.rows)
         gone = [key for key in frame.head.get("gone", ()) if key & 0xFF not in newer]
+        self._ended.difference_update(frame.rows, gone)
         self._drop(gone)
         changed += gone
         if fresh is not None:
@@ -193,8 +197,8 @@ class Replica:
         # What is older than all of a full feed has no place in it.
         least_ms = self.feed.oldest_ms if len(self.feed) == most else 0
         is_whole = self._sequence >= max(self._bucket_sequences.values(), default=0)
+        self._is_complete = True
         if is_whole and least_ms > self._log_from_ms:  # the log has told of all that is newer
-            self._is_complete = True
             return
         table = dict(self.rows)  # in somebody else's turn a sign-out may be told of
         found: list[Line | Whole] = []
@@ -202,8 +206,7 @@ class Replica:
             row = table[key]
             fields = _unpack(row)
             self._feed_acts(key, fields, ACT.iter_unpack(row[HEAD_SIZE + fields[8] :]), found)
-        self.feed.add_untold(sorted(found, key=_place))
-        self._is_complete = True
+        self.feed.add_untold(sorted(found, key=itemgetter(0, 2)))  # by time and ordinal
 
     def forget(
         self, user_id: str, until_ms: float = inf, but: _Keys = (), keys: _Keys = ()
@@ -255,6 +258,7 @@ class Replica:
             if row is not None and rows.last_ms_of(row) <= until_ms:
                 gone.append(key)
         self._drop(gone)
+        self._ended.update(gone)
         return gone
 
     def _drop(self, keys: Iterable[int]) -> None:
@@ -434,7 +438,3 @@ class Replica:
                 (at_ms, key, ordinal, visitor, whose, route, path or route[1], rare, code, duration)
             )
             ordinal -= 1
-
-
-def _place(line: Line | Whole) -> tuple[int, int]:
-    return line[0], line[2]

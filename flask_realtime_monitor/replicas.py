@@ -107,14 +107,14 @@ class Replicas(Peers):
         self._noting_trouble(self._read_roster)
 
     def _noting_trouble(self, look: Callable[[], T]) -> T | None:
+        if self.failed_at_s is not None and time.monotonic() - self.failed_at_s > beats.SILENT_S:
+            self._is_new = True  # who is kept by others' requests may have seemed to have none
         try:
             found = look()
         except StoreError as error:
             self.trouble = str(error)
             self.failed_at_s = self.failed_at_s or time.monotonic()
             return None
-        if self.failed_at_s is not None and time.monotonic() - self.failed_at_s > beats.SILENT_S:
-            self._is_new = True  # who has a request in flight may have seemed to have none
         self.trouble = self.failed_at_s = None
         return found
 
