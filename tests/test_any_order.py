@@ -52,6 +52,41 @@ WENT_WRONG = {
             Step("visit", visitor=2),
         ],
     ),
+    "told twice by a frame of before its session ended": (
+        "people",
+        [Step("begin"), Step("visit"), Step("look"), Step("finish"), Step("end")],
+    ),
+    "told of the user who had the number before": (
+        "viewers, many people",
+        [
+            *[Step("visit"), Step("visit", user="bob"), Step("visit"), Step("visit")],
+            *[Step("pass_", number=number) for number in (1, 11, 4)],
+            Step("look"),
+            *[Step("pass_", number=number) for number in (11, 0)],
+            *[Step("visit", visitor=5, user="ana"), Step("pass_")],
+        ],
+    ),
+    "shown by two keys to who watched as a sign-out was heard": (
+        "signed out, not heard yet",
+        [Step("watch", visitor=2), Step("sign_out", worker=1), Step("visit"), Step("tick")],
+    ),
+    "left in the view of who went on where it had been a part": (
+        "people",
+        [
+            Step("watch", worker=1),
+            Step("visit", user="ana"),
+            Step("visit"),
+            Step("visit", worker=1, user="bob"),
+            *[Step("read"), Step("pass_"), Step("sign_out"), Step("watch")],
+        ],
+    ),
+    "joined only with the second look after an outage": (
+        "file, broken",
+        [
+            *[Step("watch"), Step("visit", visitor=2, user="bob"), Step("pass_", number=6)],
+            *[Step("break_"), Step("visit", worker=1, visitor=2), Step("pass_", number=5)],
+        ],
+    ),
 }
 
 

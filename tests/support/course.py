@@ -25,11 +25,14 @@ from flask_realtime_monitor.stores import StoreError
 from .file_post import FilePost
 from .records import Time
 from .several import Mate, Post
+from .watching import Watched, Watcher, views
 
 Json = dict[str, Any]
 
 TIMEOUT_S = 60
 WINDOW_S = 30
+#: In such steps of the time-out sessions end, once nothing keeps them any more.
+GRAIN_S = TIMEOUT_S / 100
 #: How long nothing is asked for: about the window, the time-out, the grace after it, and past all.
 PAUSES_S = (4, 8, 20, 28, 32, 44, 56, 60, 64, 88, 128, 200)
 MOST_WORKERS = 5
@@ -115,9 +118,10 @@ class Course:
         #: Who made the request of a path, and as which step of all.
         self._made: dict[str, tuple[str | None, int]] = {}
         self._erased: dict[str, int] = {}
-        self._told: dict[str, int] = {}
-        self._leaving: list[Mate] = []
-        self._mates = [self._new(f"mate{number}") for number in range(circumstances.workers)]
+        self._leaving: list[Watched] = []
+        self._watchers: dict[int, Watcher] = {}
+        self._mates: list[Watched] = []
+        self._mates = [self._new(f"a{number:x}") for number in range(circumstances.workers)]
         for mate in self._mates:
             self._write(mate)
         for mate in self._mates:
@@ -129,6 +133,8 @@ class Course:
             for step in steps:
                 self._count += 1
                 if step.what in RECORDED:
+                    if self._circumstances.is_heard:  # as in a second all are
+                        self._write_all()
                     self._time.pass_(1.0)
                 getattr(self, step.what)(self._mates[step.worker % len(self._mates)], step)
             self.check()
@@ -164,7 +170,12 @@ class Course:
             self._record(mate, step, f"/{self._count}", kind="logout")
 
     def begin(self, mate: Mate, step: Step) -> None:
-        """Begin a request."""
+        """Begin a request.
+
+        Not once a worker has gone: who comes later does not know that this keeps what is of there.
+        """
+        if self._has_dead:
+            return
         at_ms = mate.tracker.clock.now_ms()
         id = f"{mate.name}-{self._count}"
         visitor = self._visitor(mate, step.visitor)
@@ -172,16 +183,16 @@ class Course:
         self._write_all()
 
     def finish(self, mate: Mate, step: Step) -> None:
-        """End one that has begun."""
+        """End one that has begun, as a guest's."""
         if not mate.flying:
             return
         self._time.pass_(0.01)
         begun = mate.flying.pop(step.number % len(mate.flying))
         path = f"/{self._count}-0"
-        self._made[path] = (step.user, self._count)
+        self._made[path] = (None, self._count)
         lasted_ms = float(mate.tracker.clock.now_ms() - begun.started_ms)
         where = {"path": path, "rule": "/<x>", "endpoint": "wait", "duration_ms": lasted_ms}
-        mate.visit(begun.visitor, step.user, **where)
+        mate.visit(begun.visitor, None, **where)
         self._requests += 1
         self._write_all()
 
@@ -208,7 +219,7 @@ class Course:
         if self._is_troubled:
             return
         self._time.pass_(0.01)
-        shell = self._new(f"shell{self._count}")
+        shell = self._new(f"5{self._count:x}")
         whose = (step.user or "ana", None)
         raw = Raw("custom", self._time.now_s, "", "", whose, name="tracked", data={})
         handover.give(shell.store, raw._replace(has_visitor=False))
@@ -232,6 +243,9 @@ class Course:
                 with suppress(StoreError):
                     self._turn(one)
             self._write_all()
+            for one in self._mates:
+                if one.watchers:
+                    one.tick()
 
     def write(self, mate: Mate, step: Step) -> None:
         """Let one write, and hear the others."""
@@ -243,6 +257,16 @@ class Course:
         del step
         mate.read()
 
+    def watch(self, mate: Watched, step: Step) -> None:
+        """Let somebody watch who did not, or did elsewhere."""
+        self._watchers.setdefault(step.visitor, Watcher()).come_to(mate)
+
+    def tick(self, mate: Watched, step: Step) -> None:
+        """Let one stream what has changed."""
+        del step
+        self._time.pass_(0.25)
+        mate.tick()
+
     def look(self, mate: Mate, step: Step) -> None:
         """Compare what they tell by now."""
         del mate, step
@@ -252,16 +276,18 @@ class Course:
         """Let one more worker begin."""
         del mate
         if len(self._mates) < MOST_WORKERS - 1 and not self._is_troubled:
-            self._mates.append(self._new(f"mate{self._circumstances.workers}-{self._count}"))
+            self._mates.append(self._new(f"b{self._count:x}"))
             if step.number % 2:
                 self._write(self._mates[-1])
 
     def kill(self, mate: Mate, step: Step) -> None:
-        """Kill one; what it had not written is lost."""
-        if len(self._mates) == 1 or self._is_troubled:
+        """Kill one; what it had not written is lost. As with ``begin``, not during a request."""
+        are_any = any(one.flying for one in self._mates)
+        if len(self._mates) == 1 or self._is_troubled or are_any:
             return
-        self._lost += mate.tracker.summary().requests - self._told.get(mate.name, 0)
-        self._mates.remove(mate)
+        self._may_lack |= mate.told is None
+        self._lost += mate.tracker.summary().requests - (mate.told or 0)
+        self._leave(mate)
         if mate in self._leaving:
             self._leaving.remove(mate)
         self._has_dead = True
@@ -275,19 +301,18 @@ class Course:
         del step
         is_full = len(self._mates) == MOST_WORKERS
         if not is_full and mate not in self._leaving and not self._is_troubled:
-            self._mates.append(self._new(f"mate{self._circumstances.workers}-{self._count}"))
+            self._mates.append(self._new(f"b{self._count:x}"))
             self._leaving.append(mate)
 
     def quit(self, mate: Mate, step: Step) -> None:
-        """Let one go that is being replaced, in good order."""
+        """Let one go that is being replaced, in good order; as ``kill`` not during a request."""
         del mate
-        if not self._leaving or len(self._mates) == 1 or self._is_troubled:
+        are_any = any(one.flying for one in self._mates)
+        if not self._leaving or len(self._mates) == 1 or self._is_troubled or are_any:
             return
         left = self._leaving.pop(step.number % len(self._leaving))
-        left.flying.clear()
         left.flusher.last()
-        self._told[left.name] = left.tracker.summary().requests
-        self._mates.remove(left)
+        self._leave(left)
         self._has_dead = True
         if step.number % 2:
             self._retire(left)
@@ -319,8 +344,13 @@ class Course:
         if not self._is_troubled:
             self._hear()
             self._time.pass_(0.5)
-            self._may_lack |= self._has_dead  # what only the dead could tell again
+            self._lose_told()
             self._post.empty()
+
+    def _lose_told(self) -> None:
+        self._may_lack |= self._has_dead  # what only the dead could tell again
+        for mate in self._mates:
+            mate.told = None
 
     def keep(self, mate: Mate, step: Step) -> None:
         """Take a copy of the file."""
@@ -329,26 +359,28 @@ class Course:
         if not self._post.is_down:
             self._post.keep()
 
-    def go_back(self, mate: Mate, step: Step) -> None:
-        """Put the copy in the place of what was written since."""
-        del mate, step
+    def go_back(self, mate: Watched, step: Step) -> None:
+        """Put the copy in the place of what was written since; who writes next notices it."""
+        del step
         assert isinstance(self._post, FilePost)
         if not self._is_troubled:
             self._hear()
             self._time.pass_(0.5)
-            self._may_lack |= self._has_dead
+            self._lose_told()
             self._post.go_back()
+            self._write(mate)
 
     # What holds.
 
     def check(self) -> None:
         """All tell the same, and what was done."""
         self.mend()
-        for mate in self._mates:
-            mate.tracker.expire({begun.visitor for begun in mate.flying})
-        self._hear()
-        self._hear()  # what was done for what was heard
-        late = self._new(f"late{self._count}")
+        for wait_s in (0.0, GRAIN_S):  # the second time, what was done for what was heard
+            self._time.pass_(wait_s)
+            for mate in self._mates:
+                mate.tracker.expire({begun.visitor for begun in mate.flying})
+            self._hear()
+        late = self._new(f"c{self._count:x}")
         late.tracker.visitors.masked("x")  # the masks' key is asked for before they are compared
         whole = told(late.picture), told(late.picture.masked)
         for mate in self._mates:
@@ -365,6 +397,19 @@ class Course:
         for mate in (*self._mates, late):
             self._check_owners(mate.picture)
         late.store.leave()
+        self._check_watchers()
+
+    def _check_watchers(self) -> None:
+        """Who watches has what is shown there, wherever it watched before."""
+        for number, watcher in self._watchers.items():
+            if watcher.at is None:
+                watcher.come_to(self._mates[number % len(self._mates)])
+        for mate in self._mates:
+            if mate.watchers:
+                mate.tick()
+        for number, watcher in self._watchers.items():
+            different = differences(*views(watcher))
+            assert not different, f"watcher {number} has otherwise than is shown: {different}"
 
     def _check_owners(self, picture: Picture) -> None:
         """Nothing is told of another than who did it, nor of who was erased since."""
@@ -423,19 +468,24 @@ class Course:
             self._hear()
             self._time.pass_(0.01)
 
-    def _new(self, name: str) -> Mate:
+    def _new(self, name: str) -> Watched:
+        if self._mates:  # a newcomer waits for these to write to a store that has lost all
+            self._write(self._mates[0])
         own = self._circumstances.has_own_clocks
         time = OwnTime(self._time, name) if own else self._time
-        mate = Mate(name, self._post, self._settings, time)
+        mate = Watched(name, self._post, self._settings, time)
         if own:
             mate.flusher.outbox._about = {"host": name, "boot": f"boot-{name}:1"}
         return mate
 
+    def _leave(self, mate: Watched) -> None:
+        self._mates.remove(mate)
+        for watcher in [*mate.watchers]:
+            watcher.leave()
+
     def _write(self, mate: Mate) -> None:
         mate.tracker.clock.follow()
         mate.flush()
-        if mate.flusher.trouble is None:
-            self._told[mate.name] = mate.tracker.summary().requests
 
     def _write_all(self) -> None:
         for mate in self._mates:

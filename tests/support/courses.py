@@ -16,7 +16,9 @@ PARTS = 4
 
 _VISITS = {"visit": 8, "fail": 1, "event": 1, "burst": 1}
 _LOOKS = {"write": 2, "read": 2, "look": 1, "pass_": 4}
-_PLAIN = {**_VISITS, **_LOOKS}
+_UNWATCHED = {**_VISITS, **_LOOKS}
+_PLAIN = {**_UNWATCHED, "watch": 1, "tick": 2}
+_MOVING = {"watch": 4, "tick": 4}
 _FULL = {**_PLAIN, "sign_out": 2, "end": 1, "forget": 1, "begin": 1, "finish": 1}
 _LIVES = {"join": 1, "kill": 1, "replace": 1, "quit": 1}
 _MANY = {"visitors": 5, "users": (None, None, "ana", "bob", "cat")}
@@ -25,6 +27,9 @@ _FEW = {"max_sessions": 3}
 CIRCUMSTANCES = {
     "people": Circumstances(_FULL),
     "short stories": Circumstances(_FULL, settings={"session_history_size": 5}),
+    "viewers": Circumstances({**_PLAIN, **_MOVING, "sign_out": 1, "end": 1, "forget": 1}),
+    "viewers, many people": Circumstances({**_PLAIN, **_MOVING}, workers=3, **_MANY),
+    "viewers, replaced": Circumstances({**_PLAIN, **_MOVING, **_LIVES, "sign_out": 1}, workers=3),
     "killed": Circumstances({**_FULL, "kill": 3, "join": 2}, workers=3),
     "replaced": Circumstances({**_FULL, "replace": 3, "quit": 3}),
     "replaced, tended": Circumstances(
@@ -50,7 +55,7 @@ CIRCUMSTANCES = {
     "hosts": Circumstances({**_PLAIN, "jump": 2}, workers=3, has_own_clocks=True),
     "hosts, people": Circumstances({**_FULL, "jump": 2}, workers=3, has_own_clocks=True),
     "hosts, broken": Circumstances(
-        {**_PLAIN, "jump": 2, "break_": 1, "mend": 2}, workers=3, has_own_clocks=True
+        {**_UNWATCHED, "jump": 2, "break_": 1, "mend": 2}, workers=3, has_own_clocks=True
     ),
     "midnight": Circumstances({**_PLAIN, "join": 1}, workers=3, to_midnight_s=100.0),
     "midnight, people": Circumstances(

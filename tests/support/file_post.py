@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from flask_realtime_monitor import estate, flusher, legacy, replicas
+from flask_realtime_monitor import estate, flusher, legacy, replicas, timeline
 from flask_realtime_monitor.stores import StoreError, database, sqlite
 from flask_realtime_monitor.stores.sqlite import SQLiteStore
 
@@ -88,6 +88,7 @@ def clocks_of(time: Time) -> Iterator[None]:
         mock.patch.object(replicas, "time", clocks),
         mock.patch.object(estate, "time", clocks),
         mock.patch.object(legacy, "time", clocks),
+        mock.patch.object(timeline, "time", clocks),
         mock.patch.object(database, "time", clocks),
         mock.patch.object(sqlite, "time", clocks),
     ):

@@ -100,7 +100,7 @@ class PostStore(Store):
     def __init__(self, post: Post, worker: str, keep_s: float = KEEP_S) -> None:
         super().__init__("post:", worker=worker, keep_s=keep_s)
         self.post = post
-        self._told: int | None = None
+        self._told = post.first + len(post.notes)  # who comes is not told of what was before
 
     def _ask(self) -> Post:
         if self.post.is_down:
@@ -130,8 +130,6 @@ class PostStore(Store):
         for bucket, blob in flush.snapshots:
             self.put(self.worker, bucket, blob)
         post.beats[self.worker] = Beat(flush.beat, now)
-        if self._told is None:  # who comes is not told of what was before
-            self._told = post.first + len(post.notes)
         for note in flush.notes:
             post.notes.append((post.first + len(post.notes) + 1, self.worker, note))
         if post.loses_answers:
@@ -256,11 +254,14 @@ class Mate:
             is_whole=lambda: True,
             is_worker=lambda: True,
             fold=lambda: None,
-            tell=lambda: None,
+            tell=self.tell,
             epoch=lambda: self.replicas.epoch or "",
             cursor=lambda: self.replicas.cursor,
         )
         self.picture = Picture(settings, self.tracker, name, name, around, lambda: self.replicas)
+
+    def tell(self) -> None:
+        """Called before what it saw is shown; a worker would write now."""
 
     def _salt(self, day: int) -> bytes:
         signouts.learn(self.store, self.tracker)
