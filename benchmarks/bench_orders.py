@@ -17,7 +17,7 @@ from support import aims, heading, options, table
 from tests.support.course import Step
 from tests.support.courses import CIRCUMSTANCES, MOST_STEPS, run, steps_in
 
-COURSES = 400
+COURSES = 200
 
 
 def main() -> None:

@@ -272,6 +272,7 @@ class Renderer:
 
     def feed(self, most: int) -> list[Json]:
         """Return the newest activities of all workers, newest first."""
+        most = min(most, self._history_size)  # no more than each worker has
         found = shapes.newest_first(self._sources, most)
         lines = [line for _, line in found]
         before, items = self._first_feed

@@ -153,9 +153,9 @@ class Replica:
         others, seen = self._take_rows(taken, fresh)
         changed += others
         self.pauses.take(frame.head.get("pauses", ()), newer)
-        again = again or not self._ended.isdisjoint(frame.rows)
+        again = again or (self._ended and not self._ended.isdisjoint(frame.rows))
         gone = [key for key in frame.head.get("gone", ()) if key & 0xFF not in newer]
-        self._ended.difference_update(frame.rows, gone)
+        self._ended = self._ended and self._ended.difference(frame.rows, gone)
         self._drop(gone)
         changed += gone
         if fresh is not None:
