@@ -162,6 +162,9 @@ class Index:
         # As in a load: who may be kept by another part comes after it.
         others.sort(key=found.rank, reverse=True)
         self._outlived_by.keep(self._of_visitor)
+        for key in others:  # before any is looked at with another: its newest row may have gone
+            if key in found.values and found.values[key] < self._own_value(key):
+                self._parts[key] = found.values[key]
         ended = self._joining.timed_out_ms(now_ms), inf
         for key in chain.from_iterable(slices(others)):
             if found.rank(key) <= ended and self._is_known(key):
@@ -214,18 +217,15 @@ class Index:
     def session_of_visitor(self, visitor: int) -> int | None:
         """Return the session a visitor's request in flight belongs to, as far as one can know."""
         users = self._of_visitor.of(visitor)
-        if len(users) > 1:
-            return None
         key = users[0] if users else self._anonymous_key(visitor)
-        return key if key in self.sessions else None
+        return key if len(users) <= 1 and key in self.sessions else None
 
     def _is_known(self, key: int) -> bool:
         return key in self.sessions.values or key in self._parts
 
     def _own(self, key: int) -> int | None:
         """Return when and where a session was last seen itself, not its other part."""
-        own = self._parts.get(key)
-        return self.sessions.values.get(key) if own is None else own
+        return self._parts.get(key, self.sessions.values.get(key))
 
     def _own_value(self, key: int) -> int:
         return self._own(key) or 0
@@ -270,6 +270,9 @@ class Index:
             if is_known:
                 visitor = self._visitor(key)
                 self._end(key, now_ms)
+                guest = self._anonymous_key(visitor)
+                if not self._is_known(guest):  # it may be the part of who is left
+                    self._look_at(guest, self._gathered((guest,)), now_ms)
                 if not self._is_crowd(visitor):
                     self._arrange(visitor)
             elif key in found.users:
@@ -397,7 +400,9 @@ class Index:
             self.disturbed.add(key)
         self.joined[key] = guest_key
         self._parts[key], self._parts[guest_key] = own, guest
-        self._hide(guest_key)
+        if guest_key in self.sessions:
+            self.sessions.drop(guest_key)
+            self.departures.note(guest_key, self._now_ms())
         self._show(key, own if own >> 16 >= guest >> 16 else guest)
 
     def _show_alone(self, key: int) -> None:
@@ -422,12 +427,6 @@ class Index:
             self.users.put(user_id, value >> 16, value & 0xFFFF)
         elif before == newest or value >> 16 == newest >> 16:  # another may be the newest now
             self._see_user(user_id)
-
-    def _hide(self, key: int) -> None:
-        """Take a session off the list, and note it, if it was there."""
-        if key in self.sessions:
-            self.sessions.drop(key)
-            self.departures.note(key, self._now_ms())
 
     def _see_user(self, user_id: str) -> None:
         values = self.sessions.values

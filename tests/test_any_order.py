@@ -87,6 +87,21 @@ WENT_WRONG = {
             *[Step("break_"), Step("visit", worker=1, visitor=2), Step("pass_", number=5)],
         ],
     ),
+    "joined by what a worker had told that let go of it for want of room": (
+        "few places, begun",
+        [
+            *[Step("visit", worker=1, visitor=5, user="cat"), Step("pass_", number=4)],
+            *[Step("visit", visitor=5, user="cat"), Step("pass_", number=3)],
+            *[Step("visit", user="cat"), Step("visit"), Step("look"), Step("visit", visitor=5)],
+        ],
+    ),
+    "gone with who came beside the one whose part it is": (
+        "killed",
+        [
+            *[Step("visit"), Step("pass_"), Step("visit", user="bob"), Step("pass_", number=6)],
+            *[Step("visit", user="ana"), Step("end")],
+        ],
+    ),
 }
 
 
