@@ -24,7 +24,7 @@ from flask_realtime_monitor.stores import StoreError
 
 from .file_post import FilePost
 from .records import Time
-from .several import Mate, Post
+from .several import Post
 from .watching import Watched, Watcher, views
 
 Json = dict[str, Any]
@@ -60,7 +60,6 @@ class Circumstances:
             where not, these meet with what the others have not told yet.
         step_s: how often (s) everybody writes while nothing is asked for.
         is_tended: whether the background's work is done meanwhile: what timed out is ended.
-        keeps_all: whether no request may be missing at the end but those of a killed worker.
         has_own_clocks: whether each worker is a host with clocks of its own.
         to_midnight_s: how long until the salt changes, by which guests are told apart.
         has_names: whether users have names, that change.
@@ -75,7 +74,6 @@ class Circumstances:
     is_heard: bool = True
     step_s: float = 4.0
     is_tended: bool = False
-    keeps_all: bool = True
     has_own_clocks: bool = False
     to_midnight_s: float | None = None
     has_names: bool = False
@@ -114,7 +112,8 @@ class Course:
         self._requests = 0
         self._lost = 0
         self._has_dead = False
-        self._may_lack = not circumstances.keeps_all
+        #: Whether what only the dead could tell again, or who was killed before it did, is lost.
+        self._may_lack = False
         #: Who made the request of a path, and as which step of all.
         self._made: dict[str, tuple[str | None, int]] = {}
         self._erased: dict[str, int] = {}
@@ -143,33 +142,33 @@ class Course:
 
     # What people do.
 
-    def visit(self, mate: Mate, step: Step, status: int = 200, more: int = 0) -> None:
+    def visit(self, mate: Watched, step: Step, status: int = 200, more: int = 0) -> None:
         """Make a request, and that many more."""
         for number in range(more + 1):
             self._time.pass_(0.001)
             if self._record(mate, step, f"/{self._count}-{number}", status=status):
                 self._requests += 1
 
-    def fail(self, mate: Mate, step: Step) -> None:
+    def fail(self, mate: Watched, step: Step) -> None:
         """Make a request that fails."""
         self.visit(mate, step, status=500)
 
-    def burst(self, mate: Mate, step: Step) -> None:
+    def burst(self, mate: Watched, step: Step) -> None:
         """Make more requests than a session shows."""
         self.visit(mate, step, more=self._settings.session_history_size + 1)
 
-    def event(self, mate: Mate, step: Step) -> None:
+    def event(self, mate: Watched, step: Step) -> None:
         """Have the application tell of something."""
         blank = dict.fromkeys(("endpoint", "method", "status", "duration_ms"))
         self._record(mate, step, f"/{self._count}", kind="custom", name="event", **blank)
 
-    def sign_out(self, mate: Mate, step: Step) -> None:
+    def sign_out(self, mate: Watched, step: Step) -> None:
         """Sign somebody out."""
         step = step._replace(user=step.user or "ana")
         with self._heard():
             self._record(mate, step, f"/{self._count}", kind="logout")
 
-    def begin(self, mate: Mate, step: Step) -> None:
+    def begin(self, mate: Watched, step: Step) -> None:
         """Begin a request.
 
         Not once a worker has gone: who comes later does not know that this keeps what is of there.
@@ -182,7 +181,7 @@ class Course:
         mate.flying.append(InFlight(id, visitor, "GET", "wait", "/wait", at_ms, True))
         self._write_all()
 
-    def finish(self, mate: Mate, step: Step) -> None:
+    def finish(self, mate: Watched, step: Step) -> None:
         """End one that has begun, as a guest's."""
         if not mate.flying:
             return
@@ -198,7 +197,7 @@ class Course:
 
     # What admins do, and the application.
 
-    def end(self, mate: Mate, step: Step) -> None:
+    def end(self, mate: Watched, step: Step) -> None:
         """End one of the sessions that are told."""
         with self._heard():
             mate.replicas._is_roster_due = True
@@ -206,14 +205,14 @@ class Course:
             if found:
                 mate.end(found[step.number % len(found)]["id"])
 
-    def forget(self, mate: Mate, step: Step) -> None:
+    def forget(self, mate: Watched, step: Step) -> None:
         """Erase a person."""
         user = step.user or "ana"
         with self._heard():
             mate.forget(user)
             self._erased[user] = self._count
 
-    def track(self, mate: Mate, step: Step) -> None:
+    def track(self, mate: Watched, step: Step) -> None:
         """Tell of something from a shell."""
         del mate
         if self._is_troubled:
@@ -228,7 +227,7 @@ class Course:
 
     # What time and the server do.
 
-    def pass_(self, mate: Mate, step: Step) -> None:
+    def pass_(self, mate: Watched, step: Step) -> None:
         """Let time go on while nothing is asked for."""
         del mate
         if not self._is_troubled:
@@ -247,12 +246,12 @@ class Course:
                 if one.watchers:
                     one.tick()
 
-    def write(self, mate: Mate, step: Step) -> None:
+    def write(self, mate: Watched, step: Step) -> None:
         """Let one write, and hear the others."""
         del step
         self._write(mate)
 
-    def read(self, mate: Mate, step: Step) -> None:
+    def read(self, mate: Watched, step: Step) -> None:
         """Ask one."""
         del step
         mate.read()
@@ -267,12 +266,12 @@ class Course:
         self._time.pass_(0.25)
         mate.tick()
 
-    def look(self, mate: Mate, step: Step) -> None:
+    def look(self, mate: Watched, step: Step) -> None:
         """Compare what they tell by now."""
         del mate, step
         self.check()
 
-    def join(self, mate: Mate, step: Step) -> None:
+    def join(self, mate: Watched, step: Step) -> None:
         """Let one more worker begin."""
         del mate
         if len(self._mates) < MOST_WORKERS - 1 and not self._is_troubled:
@@ -280,7 +279,7 @@ class Course:
             if step.number % 2:
                 self._write(self._mates[-1])
 
-    def kill(self, mate: Mate, step: Step) -> None:
+    def kill(self, mate: Watched, step: Step) -> None:
         """Kill one; what it had not written is lost. As with ``begin``, not during a request."""
         are_any = any(one.flying for one in self._mates)
         if len(self._mates) == 1 or self._is_troubled or are_any:
@@ -292,11 +291,10 @@ class Course:
             self._leaving.remove(mate)
         self._has_dead = True
         if step.number % 3:  # as its own host's do, at once; others wait until it is gone
-            self._write(self._mates[0])
-            self._write(self._mates[0])
+            self._hear()
             self._retire(mate)
 
-    def replace(self, mate: Mate, step: Step) -> None:
+    def replace(self, mate: Watched, step: Step) -> None:
         """Begin to replace one, as a reload does: the new one comes while the old one works."""
         del step
         is_full = len(self._mates) == MOST_WORKERS
@@ -304,7 +302,7 @@ class Course:
             self._mates.append(self._new(f"b{self._count:x}"))
             self._leaving.append(mate)
 
-    def quit(self, mate: Mate, step: Step) -> None:
+    def quit(self, mate: Watched, step: Step) -> None:
         """Let one go that is being replaced, in good order; as ``kill`` not during a request."""
         del mate
         are_any = any(one.flying for one in self._mates)
@@ -317,19 +315,19 @@ class Course:
         if step.number % 2:
             self._retire(left)
 
-    def jump(self, mate: Mate, step: Step) -> None:
+    def jump(self, mate: Watched, step: Step) -> None:
         """Set a host's clock an hour on or back."""
         assert isinstance(mate.time, OwnTime)
         mate.time.ahead_s += 3600 if step.number % 2 else -3600
 
     # What befalls the store.
 
-    def break_(self, mate: Mate, step: Step) -> None:
+    def break_(self, mate: Watched, step: Step) -> None:
         """Let no call reach it."""
         del mate, step
         self._post.is_down = True
 
-    def lose(self, mate: Mate, step: Step) -> None:
+    def lose(self, mate: Watched, step: Step) -> None:
         """Let no answer to what is written come back."""
         del mate, step
         self._post.loses_answers = True
@@ -338,7 +336,7 @@ class Course:
         """Let all be well again."""
         self._post.is_down = self._post.loses_answers = False
 
-    def empty(self, mate: Mate, step: Step) -> None:
+    def empty(self, mate: Watched, step: Step) -> None:
         """Take all away."""
         del mate, step
         if not self._is_troubled:
@@ -348,11 +346,11 @@ class Course:
             self._post.empty()
 
     def _lose_told(self) -> None:
-        self._may_lack |= self._has_dead  # what only the dead could tell again
+        self._may_lack |= self._has_dead
         for mate in self._mates:
             mate.told = None
 
-    def keep(self, mate: Mate, step: Step) -> None:
+    def keep(self, mate: Watched, step: Step) -> None:
         """Take a copy of the file."""
         del mate, step
         assert isinstance(self._post, FilePost)
@@ -423,7 +421,7 @@ class Course:
                 assert shown in (None, user), f"{line['path']} of {user} is told of {shown}"
                 assert made > self._erased.get(user, 0), f"{line['path']} of {user} was erased"
 
-    def _record(self, mate: Mate, step: Step, path: str, **fields: Any) -> bool:
+    def _record(self, mate: Watched, step: Step, path: str, **fields: Any) -> bool:
         """Fold one; False where nobody is known for lack of a salt."""
         try:
             visitor = self._visitor(mate, step.visitor)
@@ -441,14 +439,14 @@ class Course:
         mate.visit(visitor, step.user, **{**where, **fields})
         return True
 
-    def _visitor(self, mate: Mate, number: int) -> int:
+    def _visitor(self, mate: Watched, number: int) -> int:
         """Return by which number a worker knows a visitor, which midnight changes."""
         if self._circumstances.to_midnight_s is None:
             return number
         self._turn(mate)
         return mate.tracker.visitors.visitor(f"10.{number}.0.1", "agent")
 
-    def _turn(self, mate: Mate) -> None:
+    def _turn(self, mate: Watched) -> None:
         if self._circumstances.to_midnight_s is not None:
             now_at = mate.tracker.clock.now_at()
             mate.tracker.visitors.fetch(now_at)
@@ -483,7 +481,7 @@ class Course:
         for watcher in [*mate.watchers]:
             watcher.leave()
 
-    def _write(self, mate: Mate) -> None:
+    def _write(self, mate: Watched) -> None:
         mate.tracker.clock.follow()
         mate.flush()
 
@@ -496,7 +494,7 @@ class Course:
         self._write_all()
         self._write_all()
 
-    def _retire(self, mate: Mate) -> None:
+    def _retire(self, mate: Watched) -> None:
         store = self._mates[0].store
         store.retire(mate.name, functools.partial(estate.fold, epoch=store.epoch()))
 

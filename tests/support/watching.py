@@ -9,7 +9,7 @@ from flask_realtime_monitor.timeline import Timeline
 
 from .merging import comparable, merged
 from .several import Mate
-from .sse import Event, Parser
+from .sse import Parser
 
 Json = dict[str, Any]
 
@@ -83,7 +83,7 @@ class Watched(Mate):
         if not self.watchers:
             self._timeline.rest()
         update, is_anew = self._timeline.advance()
-        packet = self._timeline.snapshot("admin") if is_anew else update
+        packet = self._timeline.snapshot("act") if is_anew else update
         for watcher in self.watchers if packet else ():
             watcher.take(packet)
 
@@ -93,12 +93,12 @@ class Watched(Mate):
             self.tick()
         self.watchers.append(watcher)
         if not self._timeline.is_forgetting:  # else it gets the new beginning, with all others
-            watcher.take(self._timeline.first("admin", watcher.last_id))
+            watcher.take(self._timeline.first("act", watcher.last_id))
 
     def shown(self) -> Json:
         """Return what is streamed to who comes now."""
-        (event,) = Parser().feed(self._timeline.snapshot("admin").form(0))
-        return Event(*event).data
+        (event,) = Parser().feed(self._timeline.snapshot("act").form(0))
+        return event.data
 
 
 def views(watcher: Watcher) -> tuple[Json, Json]:
