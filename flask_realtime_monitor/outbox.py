@@ -344,13 +344,20 @@ class Outbox:
 
         Until the next round is over no snapshot tells them either.
         """
-        found, table = [], self._tracker.sessions.rows
-        for item in self._tracker.feed:
+        feed, table = self._tracker.feed, self._tracker.sessions.rows
+        if not feed or feed[0].number > self._rounds[0]:
+            return []  # of a busy site the log has all that the feed holds
+        full = {}  # what each of these rows does not tell any more, and how many are new in it
+        for key, untold in dirty.items():
+            row = table.get(key) if 0 < untold < ALL else None
+            if row is not None and (before := _before(row)) > 0:
+                full[key] = before - untold, before
+        found: list[list[Any]] = []
+        for item in feed if full else ():
             if item.number > self._rounds[0]:
                 break
-            untold = dirty.get(item.key or 0, 0)
-            row = table.get(item.key or 0) if 0 < untold < ALL else None
-            if row is not None and 0 <= _before(row) - item.ordinal < untold:
+            told, before = full.get(item.key or 0, (0, 0))
+            if told < item.ordinal <= before:
                 found.append(_plain(item))
         return found
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from itertools import combinations
 from typing import Any
 
 import pytest
 
 from flask_realtime_monitor.filters import Filter, read
+from flask_realtime_monitor.picture import Picture
 from flask_realtime_monitor.shapes import matching
 
 from .support.apps import House
@@ -63,10 +65,16 @@ def crowd_of(seed: int) -> Crowd:
     return crowd
 
 
+@cache
+def picture_of(seed: int) -> Picture:
+    """For who only reads it."""
+    return crowd_of(seed).picture
+
+
 @pytest.mark.parametrize("seed", range(1, 5))
 @pytest.mark.parametrize("wanted", [*SINGLE, *DOUBLE], ids=str)
 def test_sessions_are_those_whose_items_show_the_values(seed: int, wanted: dict[str, str]) -> None:
-    picture = crowd_of(seed).picture
+    picture = picture_of(seed)
     only, items = Filter(**wanted), picture.sessions(1000)["items"]
     expected = [one for one in items if has(one, wanted)]
     page = picture.sessions(3, only=only)
@@ -77,7 +85,7 @@ def test_sessions_are_those_whose_items_show_the_values(seed: int, wanted: dict[
 def test_users_have_the_values_themselves_or_in_one_of_their_sessions(
     wanted: dict[str, str],
 ) -> None:
-    picture = crowd_of(1).picture
+    picture = picture_of(1)
     own = {n: v for n, v in wanted.items() if n in ("user", "endpoint", "path", "state", "status")}
     of_sessions = {n: v for n, v in wanted.items() if n not in own and n != "who"}
     sessions = [one for one in picture.sessions(1000)["items"] if has(one, of_sessions)]
@@ -93,7 +101,7 @@ def test_users_have_the_values_themselves_or_in_one_of_their_sessions(
 
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_values_and_a_search_are_both_to_be_there(seed: int) -> None:
-    picture = crowd_of(seed).picture
+    picture = picture_of(seed)
     for call in (picture.sessions, picture.users, picture.activities):
         for needle in ("user1", "order", "firefox"):
             for name in ("endpoint", "state"):
@@ -105,7 +113,7 @@ def test_values_and_a_search_are_both_to_be_there(seed: int) -> None:
 
 
 def test_the_crowd_has_something_of_everything() -> None:
-    picture = crowd_of(1).picture
+    picture = picture_of(1)
     found = {
         name: picture.sessions(1000, only=Filter(**{name: v[0]})) for name, v in VALUES.items()
     }
@@ -114,7 +122,7 @@ def test_the_crowd_has_something_of_everything() -> None:
 
 
 def test_activities_are_those_whose_values_they_show() -> None:
-    picture = crowd_of(3).picture
+    picture = picture_of(3)
     feed = picture.activities(1000)["items"]
     wanted: list[tuple[dict[str, str], Any]] = [
         ({"user": "user1"}, lambda one: one["user"] and one["user"]["id"] == "user1"),

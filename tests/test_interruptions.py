@@ -9,6 +9,7 @@ from contextvars import copy_context
 from itertools import count
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import gevent
 import pytest
@@ -84,16 +85,18 @@ def test_whatever_is_cut_short_the_next_request_is_recorded(
         house.visit("/fail", user="ana")
         house.monitor.get_stats()
 
+    def next_request(number: int) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+        house.visit("/item/next", user="bob")
+        before = house.monitor.get_stats()
+        house.visit(f"/item/{number}", user="bob")
+        return before, house.monitor.get_stats(), house.monitor.get_activities()
+
     for number in count(1, 3 if is_shared else 1):
         if not Interruption(number, KINDS[number % len(KINDS)]()).run(request_and_reading):
             break
-        elsewhere(lambda: house.visit("/item/next", user="bob"))
-        before = elsewhere(house.monitor.get_stats)
-        elsewhere(lambda number=number: house.visit(f"/item/{number}", user="bob"))
-        after = elsewhere(house.monitor.get_stats)
+        before, after, feed = elsewhere(lambda number=number: next_request(number))
         assert after["requests_total"] == before["requests_total"] + 1, number
         assert after["in_flight"] == 0, number
-        feed = elsewhere(house.monitor.get_activities)
         assert feed[0]["path"] == f"/item/{number}", number
         assert len({one["id"] for one in feed}) == len(feed), number
     assert number > 100

@@ -115,6 +115,29 @@ def test_more_activities_at_once_than_a_row_holds_are_all_in_the_feed() -> None:
     pair.check(replica)
 
 
+def test_what_a_frame_pushes_out_of_a_row_is_told_until_a_round_later_is_over() -> None:
+    pair = Pair()
+    for number in range(1, HISTORY + 1):
+        pair.visit(path=f"/{number}")
+    pair.visit(2, path="/of-another")
+    pair.frame()
+    pair.outbox.end_round()
+
+    def told_after(*paths: str) -> list[int]:
+        for path in paths:
+            pair.visit(path=path)
+        return [line[1] for line in pair.frame().head.get("loose", ())]
+
+    # Of before the round nothing is to be told: the log has it until the next is over, too.
+    assert told_after("/6", "/7") == []
+    pair.outbox.end_round()
+    assert told_after("/8") == [3]
+    assert told_after("/9", "/10") == [4, 5]
+    assert told_after("/11") == []  # the sixth is of after the first round: the log has it
+    pair.visit(2)
+    assert told_after() == []  # nothing is pushed out of a row that is not full
+
+
 def test_a_session_that_begins_anew_under_its_key_has_nothing_of_the_old_one() -> None:
     pair, replica = Pair(), Pair().replica()
     pair.visit(path="/old")

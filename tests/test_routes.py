@@ -62,10 +62,17 @@ def test_what_is_an_api_route_is_said_behind_the_prefix() -> None:
     }
 
 
+@pytest.fixture(scope="module")
+def open_house() -> House:
+    return House()
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", [one for one in METHODS if one not in ("GET", "HEAD")])
-def test_for_a_viewer_other_methods_are_not_allowed(path: str, method: str) -> None:
-    status, headers, _ = answer(House(), "/monitor" + path, method)
+def test_for_a_viewer_other_methods_are_not_allowed(
+    open_house: House, path: str, method: str
+) -> None:
+    status, headers, _ = answer(open_house, "/monitor" + path, method)
     if path.endswith("/end") and method == "POST":  # as if there were nothing, for most
         assert status == "404 NOT FOUND"
         return

@@ -152,8 +152,8 @@ def test_who_is_gone_from_a_host_with_a_wrong_clock_was_seen_when_it_was(
     reader.replicas.rest()
     team.post.retire("gone")
     if is_snapshot_newer:
-        frames = [*parts_of(team.post.snapshots["gone", TAIL])]
-        team.post.snapshots["gone", TAIL] = tail_of(frames[:1])
+        frames = [*parts_of(team.post.snapshots[TAIL]["gone"])]
+        team.post.snapshots[TAIL]["gone"] = tail_of(frames[:1])
         team.post.log = [entry for entry in team.post.log if entry.worker != "gone"]
     team.time.pass_(60)
     late = team.mate("late")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from typing import Any
 
 from flask_realtime_monitor import endings, estate, handover, legacy, signouts
@@ -61,7 +62,8 @@ class Post:
         self.first = self.epochs * 1_000_000
         self.log: list[Entry] = []
         self.notes: list[tuple[int, str, bytes]] = []
-        self.snapshots: dict[tuple[str, int], bytes] = {}
+        #: By bucket, then by worker.
+        self.snapshots: defaultdict[int, dict[str, bytes]] = defaultdict(dict)
         self.written_at: dict[tuple[str, int], float] = {}
         self.beats: dict[str, Beat] = {}
         self.taken: dict[str, bytes] = {}
@@ -87,7 +89,7 @@ class Post:
         self.retired = fold(beat.data, self.retired, self.taken.get(worker))
         self.taken[worker] = beat.data
         tail = [entry.data for entry in self.log if entry.worker == worker]
-        self.snapshots[worker, TAIL] = b"".join(struct.pack("<I", len(one)) + one for one in tail)
+        self.snapshots[TAIL][worker] = b"".join(struct.pack("<I", len(one)) + one for one in tail)
         self.written_at[worker, TAIL] = self.clock.now_at()
         return True
 
@@ -158,23 +160,27 @@ class PostStore(Store):
 
     def load(self) -> Load:
         post = self._ask()
-        snapshots = [(worker, bucket, blob) for (worker, bucket), blob in post.snapshots.items()]
+        snapshots = [
+            (worker, bucket, blob)
+            for bucket, blobs in post.snapshots.items()
+            for worker, blob in blobs.items()
+        ]
         cursor = post.first + len(post.log)
         least_at = post.clock.now_at() - self.keep_s
         entries = [one for one in post.log if one.worker in post.beats or one.at >= least_at]
         return Load(self.epoch(), cursor, snapshots, entries, self.notes())
 
     def snapshots_of(self, bucket: int) -> list[tuple[str, bytes]]:
-        found = self._ask().snapshots.items()
-        return [(id, blob) for (id, one), blob in found if one == bucket and id != self.worker]
+        found = self._ask().snapshots[bucket]
+        return [(id, blob) for id, blob in found.items() if id != self.worker]
 
     def put(self, name: str, bucket: int, blob: bytes) -> None:
-        self._ask().snapshots[name, bucket] = blob
+        self._ask().snapshots[bucket][name] = blob
         self.post.written_at[name, bucket] = self.post.clock.now_at()
 
     def written_as(self, name: str) -> list[tuple[int, bytes]]:
         found = self._ask().snapshots.items()
-        return [(bucket, blob) for (id, bucket), blob in found if id == name and bucket < TAIL]
+        return [(bucket, of[name]) for bucket, of in found if name in of and bucket < TAIL]
 
     def roster(self) -> Roster:
         post = self._ask()
@@ -198,7 +204,8 @@ class PostStore(Store):
         for place in [
             one for one, at in post.written_at.items() if at < now_at - self.keep_of(one[1])
         ]:
-            del post.snapshots[place], post.written_at[place]
+            name, bucket = place
+            del post.snapshots[bucket][name], post.written_at[place]
 
     def leave(self) -> None:
         pass
