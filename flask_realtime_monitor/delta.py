@@ -194,7 +194,7 @@ def _ride(changed: Json, rode: Sequence[Json], after: Json) -> None:
                 seen.setdefault(item[key], []).append(item)
         going = {item[key]: item for item in changed.get(name, ())}
         for item in after[name]:
-            values = _clocked(seen.get(item[key], ()), item)
+            values = _clocked(seen[item[key]], item) if item[key] in seen else None
             if values:
                 going[item[key]] = {**going.get(item[key], {key: item[key]}), **values}
         if going:

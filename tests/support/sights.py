@@ -49,7 +49,9 @@ def agree(lines: list[Line], **wanted: Any) -> dict[str, Any]:
         is_right = all(one == found[0] for one in found) and found[0].items() >= wanted.items()
         return found[0] if is_right and is_whole else None
 
-    return wait_until(same, f"all tell the same, with {wanted}; not {[told(one) for one in lines]}")
+    return wait_until(
+        same, lambda: f"all tell the same, with {wanted}; not {[told(one) for one in lines]}"
+    )
 
 
 def coverage(line: Line) -> tuple[int, int, int, bool]:

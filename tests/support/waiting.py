@@ -21,13 +21,20 @@ def elsewhere(call: Callable[[], T]) -> T:
     return found[0]
 
 
-def wait_until(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
-    """Return what a condition gives as soon as it is true."""
+def wait_until(
+    condition: Callable[[], T], what: str | Callable[[], str], deadline_s: float = DEADLINE_S
+) -> T:
+    """Return what a condition gives as soon as it is true.
+
+    Args:
+        what: it means; a call is made when it was not.
+    """
     pause, ends = Event(), monotonic() + deadline_s
     while True:
         found = condition()
         if found:
             return found
         if monotonic() > ends:
-            raise AssertionError(f"not within {deadline_s} s: {what}")
+            said = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {deadline_s} s: {said}")
         pause.wait(0.02)
