@@ -206,14 +206,14 @@ class RedisStore(Store):
     def load(self) -> Load:
         """Return everything.
 
-        The tails are read after the log: whoever moves entries there does so before the log loses
-        them.
+        The tails are read after the log: what is moved there is there before the log loses it.
         """
         epoch, _ = self._begin()
         (ids,) = self._server.send(("ZRANGE", self._key("ids"), 0, -1))
         workers = [wire.text_of(id) for id in ids]
-        places = [(worker, bucket) for worker in workers for bucket in range(END_OF_BUCKETS)]
-        snapshots = self._blobs([place for place in places if place[1] != TAIL])
+        snapshots: list[tuple[str, int, bytes]] = []
+        for worker in workers:  # one may have far more than another
+            snapshots += self._blobs([(worker, n) for n in range(END_OF_BUCKETS) if n != TAIL])
         cursor, entries = self._newest, list[Entry]()
         for rows in self._server.pages(self._key("log"), 0):
             entries += self._entries(rows)

@@ -26,8 +26,8 @@ PAUSE_S = 1.0
 #: answer comes in many pieces.
 _PATIENCE = 5
 _PORT = 6379
-#: So many entries of a stream, and values, are asked for at once.
-_ENTRIES = _VALUES = 64
+#: So many entries of a stream, and values at first, are asked for at once.
+_AT_ONCE = 64
 _MOST_MOVES = 3
 _MOST_RACES = 10
 #: The clients of Redis and Valkey; the first that is installed serves.
@@ -165,19 +165,21 @@ class Server:
 
     def pages(self, key: str, cursor: int) -> Iterator[list[Any]]:
         """Yield a stream's rows after a cursor, some at a time."""
-        rows = [None] * _ENTRIES
-        while len(rows) >= _ENTRIES:
+        rows = [None] * _AT_ONCE
+        while len(rows) >= _AT_ONCE:
             begin = wire.id_of(cursor + 1)
-            (rows,) = self.send(("XRANGE", key, begin, "+", "COUNT", _ENTRIES))
+            (rows,) = self.send(("XRANGE", key, begin, "+", "COUNT", _AT_ONCE))
             if rows:
                 yield rows
                 cursor = wire.cursor_of(rows[-1][0])
 
     def values(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return what is at some keys."""
+        """Return what is at some keys, one about as large as the other."""
         found: list[bytes | None] = []
-        for begin in range(0, len(keys), _VALUES):
-            found += self.send(("MGET", *keys[begin : begin + _VALUES]))[0]
+        begin, count = 0, _AT_ONCE
+        while begin < len(keys):
+            found += (part := self.send(("MGET", *keys[begin : begin + count]))[0])
+            begin, count = begin + count, wire.next_count(count, part)
         return found
 
     def lag_s(self) -> float | None:

@@ -24,7 +24,16 @@ import pytest
 import redis
 
 from flask_realtime_monitor.errors import ConfigError
-from flask_realtime_monitor.stores import TAIL, Flush, Gap, Store, StoreError, open_store, wire
+from flask_realtime_monitor.stores import (
+    SESSION_BUCKETS,
+    TAIL,
+    Flush,
+    Gap,
+    Store,
+    StoreError,
+    open_store,
+    wire,
+)
 from flask_realtime_monitor.stores.redis import RedisStore
 from flask_realtime_monitor.stores.server import Server, _moved_to
 from tests.support.relay import Relay
@@ -735,6 +744,21 @@ def test_an_idle_reader_is_not_sent_what_it_has(own_valkey: Own, left: Left) -> 
     for _ in range(10):
         assert store.read_since(cursor) == []
     assert sent() - before < 50_000
+
+
+@pytest.mark.parametrize(("size", "goes"), [(10, 4), (2_000, 7)])
+def test_small_values_are_asked_for_in_few_goes(
+    own_valkey: Own, left: Left, size: int, goes: int
+) -> None:
+    server, blob = own_valkey(), b"x" * size
+    store = left(open_store(server.url, worker="w1"))
+    store.flush(Flush(None, [(bucket, blob) for bucket in range(SESSION_BUCKETS)], b"1"))
+
+    loaded = left(open_store(server.url, worker="w2")).load()
+    assert sorted(loaded.snapshots) == [("w1", n, blob) for n in range(SESSION_BUCKETS)]
+    # 512 buckets, for later releases may have more; and the tails.
+    said = server.ask("INFO", "commandstats").decode()
+    assert re.findall(r"cmdstat_mget:calls=(\d+)", said) == [str(goes + 1)]
 
 
 def test_only_so_many_gone_workers_are_remembered(
