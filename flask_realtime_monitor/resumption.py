@@ -85,6 +85,7 @@ def update(
     changed = {session_id(index.shown(key)) for key in since.keys}
     if len(changed) > _MOST_BEYOND:
         return None  # what it has may be further down by now than is looked for below
+    changed |= set(map(session_id, since.keys))  # what a guest did is told by the guest's own id
     hidden = index.departures.since(since_ms)
     has_moved = bool(hidden) or index.parted_ms >= since_ms
     since_s = since_ms / 1000

@@ -21,6 +21,14 @@ WENT_WRONG = {
             Step("pass_", number=7),
         ],
     ),
+    "missed by who went on elsewhere: a guest's, told late, of whom is a user by now": (
+        "all, not heard yet",
+        [
+            *[Step("visit"), Step("visit"), Step("visit", user="ana"), Step("visit", worker=1)],
+            *[Step("visit")] * 5,
+            *[Step("watch"), Step("watch", worker=1)],
+        ],
+    ),
     "pushed out of its row, with no snapshot that tells it yet": (
         "file",
         [Step("visit"), Step("pass_", number=10), Step("burst")],
