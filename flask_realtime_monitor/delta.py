@@ -194,8 +194,8 @@ def _ride(changed: Json, rode: Sequence[Json], after: Json) -> None:
                 seen.setdefault(item[key], []).append(item)
         going = {item[key]: item for item in changed.get(name, ())}
         for item in after[name]:
-            values = _clocked(seen[item[key]], item) if item[key] in seen else None
-            if values:
+            olds = seen.get(item[key])
+            if olds and (values := _clocked(olds, item)):
                 going[item[key]] = {**going.get(item[key], {key: item[key]}), **values}
         if going:
             changed[name] = list(going.values())

@@ -114,7 +114,7 @@ WENT_WRONG = {
 
 
 @pytest.mark.parametrize("name", CIRCUMSTANCES)
-@settings(max_examples=4, derandomize=True)
+@settings(max_examples=6, derandomize=True)
 @given(st.data())
 def test_all_tell_the_same_and_what_was_done(name: str, data: st.DataObject) -> None:
     circumstances = CIRCUMSTANCES[name]

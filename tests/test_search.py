@@ -81,7 +81,7 @@ class Other(Peers):
 
 
 @pytest.mark.parametrize("is_masked", [False, True])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_search_finds_what_the_rendered_items_hold(seed: int, is_masked: bool) -> None:
     crowd = Crowd(seed)
     picture = crowd.picture.masked if is_masked else crowd.picture
