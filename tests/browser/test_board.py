@@ -175,10 +175,16 @@ def reading(page: Any) -> Any:
     return page.locator(".timeline .reading")
 
 
+def within_a_minute() -> None:
+    """Wait until the next few seconds lie within one minute: the oldest goes as it turns."""
+    wait_until(lambda: time.time() % 60 < 50, "some of this minute is left")
+
+
 def test_each_minute_can_be_read_with_the_keyboard(site: Site, watch: Watch) -> None:
     site.visit("/page/x")
     page = watch(site)
     is_live(page)
+    within_a_minute()
     plot = page.get_by_role("slider", name="Minute")
     expect(plot).to_be_visible()  # a slider only once its minutes are drawn
     page.locator(".tile").last.focus()
@@ -212,6 +218,7 @@ def test_the_pointer_reads_a_minute_and_draws_the_window(site: Site, watch: Watc
     is_live(page)
     plot = page.locator(".plot")
     expect(plot.locator("canvas")).to_be_visible()
+    within_a_minute()
     box = plot.bounding_box()
 
     def at(minute: float) -> tuple[float, float]:
@@ -235,6 +242,42 @@ def test_the_pointer_reads_a_minute_and_draws_the_window(site: Site, watch: Watc
     expect(page).to_have_url(re.compile("#window=15$"))
     page.mouse.move(0, 0)
     expect(reading(page)).to_have_text(re.compile("^In 15 min: "))
+
+
+def test_who_reads_the_oldest_minute_goes_on_to_the_next_as_it_goes(
+    site: Site, watch: Watch
+) -> None:
+    page = watch(site, timezone_id="UTC")
+    is_live(page)
+    told = page.evaluate(
+        """async (module) => {
+            const { mount } = await import(module);
+            let minute = 1000;
+            const model = {
+                stats: { since_at: 0, history: [], coverage: { complete: true } },
+                get asOf() { return minute * 60; }, now() { return minute * 60 + 1; },
+            };
+            const element = document.querySelector(".timeline").cloneNode(true);
+            document.body.append(element);
+            const card = mount(element, { model, view: { minutes: 30 } });
+            const plot = element.querySelector("[data-plot]");
+            const press = (key) => plot.dispatchEvent(new KeyboardEvent("keydown", { key }));
+            const reading = () => element.querySelector("[data-reading]").textContent;
+            card.draw(model);
+            const told = [];
+            for (const keys of [["Home"], [], ["ArrowRight"], []]) {
+                keys.forEach(press);
+                told.push(reading());
+                minute += 1;
+                card.draw(model);
+            }
+            return told;
+        }""",
+        module_of(page, "cards/timeline.js"),
+    )
+    nothing = "0 requests, 0 errors, 0 sessions"
+    minutes = [re.sub(r"^\d\d:", "", one) for one in told]
+    assert minutes == [f"{minute}: {nothing}" for minute in ("11", "12", "14", "14")]
 
 
 COLOURS = """() => {

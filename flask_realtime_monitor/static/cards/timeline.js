@@ -26,6 +26,7 @@ export function mount(element, page) {
 
   function draw(model) {
     minutes = lastMinutes(model);
+    if (chosen !== null && indexOf(chosen) < 0) chosen = minutes[0].at; // the one read has gone by
     write(tops.get("requests"), number(top(minutes.map((one) => one.requests))));
     write(tops.get("people"), number(top(minutes.map((one) => one.active_sessions))));
     hide(blank, minutes.every((one) => one.requests !== null));
