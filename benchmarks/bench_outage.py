@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from flask import Flask
 from places import Server
-from support import aims, heading, options, share, shop, table
+from support import SERVED_PATH, aims, heading, options, share, shop, table
 
 from flask_realtime_monitor import RealtimeMonitor
 
@@ -159,7 +159,7 @@ def gunicorn(store: str, *more: str, workers: int = 2) -> Iterator[int]:
     command += ["--worker-class", "gevent", "--bind", f"127.0.0.1:{port}", "--keep-alive", "60"]
     command += ["--log-level", "error", *more, "bench_outage:served()"]
     server = subprocess.Popen(
-        command, env={**os.environ, "BENCH_STORE": store, "PYTHONPATH": str(here)}
+        command, env={**os.environ, "BENCH_STORE": store, "PYTHONPATH": SERVED_PATH}
     )
     try:
         until_s = time.monotonic() + LONGEST_S

@@ -28,7 +28,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from flask import Flask
-from support import live, watched
+from support import SERVED_PATH, live, watched
 
 HERE = Path(__file__).parent
 STREAM = "/monitor/stream"
@@ -243,7 +243,7 @@ class Gunicorn:
         self._command = command
         self._environ = {
             **os.environ,
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": SERVED_PATH,
             "BENCH_CHANGED": str(changed),
             "BENCH_SESSIONS": str(sessions),
             "BENCH_SETTINGS": json.dumps(settings),

@@ -12,14 +12,21 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, g, request
 
+import flask_realtime_monitor
 from flask_realtime_monitor import RealtimeMonitor
 
 VISITORS = 1_000
 PATHS = 50
+#: For servers that are started here: this folder's modules, and the monitor that this process has,
+#: whichever is installed.
+SERVED_PATH = os.pathsep.join(
+    str(one) for one in (Path(__file__).parent, Path(flask_realtime_monitor.__file__).parents[1])
+)
 
 _SYSTEMS = (
     "Windows NT 10.0; Win64; x64",
