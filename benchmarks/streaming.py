@@ -219,6 +219,7 @@ class Gunicorn:
         changed: how many of the sessions make a request each second.
         sessions: how many there are.
         descriptors: the limit of descriptors, 0 for none of its own.
+        app: what it serves, as gunicorn takes it.
         settings: the monitor's.
     """
 
@@ -231,13 +232,14 @@ class Gunicorn:
         sessions: int = SESSIONS,
         workers: int = 1,
         descriptors: int = 0,
+        app: str = "streaming:served()",
         **settings: Any,
     ) -> None:
         self.port = free_port()
         command = [sys.executable, "-m", "gunicorn", "--config", "python:streaming_config"]
         command += ["--workers", str(workers), "--bind", f"127.0.0.1:{self.port}"]
         command += ["--worker-connections", str(MOST_VIEWERS + 500), "--backlog", "4096"]
-        command += ["--log-level", "error", *options, "streaming:served()"]
+        command += ["--log-level", "error", *options, app]
         if descriptors:
             command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         self._command = command

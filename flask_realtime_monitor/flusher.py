@@ -116,6 +116,11 @@ class Flusher:
         return max(0.0, time.monotonic() - self._written_s)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether the others know all that this worker does."""
+        return self.trouble is None and bool(self._whole_in) and not self.outbox.has_changes
+
+    @property
     def idle_s(self) -> float:
         """How long ago it last wrote, or tried to."""
         return time.monotonic() - self._last_s

@@ -30,6 +30,7 @@ from .privacy import (
     masked,
     pack_ip,
 )
+from .pulse import Pulse
 from .records import UNRECORDED_LOGOUT, Notice, Record
 from .tracker import Tracker
 from .traffic import UNMATCHED
@@ -97,6 +98,7 @@ class Ingest:
     Args:
         before_record: returns the hook to show each activity to, or None.
         wants_notices: tells whether anybody listens to our signals.
+        pulse: that of the loop which folds.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Ingest:
         guard: Guard,
         before_record: Callable[[], Hook | None],
         wants_notices: Callable[[], bool],
+        pulse: Pulse,
     ) -> None:
         self._settings = settings
         self._tracker = tracker
@@ -113,6 +116,7 @@ class Ingest:
         self._guard = guard
         self._before_record = before_record
         self._wants_notices = wants_notices
+        self.pulse = pulse
         self._redactor = Redactor(settings.redact, settings.query_string)
         self._exclusion = Exclusion(settings.exclude, settings.url_prefix)
         self._edits = Edits(self._clock, self._redactor, guard)
@@ -140,6 +144,8 @@ class Ingest:
         self.queue.append(raw)
         if len(self.queue) >= QUEUE_SIZE:
             self.full()
+        if self.pulse.is_quiet:
+            self.pulse.quicken()
 
     def put_excluded(self) -> None:
         """Count one request that is not recorded."""

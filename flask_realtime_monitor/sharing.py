@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from math import ceil
 from typing import Any
-from weakref import WeakMethod, WeakValueDictionary, ref
+from weakref import WeakValueDictionary, ref
 
 from . import beats, endings, legacy, signouts
 from .clock import Clock
@@ -146,6 +146,11 @@ class Sharing:
         """Tell whether the others know what this worker saw, but for the newest."""
         return self._flusher is None or self._flusher.lag_s <= beats.SILENT_S
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits to be written."""
+        return self._flusher is None or self._flusher.is_settled
+
     def problems(self) -> list[str]:
         """Return what is wrong with the sharing, in plain words."""
         found = []
@@ -220,13 +225,9 @@ class Sharing:
             self._hear,
             self._fold,
         )
-        flush = WeakMethod(self._flush)
-        threading.Thread(
-            target=_loop,
-            args=(flush, self._settings.flush_interval, threading.Event()),
-            name="realtime-monitor-flush",
-            daemon=True,
-        ).start()
+        self._worker.pulse.start_loop(
+            self._flush, "realtime-monitor-flush", self._settings.flush_interval
+        )
         self.write_at_exit()
 
     def _stay_alone(self) -> None:
@@ -249,7 +250,10 @@ class Sharing:
             return early_s
         with self._worker.own_work():
             self._is_more = self._flusher.flush()
-        return _HURRY_S if self._is_more or is_told_to_stop() else interval_s
+        if not (self._is_more or is_told_to_stop()):
+            return interval_s
+        self._worker.pulse.quicken()
+        return _HURRY_S
 
     def tell(self) -> None:
         """Write what has changed, before it is shown here.
@@ -344,6 +348,7 @@ class Sharing:
             self._replicas.take_note(note)
 
     def _take_note(self, note: Json) -> None:
+        self._worker.pulse.quicken()  # what comes of it is to be told as well
         try:
             if note.get("kind") == endings.KIND:
                 endings.take(self._tracker, note)
@@ -355,17 +360,6 @@ class Sharing:
             self._told(note)
         except (KeyError, TypeError, ValueError) as error:
             self._guard.failed("note", error)
-
-
-def _loop(find: WeakMethod[Callable[[], float]], wait_s: float, never: threading.Event) -> None:
-    pid = os.getpid()
-    while True:
-        never.wait(wait_s)
-        flush = find()
-        if flush is None or os.getpid() != pid:  # gevent's greenlets go on in a fork
-            return
-        wait_s = flush()
-        del flush
 
 
 def _at_exit(find: ref[Sharing], pid: int) -> None:

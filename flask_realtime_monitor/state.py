@@ -42,6 +42,7 @@ from .visitors import Visitors
 EXTENSION = "realtime_monitor"
 ENTRY_KEY = "flask_realtime_monitor.entry"
 _MOST_EXPIRED = 500
+_BEAT_S = 0.1
 
 
 class Hooks:
@@ -132,7 +133,12 @@ class Live:
             ),
         )
         self.ingest = Ingest(
-            settings, self.tracker, guard, lambda: state.hooks.before_record, self._is_heard
+            settings,
+            self.tracker,
+            guard,
+            lambda: state.hooks.before_record,
+            self._is_heard,
+            self.worker.pulse,
         )
         self.requests = RequestRecorder(
             state.app,
@@ -187,17 +193,18 @@ class Live:
         #: Sessions for whose end the app's hook runs now, each with who has begun it.
         self.being_ended: dict[str, object] = {}
         self._beating = threading.Lock()
+        self._seen = 0, 0  # how much, as the loop looked last
 
     def start(self) -> None:
         """Begin the background loop."""
-        worker.start_loop(self.beat, "realtime-monitor")
+        self.worker.pulse.start_loop(self.beat, "realtime-monitor", _BEAT_S)
         # The broadcaster's own comes later, and so is called before it.
         atexit.register(_at_exit, ref(self), os.getpid())
 
-    def beat(self) -> None:
-        """What is done ten times a second, off the request path."""
+    def beat(self) -> float:
+        """Do what is done off the request path; return how soon (s) to do it again."""
         if not self._beating.acquire(blocking=False):
-            return
+            return _BEAT_S
         try:
             with self.worker.own_work():
                 self._beat()
@@ -205,6 +212,7 @@ class Live:
             self.state.guard.failed("beat", error)
         finally:
             self._beating.release()
+        return _BEAT_S
 
     def _beat(self) -> None:
         self.broadcaster.look()
@@ -213,11 +221,23 @@ class Live:
             self.sharing.begin()
         self.clock.follow()
         busy = {one.visitor for one in self.requests.in_flight()}
-        notices, _ = self.tracker.expire(busy, _MOST_EXPIRED)
+        notices, is_more_due = self.tracker.expire(busy, _MOST_EXPIRED)
         self.ingest.notices.extend(notices)
         self.worker.turn()
         self.picture.rest()
         self.receivers.tell()
+        self.worker.pulse.feel(lambda: is_more_due or self._is_busy())
+
+    def _is_busy(self) -> bool:
+        """Whether anything has happened since this was asked last, or goes on."""
+        seen, self._seen = self._seen, (self.tracker.feed_number, self.tracker.traffic.excluded)
+        return bool(
+            self._seen != seen
+            or self.ingest.queue
+            or self.requests.in_flight()
+            or self.broadcaster.viewers
+            or not self.sharing.is_settled
+        )
 
     def _tell_viewer(self, what: str, viewer: Viewer) -> None:
         if what == "connected":

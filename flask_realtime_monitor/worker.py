@@ -1,4 +1,4 @@
-"""This process: its id, what watching costs it, and its one background loop."""
+"""This process: its id, what watching costs it, and the pulse of its background loops."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import secrets
 import signal
 import socket
 import sys
-import threading
 import time
 from _signal import getsignal  # type: ignore[import-not-found]
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
-from weakref import WeakMethod
 
 from .clock import Clock
 from .histogram import Histogram
+from .pulse import Pulse
 
-BEAT_S = 0.1
 _WINDOW_S = 10.0
 _SIGTERM_S = 5.0  # an app may ignore it, and then this worker goes on
 
@@ -44,6 +42,7 @@ class Worker:
         self.host = socket.gethostname()[:64]
         self.started_at = clock.now_at()
         self.record_us = Histogram()
+        self.pulse = Pulse()
         self._clock = clock
         self._cpu_s = 0.0
         self._window = (time.monotonic(), 0.0)
@@ -210,31 +209,6 @@ def note_signals() -> None:
             while numbers := os.read(pipe, 4096):
                 if signal.SIGTERM in numbers:
                     _Server.sigterm_until_s = time.monotonic() + _SIGTERM_S
-
-
-def start_loop(beat: Callable[[], None], name: str) -> threading.Thread:
-    """Call a bound method every 100 ms until its object is gone.
-
-    The loop holds the object only weakly, so an app that nobody uses any more can go. Thread and
-    event are looked up now: greenlets once gevent has patched. It waits for an event that never
-    comes rather than sleep: a test of the app's may replace ``time.sleep``.
-    """
-    thread = threading.Thread(
-        target=_loop, args=(WeakMethod(beat), threading.Event()), name=name, daemon=True
-    )
-    thread.start()
-    return thread
-
-
-def _loop(find: WeakMethod[Callable[[], None]], never: threading.Event) -> None:
-    pid = os.getpid()
-    while True:
-        never.wait(BEAT_S)
-        beat = find()
-        if beat is None or os.getpid() != pid:  # gevent's greenlets go on in a fork
-            return
-        beat()
-        del beat
 
 
 def rss_bytes() -> int | None:

@@ -13,7 +13,7 @@ import flask_realtime_monitor
 PACKAGE = Path(flask_realtime_monitor.__file__).parent
 #: Each line may import from the lines above it, and from its own.
 LAYERS = (
-    "errors models signals sse packet ring records clock histogram interner rows wheel crowd",
+    "errors models signals sse packet pulse ring records clock histogram interner rows wheel crowd",
     "processes agents wording recency groups departures credentials filters tokens listing",
     "config privacy guard people traffic visitors",
     "pauses",

@@ -16,9 +16,9 @@ from flask_login import LoginManager, UserMixin, login_user
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from flask_realtime_monitor import RealtimeMonitor
+from flask_realtime_monitor.pulse import Pulse
 from flask_realtime_monitor.state import EXTENSION
 from flask_realtime_monitor.testing import break_everything
-from flask_realtime_monitor.worker import start_loop
 
 from .apps.lifecycle import bare_app, create_app
 from .support.waiting import wait_until
@@ -187,11 +187,12 @@ def test_the_loop_keeps_its_pause_when_a_test_of_the_app_replaces_sleep(
     beats, slept = Counter[str](), Counter[str]()
 
     class Living:
-        def beat(self) -> None:
+        def beat(self) -> float:
             beats["beat"] += 1
+            return 0.01
 
     living = Living()
     monkeypatch.setattr("time.sleep", lambda _: slept.update([current_thread().name]))
-    start_loop(living.beat, "living")
+    Pulse().start_loop(living.beat, "living", 0.01)
     wait_until(lambda: beats["beat"] > 2, "it goes on")
     assert "living" not in slept

@@ -73,6 +73,7 @@ class RequestRecorder:
         self._key = key
         self._ingest = ingest
         self._queue = ingest.queue
+        self._pulse = ingest.pulse
         self._guard = guard
         self._identify = identify
         self._hooks = hooks
@@ -96,6 +97,8 @@ class RequestRecorder:
         environ[_KEEP] = entry.keep
         if not len(self._queue) & _SAMPLE:
             entry.cost_s = _now_s() - entry.started_s
+        if self._pulse.is_quiet:
+            self._pulse.quicken()
         self._open[entry] = None  # last: cut short before it, nothing is left in flight
         return entry
 
