@@ -537,7 +537,7 @@ def test_the_totals_of_a_killed_worker_outlive_a_server_that_lost_everything(
         agree_on(lines, total)
         for line in lines:
             wait_until(lambda line=line: says_what_is_lost(line), "it says what is lost")  # type: ignore[misc]
-        assert kept(), "the server has it again"
+        wait_until(kept, "the server has it again")  # the workers know it all the while
 
 
 def test_the_totals_of_those_before_a_reload_outlive_a_server_that_had_saved_less(
