@@ -62,11 +62,14 @@ class Pulse:
             is_busy: tells whether anything has happened since the last turn, or goes on.
         """
         now_s = time.monotonic()
-        # Before the look: what happens after it finds the loops quiet, and wakes them.
-        self.is_quiet = now_s >= self._until_s
-        if is_busy():
-            self._until_s = now_s + _AWAKE_S
-            self.is_quiet = False
+        if not is_busy():
+            if now_s < self._until_s:
+                return
+            self.is_quiet = True
+            if not is_busy():  # once more: what happened in between woke nobody
+                return
+        self._until_s = now_s + _AWAKE_S
+        self.is_quiet = False
 
 
 class _Loop:

@@ -58,10 +58,11 @@ def test_a_loop_rests_where_nothing_happens_until_it_is_woken() -> None:
 
 def test_all_loops_of_a_pulse_wake_together() -> None:
     one = Pulse()
-    looking = [Looking(one, lambda: False) for _ in range(3)]
+    looking: list[Looking] = []
+    looking += [Looking(one, lambda: not all(each.turns for each in looking)) for _ in range(3)]
     for each in looking:
         one.start_loop(each.turn, "looking", OFTEN_S)
-    wait_until(lambda: one.is_quiet and all(each.turns for each in looking), "all rest")
+    wait_until(lambda: one.is_quiet, "all have begun, and rest")
     before = [each.turns for each in looking]
     one.quicken()
     one.quicken()  # two requests at once
@@ -75,14 +76,25 @@ def test_what_happens_as_a_loop_looks_is_not_slept_through() -> None:
     one, number = Pulse(), count()
 
     def is_busy() -> bool:
-        if next(number) == 0:
-            assert one.is_quiet  # so a request that begins now wakes it
-            one.quicken()
+        told.append(one.is_quiet)
+        if next(number) == 1:
+            one.quicken()  # by a request that begins now, and finds it quiet
         return False
 
+    told: list[bool] = []
     one.feel(is_busy)
+    assert told == [False, True]
     assert not one.is_quiet
     one.feel(is_busy)
+    assert one.is_quiet
+
+
+def test_what_happened_before_a_loop_was_quiet_is_seen() -> None:
+    one = Pulse()
+    looks = iter((False, True, False, False))
+    one.feel(lambda: next(looks))
+    assert not one.is_quiet
+    one.feel(lambda: next(looks))
     assert one.is_quiet
 
 
