@@ -30,6 +30,7 @@ export class Strip {
     find("clear").addEventListener("click", () => page.view.clear());
     find("help-open").addEventListener("click", () => find("help").showModal());
     this._typed = find("search").value; // by somebody who was faster than this script
+    this._timer = 0; // until what is typed is chosen
     this._listenToSearch();
     this._listenToTheme();
     keepClear(document.querySelector(".strip"));
@@ -76,7 +77,8 @@ export class Strip {
     const typed = this._typed.trim();
     this._typed = "";
     if (typed) view.set({ q: typed }, true);
-    if (document.activeElement !== search || !view.isTyping) search.value = view.get("q");
+    const isTyped = this._timer || (document.activeElement === search && view.isTyping);
+    if (!isTyped) search.value = view.get("q");
     find("window").value = String(view.minutes);
     find("mine").checked = view.get("mine") !== "hide";
     find("mine").closest("label").hidden = !me;
@@ -101,14 +103,17 @@ export class Strip {
   _listenToSearch() {
     const { view } = this._page;
     const search = find("search");
-    let timer = 0;
+    const choose = () => {
+      clearTimeout(this._timer);
+      this._timer = 0;
+      view.set({ q: search.value.trim() }, true);
+    };
     search.addEventListener("input", () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => view.set({ q: search.value.trim() }, true), TYPING_MS);
+      clearTimeout(this._timer);
+      this._timer = setTimeout(choose, TYPING_MS);
     });
     search.addEventListener("change", () => {
-      clearTimeout(timer);
-      view.set({ q: search.value.trim() }, true);
+      choose();
       view.isTyping = false;
     });
   }

@@ -78,6 +78,22 @@ def test_it_opens_by_keyboard_and_escape_closes_nothing_else(site: Site, watch: 
     expect(row(page, "Stella Story")).to_be_focused()
 
 
+def test_what_is_typed_as_something_else_is_chosen_is_not_lost(site: Site, watch: Watch) -> None:
+    site.visit("/page/one", X_User="u-typed", X_Name="Tina Typed")
+    page = watch(site)
+    is_live(page)
+    page.evaluate(
+        """() => {
+            const search = document.getElementById("search");
+            search.value = "tina";
+            search.dispatchEvent(new Event("input"));
+            location.hash = "#state=active";
+        }"""
+    )
+    expect(page).to_have_url(re.compile("#state=active&q=tina$|#q=tina&state=active$"))
+    expect(page.locator("#search")).to_have_value("tina")
+
+
 def test_what_is_chosen_after_one_was_closed_leaves_the_next_alone(
     site: Site, watch: Watch
 ) -> None:
